@@ -1,1 +1,2 @@
-export {};
+export * from './return-codes.js';
+export * from './states.js';
