@@ -1,1 +1,4 @@
-export {};
+export * from './effects.js';
+export * from './host.js';
+export * from './requests.js';
+export * from './state-view.js';
