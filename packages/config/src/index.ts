@@ -1,1 +1,2 @@
-export {};
+export * from './option-values.js';
+export * from './options.js';
