@@ -1,0 +1,105 @@
+/**
+ * The face of the replication core: one resource, with all its volumes and connections, as its host sees it.
+ *
+ * Rules of the game: every method is synchronous, never blocks, never calls back. After a call (or a batch of calls) the
+ * host drains `effects`. `now` never goes back. When `deadline` is reached the host calls `tick`.
+ */
+import type { Effects } from './effects.js';
+import type { BackingDisk, Millis, Options, Outbox, Stream } from './host.js';
+import type { Requests } from './requests.js';
+import type { ResourceSnapshot } from './snapshot.js';
+
+/** An administrative operation; the outcome comes as a `reply` effect that names `operation`. */
+export type ControlRequest =
+  | { readonly command: 'resource-options'; readonly options: Options }
+  | { readonly command: 'new-minor'; readonly volume: number; readonly minor: number; readonly options: Options }
+  | { readonly command: 'del-minor'; readonly volume: number }
+  /** The host has opened the disk and read the meta-data; on refusal it gets `closeDisk`. */
+  | { readonly command: 'attach'; readonly volume: number; readonly disk: BackingDisk }
+  | { readonly command: 'detach'; readonly volume: number; readonly force: boolean }
+  | { readonly command: 'disk-options'; readonly volume: number; readonly options: Options; readonly setDefaults: boolean }
+  | { readonly command: 'new-peer'; readonly connection: number; readonly peerNodeId: number; readonly options: Options }
+  | { readonly command: 'del-peer'; readonly connection: number }
+  | { readonly command: 'net-options'; readonly connection: number; readonly options: Options; readonly setDefaults: boolean }
+  | {
+      readonly command: 'peer-device-options';
+      readonly connection: number;
+      readonly volume: number;
+      readonly options: Options;
+      readonly setDefaults: boolean;
+    }
+  | { readonly command: 'connect'; readonly connection: number; readonly tentative: boolean; readonly discardMyData: boolean }
+  | { readonly command: 'disconnect'; readonly connection: number; readonly force: boolean }
+  | { readonly command: 'primary'; readonly force: boolean }
+  /** `openVolumes`: volumes whose block device somebody holds open for writing; such a volume is not demoted. */
+  | { readonly command: 'secondary'; readonly openVolumes: readonly number[]; readonly force: boolean }
+  | { readonly command: 'invalidate'; readonly volume: number }
+  | { readonly command: 'invalidate-remote'; readonly connection: number; readonly volume: number }
+  | { readonly command: 'outdate'; readonly volume: number }
+  | { readonly command: 'pause-sync'; readonly connection: number; readonly volume: number }
+  | { readonly command: 'resume-sync'; readonly connection: number; readonly volume: number }
+  | { readonly command: 'suspend-io' }
+  | { readonly command: 'resume-io' }
+  | { readonly command: 'new-current-uuid'; readonly volume: number; readonly clearBitmap: boolean };
+
+/** Why a link ended, as far as the host knows. */
+export type LinkEnd = 'closed' | 'broken-pipe' | 'network-failure' | 'protocol-error' | 'timeout';
+
+export interface ReplicationCore {
+  readonly name: string;
+  readonly requests: Requests;
+  readonly effects: Effects;
+  /** When `tick` is wanted next; Infinity when nothing is timed. */
+  readonly deadline: Millis;
+
+  // Data plane: scalars only.
+
+  /** Whether the front end may submit now; when false it keeps requests back until `ioReady` turns true after some call. */
+  ioReady(volume: number): boolean;
+  /**
+   * A new application request. The host got the slot from `requests.acquireApplication()`, filled the columns volume, op,
+   * flags, sector and lengthBytes (multiples of 512) and put a write's payload into its buffer for that slot.
+   * Ends with a Complete effect.
+   */
+  submit(now: Millis, slot: number): void;
+  /** The disk effect of the slot has ended. `errno` is 0 or positive. */
+  diskDone(now: Millis, slot: number, errno: number): void;
+  metaDone(now: Millis, token: number, errno: number): void;
+  flushDone(now: Millis, token: number, errno: number): void;
+  /** The `entries` oldest unfinished entries of the outbox have been handed over to the kernel completely. */
+  sendDone(now: Millis, connection: number, stream: Stream, entries: number): void;
+  /** Packets waiting to be sent on a stream. */
+  outbox(connection: number, stream: Stream): Outbox;
+  /**
+   * Bytes received on a stream: `bytes[start, end)`. Consumes whole packets; what it leaves is offered again with more
+   * behind it. Stops at a packet with payload: then `payloadSlot(connection)` is not -1, and the next
+   * `payloadBytes(connection)` bytes of the data stream belong into that slot's buffer; after them the host calls
+   * `payloadDone` and goes on with `receive`. The slot's AllocateBuffer effect stands in the queue by then.
+   *
+   * @returns the number of bytes consumed; fewer than given also when the core has no free slot or waits for a drain
+   *   (ResumeReceive follows)
+   */
+  receive(now: Millis, connection: number, stream: Stream, bytes: Uint8Array, start: number, end: number): number;
+  payloadSlot(connection: number): number;
+  payloadBytes(connection: number): number;
+  payloadDone(now: Millis, connection: number): void;
+  tick(now: Millis): void;
+
+  // Links.
+
+  /**
+   * Both streams stand and are settled (wire protocol: conn_connect); nothing but the initial packets has been sent.
+   * @param resolveConflicts - this node accepted the meta stream
+   */
+  linkUp(now: Millis, connection: number, resolveConflicts: boolean): void;
+  /** Both streams are gone, and no send or receive of theirs is in flight. */
+  linkDown(now: Millis, connection: number, why: LinkEnd, detail: string): void;
+
+  // Control plane.
+
+  control(now: Millis, operation: number, request: ControlRequest): void;
+  /** A handler ended; `exitCode` as in DRBD, -1 when it could not be run. */
+  helperDone(now: Millis, token: number, exitCode: number): void;
+  /** Everything that status, show, events2 and /proc/drbd print. */
+  snapshot(now: Millis): ResourceSnapshot;
+}
