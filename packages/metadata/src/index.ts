@@ -1,1 +1,11 @@
-export {};
+export * from './activity-log.js';
+export * from './al-replay.js';
+export * from './bitmap.js';
+export * from './constants.js';
+export { crc32c } from './crc32c.js';
+export * from './layout.js';
+export * from './meta-data.js';
+export * from './outcome.js';
+export * from './placement.js';
+export * from './superblock.js';
+export * from './validity.js';
