@@ -84,6 +84,11 @@ export interface ReplicationCore {
   payloadBytes(connection: number): number;
   payloadDone(now: Millis, connection: number): void;
   tick(now: Millis): void;
+  /**
+   * Brings the core to rest after a batch of calls: activity-log transactions for everything submitted, barriers, parked
+   * requests, notifications. Call it once before draining `effects`.
+   */
+  settle(now: Millis): void;
 
   // Links.
 

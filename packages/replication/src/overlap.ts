@@ -1,0 +1,130 @@
+/**
+ * Serialises requests that touch the same blocks of a volume: an overlapping request waits, in order of arrival, until the
+ * earlier one has ended. Holders are application writes until their completion, mirrored writes and resync writes while the
+ * disk works on them, and the source's resync reads until the reply is queued (invariants I8, I9, I12).
+ */
+import type { Requests } from './requests.js';
+
+/** 64 KiB pieces hash into counters, so that the common case (no overlap) costs a few array reads. */
+const BUCKET_SHIFT_SECTORS = 128;
+const BUCKETS = 4096;
+
+export class Overlap {
+  readonly #requests: Requests;
+  readonly #counts = new Uint16Array(BUCKETS);
+  readonly #active: Int32Array;
+  readonly #position: Int32Array;
+  #activeCount = 0;
+  /** Waiting slots in order of arrival; they count in the buckets too. */
+  readonly #waiting: number[] = [];
+
+  constructor(requests: Requests) {
+    this.#requests = requests;
+    this.#active = new Int32Array(requests.capacity);
+    this.#position = new Int32Array(requests.capacity).fill(-1);
+  }
+
+  get waitingCount(): number {
+    return this.#waiting.length;
+  }
+
+  get activeCount(): number {
+    return this.#activeCount;
+  }
+
+  /** Tries to hold the slot's range. @returns false when it has to wait; it is queued then. */
+  enter(slot: number): boolean {
+    if (this.#mayOverlap(slot) && (this.#overlapsActive(slot) || this.#overlapsWaiting(slot, this.#waiting.length))) {
+      this.#waiting.push(slot);
+      this.#count(slot, 1);
+      return false;
+    }
+    this.#hold(slot);
+    return true;
+  }
+
+  holds(slot: number): boolean {
+    return this.#position[slot]! >= 0;
+  }
+
+  /** Gives the range back. Call `nextRunnable` afterwards while `waitingCount` is not 0. */
+  leave(slot: number): void {
+    const at = this.#position[slot]!;
+    if (at < 0) return;
+    const last = this.#active[--this.#activeCount]!;
+    this.#active[at] = last;
+    this.#position[last] = at;
+    this.#position[slot] = -1;
+    this.#count(slot, -1);
+  }
+
+  /** The first waiting slot that need not wait any more, already holding its range; -1 when there is none. */
+  nextRunnable(): number {
+    for (let i = 0; i < this.#waiting.length; i++) {
+      const slot = this.#waiting[i]!;
+      if (this.#overlapsActive(slot) || this.#overlapsWaiting(slot, i)) continue;
+      this.#waiting.splice(i, 1);
+      this.#count(slot, -1);
+      this.#hold(slot);
+      return slot;
+    }
+    return -1;
+  }
+
+  /** Takes a waiting slot out of the queue. @returns whether it was there */
+  forget(slot: number): boolean {
+    const at = this.#waiting.indexOf(slot);
+    if (at < 0) return false;
+    this.#waiting.splice(at, 1);
+    this.#count(slot, -1);
+    return true;
+  }
+
+  #hold(slot: number): void {
+    this.#position[slot] = this.#activeCount;
+    this.#active[this.#activeCount++] = slot;
+    this.#count(slot, 1);
+  }
+
+  #count(slot: number, by: number): void {
+    const sector = this.#requests.sector[slot]!;
+    const first = Math.floor(sector / BUCKET_SHIFT_SECTORS);
+    const last = Math.floor((sector + this.#requests.lengthBytes[slot]! / 512 - 1) / BUCKET_SHIFT_SECTORS);
+    if (last - first >= BUCKETS) {
+      for (let b = 0; b < BUCKETS; b++) this.#counts[b]! += by;
+      return;
+    }
+    for (let b = first; b <= last; b++) this.#counts[b % BUCKETS]! += by;
+  }
+
+  #mayOverlap(slot: number): boolean {
+    const sector = this.#requests.sector[slot]!;
+    const first = Math.floor(sector / BUCKET_SHIFT_SECTORS);
+    const last = Math.floor((sector + this.#requests.lengthBytes[slot]! / 512 - 1) / BUCKET_SHIFT_SECTORS);
+    if (last - first >= BUCKETS) return this.#activeCount > 0 || this.#waiting.length > 0;
+    for (let b = first; b <= last; b++) if (this.#counts[b % BUCKETS] !== 0) return true;
+    return false;
+  }
+
+  #overlapsActive(slot: number): boolean {
+    const start = this.#requests.sector[slot]!;
+    const end = start + this.#requests.lengthBytes[slot]! / 512;
+    for (let i = 0; i < this.#activeCount; i++) {
+      const other = this.#active[i]!;
+      const otherStart = this.#requests.sector[other]!;
+      if (otherStart < end && start < otherStart + this.#requests.lengthBytes[other]! / 512) return true;
+    }
+    return false;
+  }
+
+  #overlapsWaiting(slot: number, before: number): boolean {
+    const start = this.#requests.sector[slot]!;
+    const end = start + this.#requests.lengthBytes[slot]! / 512;
+    for (let i = 0; i < before; i++) {
+      const other = this.#waiting[i]!;
+      const otherStart = this.#requests.sector[other]!;
+      if (otherStart < end && start < otherStart + this.#requests.lengthBytes[other]! / 512) return true;
+    }
+    return false;
+  }
+}
