@@ -1,0 +1,119 @@
+/**
+ * The tokens of drbd.conf. The number is the one that stock messages print as `(TK n)`; keywords count only when unquoted.
+ * Source: drbd-utils 9.34, drbdadm_scanner.fl and drbdadm_parser.h.
+ */
+import { createToken, Lexer, type TokenType } from 'chevrotain';
+
+/** Any token; and all but the one that ends the enclosing construct, for places that take every token by its text. */
+export const AnyToken = createToken({ name: 'AnyToken', pattern: Lexer.NA });
+export const NotRBrace = createToken({ name: 'NotRBrace', pattern: Lexer.NA });
+export const NotLBrace = createToken({ name: 'NotLBrace', pattern: Lexer.NA });
+export const NotSemicolon = createToken({ name: 'NotSemicolon', pattern: Lexer.NA });
+const ALL = [AnyToken, NotRBrace, NotLBrace, NotSemicolon];
+
+const numbers = new Map<TokenType, number>();
+
+function token(name: string, number: number, categories: TokenType[] = ALL): TokenType {
+  const type = createToken({ name, pattern: Lexer.NA, categories });
+  numbers.set(type, number);
+  return type;
+}
+
+/** Number of a token type in stock messages; 0 at end of file. */
+export const tokenNumber = (type: TokenType): number => numbers.get(type) ?? 0;
+
+export const LBrace = token('{', 0x7b, [AnyToken, NotRBrace, NotSemicolon]);
+export const RBrace = token('}', 0x7d, [AnyToken, NotLBrace, NotSemicolon]);
+export const Semicolon = token(';', 0x3b, [AnyToken, NotRBrace, NotLBrace]);
+export const LBracket = token('[', 0x5b);
+export const RBracket = token(']', 0x5d);
+export const Colon = token(':', 0x3a);
+
+export const IpV4Address = token('TK_IPADDR', 279);
+export const Integer = token('TK_INTEGER', 280);
+export const Text = token('TK_STRING', 281);
+export const OtherCharacter = token('TK_ELSE', 282);
+export const WordTooLong = token('TK_ERR_STRING_TOO_LONG', 296);
+export const QuotedTooLong = token('TK_ERR_DQSTRING_TOO_LONG', 297);
+export const QuotedOpen = token('TK_ERR_DQSTRING', 298);
+export const IpV6Address = token('TK_IPADDR6', 304);
+export const ModuleVersion = token('TK_KMODVERS', 329);
+
+/** Keywords by their text. */
+export const KEYWORDS: ReadonlyMap<string, TokenType> = new Map(
+  (
+    [
+      ['global', 258],
+      ['resource', 259],
+      ['on', 260],
+      ['stacked-on-top-of', 261],
+      ['net', 262],
+      ['disk', 263],
+      ['skip', 264],
+      ['syncer', 265],
+      ['startup', 266],
+      ['disable-ip-verification', 267],
+      ['dialog-refresh', 268],
+      ['handlers', 270],
+      ['common', 271],
+      ['address', 272],
+      ['device', 273],
+      ['minor', 274],
+      ['meta-disk', 275],
+      ['flexible-meta-disk', 276],
+      ['node-id', 277],
+      ['minor-count', 278],
+      ['usage-count', 283],
+      ['ask', 284],
+      ['yes', 285],
+      ['no', 286],
+      ['_this_host', 287],
+      ['_remote_host', 288],
+      ['_peer_node_id', 289],
+      ['_cstate', 290],
+      ['_unknown', 291],
+      ['proxy', 292],
+      ['inside', 293],
+      ['outside', 294],
+      ['sci', 299],
+      ['sdp', 300],
+      ['ssocks', 301],
+      ['ipv4', 302],
+      ['ipv6', 303],
+      ['include', 305],
+      ['floating', 307],
+      ['volume', 308],
+      ['cmd-timeout-short', 309],
+      ['cmd-timeout-medium', 310],
+      ['cmd-timeout-long', 311],
+      ['options', 312],
+      ['connection', 313],
+      ['outside-address', 314],
+      ['host', 315],
+      ['port', 316],
+      ['connection-mesh', 317],
+      ['hosts', 318],
+      ['via', 319],
+      ['template-file', 320],
+      ['path', 321],
+      ['udev-always-use-vnr', 322],
+      ['require-drbd-module-version-eq', 323],
+      ['require-drbd-module-version-ne', 324],
+      ['require-drbd-module-version-gt', 325],
+      ['require-drbd-module-version-ge', 326],
+      ['require-drbd-module-version-lt', 327],
+      ['require-drbd-module-version-le', 328],
+      ['tiebreaker', 330],
+    ] as const
+  ).map(([text, number]) => [text, token(`TK_${text.replace(/^_/, '').replaceAll('-', '_').toUpperCase()}`, number)]),
+);
+
+/** The token type of a keyword. */
+export function keyword(text: string): TokenType {
+  const type = KEYWORDS.get(text);
+  if (type === undefined) throw new Error(`no keyword ${text}`);
+  return type;
+}
+
+/** Every token type, as the parser wants them. */
+export const ALL_TOKENS: TokenType[] = [...ALL, ...numbers.keys()];
