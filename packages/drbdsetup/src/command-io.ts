@@ -1,0 +1,33 @@
+/**
+ * The world as a command sees it. Whoever runs a command in process (drbdadm, a test) hands in its own.
+ */
+export interface CommandIo {
+  stdout(text: string): void;
+  stderr(text: string): void;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdinIsTty: boolean;
+  readonly stdoutIsTty: boolean;
+  /** Width of the terminal behind stdout; absent when there is none. */
+  readonly columns?: number;
+  /** @returns the next line of stdin without its line break, or null at its end */
+  readLine(): Promise<string | null>;
+}
+
+/** Ends a command: what to print and the exit status. Thrown below `run` only, never out of it. */
+export class CommandExit extends Error {
+  override readonly name = 'CommandExit';
+  readonly status: number;
+  readonly stdoutText: string;
+  readonly stderrText: string;
+
+  constructor(status: number, texts: { readonly stdout?: string; readonly stderr?: string } = {}) {
+    super(texts.stderr ?? `exit status ${status}`);
+    this.status = status;
+    this.stdoutText = texts.stdout ?? '';
+    this.stderrText = texts.stderr ?? '';
+  }
+}
+
+/** Exit statuses that have no other name. */
+export const EXIT_USAGE = 20;
+export const EXIT_ENGINE_GONE = 121;
