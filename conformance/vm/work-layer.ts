@@ -9,7 +9,7 @@ import { cpio, type Entry } from './cpio.js';
 import { command } from './host-tools.js';
 
 /** Folders and files of the checkout that the guest gets too, where they exist. */
-const MIRRORED = ['bundle', 'scripts', 'conformance/vm/guest'];
+const MIRRORED = ['bundle', 'scripts', 'conformance/vm'];
 const COMMANDS = ['drbdadm', 'drbdsetup', 'drbdmeta', 'udrbd-engine'];
 const quote = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`;
 
