@@ -1,8 +1,12 @@
 /** DRBD's network protocol as pure functions over bytes. */
+
+export * from './bitmap-transfer.js';
+export * from './byte-bitmap.js';
 export * from './features.js';
 export * from './header.js';
 export * from './layout.js';
 export * from './outcome.js';
+export * from './p_auth.js';
 export * from './p_barrier.js';
 export * from './p_block_ack.js';
 export * from './p_block_desc.js';
@@ -21,3 +25,4 @@ export * from './packet-body.js';
 export * from './packet-length.js';
 export * from './packet-rules.js';
 export * from './state-word.js';
+export * from './vli.js';

@@ -1,0 +1,63 @@
+/** Reads the recorded streams of two DRBD 8.4 kernels and the list of their packets that another decoder made. */
+import { existsSync, readFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+
+const folder = new URL('../vectors/wire/', import.meta.url);
+
+/** One row of packets.tsv.gz: what stands where in a stream, and the decoded fields where the list has them. */
+export interface ListedPacket {
+  readonly offset: number;
+  readonly name: string;
+  /** '-' where the header has no volume. */
+  readonly volume: string;
+  readonly length: number;
+  readonly text: string;
+}
+
+export interface Direction {
+  readonly bytes: Uint8Array;
+  readonly packets: readonly ListedPacket[];
+}
+
+export interface Stream {
+  readonly name: string;
+  readonly scenario: string;
+  readonly socket: 'data' | 'meta';
+  /** Undefined when the stream ended before features were exchanged. */
+  readonly apv: number | undefined;
+  readonly features: number;
+  readonly directions: ReadonlyMap<string, Direction>;
+}
+
+/** All recorded streams in the order of their TCP connects, scenario by scenario. */
+export function* streams(): Generator<Stream> {
+  const listed = new Map<string, ListedPacket[]>();
+  for (const line of gunzipSync(readFileSync(new URL('packets.tsv.gz', folder)))
+    .toString()
+    .trimEnd()
+    .split('\n')) {
+    const [scenario, stream, socket, direction, offset, name, volume, length, text] = line.split('\t');
+    const key = `${scenario}.${stream}-${socket}-${direction}`;
+    const packets = listed.get(key) ?? [];
+    listed.set(key, packets);
+    packets.push({ offset: Number(offset), name: name!, volume: volume!, length: Number(length), text: text ?? '' });
+  }
+  for (const line of readFileSync(new URL('streams.tsv', folder), 'utf8').trimEnd().split('\n')) {
+    const [scenario, stream, socket, , apv, features] = line.split('\t');
+    const directions = new Map<string, Direction>();
+    for (const direction of ['a2b', 'b2a']) {
+      const key = `${scenario}.${stream}-${socket}-${direction}`;
+      const file = new URL(`${key}.bin.gz`, folder);
+      if (!existsSync(file)) continue;
+      directions.set(direction, { bytes: gunzipSync(readFileSync(file)), packets: listed.get(key) ?? [] });
+    }
+    yield {
+      name: `${scenario}.${stream}`,
+      scenario: scenario!,
+      socket: socket as 'data' | 'meta',
+      apv: apv === '-' ? undefined : Number(apv),
+      features: features === '-' ? 0 : Number(features),
+      directions,
+    };
+  }
+}
