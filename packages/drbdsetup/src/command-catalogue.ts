@@ -105,7 +105,8 @@ const BY_NAME: ReadonlyMap<string, CommandRow> = new Map(COMMANDS.map((row) => [
 export const findCommand = (name: string): CommandRow | undefined => BY_NAME.get(name);
 
 /** Configuration options of a command, in the order of help and show. */
-export const fieldsOf = (row: CommandRow): readonly (Option | CommandOption)[] => (row.kind === 'configuration' ? optionsOfCommand(row.name) : []);
+export const fieldsOf = (row: CommandRow): readonly (Option | CommandOption)[] =>
+  row.kind === 'configuration' ? optionsOfCommand(row.name) : [];
 
 export const takesSetDefaults = (row: CommandRow): boolean => SET_DEFAULTS_COMMANDS.includes(row.name);
 

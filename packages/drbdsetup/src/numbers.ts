@@ -35,7 +35,8 @@ export function fixed(value: number, digits: 0 | 2): string {
   const factor = digits === 0 ? 1 : 100;
   const scaled = value * factor;
   // A double has an exact half in the third decimal only if it is a multiple of 1/8.
-  const half = digits === 0 ? Number.isInteger(value * 2) && !Number.isInteger(value) : Number.isInteger(value * 8) && !Number.isInteger(value * 4);
+  const half =
+    digits === 0 ? Number.isInteger(value * 2) && !Number.isInteger(value) : Number.isInteger(value * 8) && !Number.isInteger(value * 4);
   if (!half) return value.toFixed(digits);
   const down = Math.floor(scaled);
   return ((down % 2 === 0 ? down : down + 1) / factor).toFixed(digits);

@@ -66,7 +66,8 @@ function fieldHelp(field: Field): string {
 export function commandXml(row: CommandRow): string {
   const lines = [`<command name="${row.name}">`, `\t<summary>${row.summary}</summary>`];
   for (const argument of row.context) {
-    if (argument === 'resource-or-all') lines.push('\t<group>', '\t\t<argument>resource</argument>', '\t\t<argument>all</argument>', '\t</group>');
+    if (argument === 'resource-or-all')
+      lines.push('\t<group>', '\t\t<argument>resource</argument>', '\t\t<argument>all</argument>', '\t</group>');
     else lines.push(`\t<argument>${argument}</argument>`);
   }
   for (const argument of row.payload ?? []) lines.push(`\t<argument>${argument}</argument>`);
