@@ -41,7 +41,7 @@ export type JudgeContext = SanitiseContext & ValidityContext & SoftContext;
 type Draft = { -readonly [K in keyof StateView]: StateView[K] };
 interface Implied {
   readonly name: string;
-  readonly then: (next: Draft, old: StateView, ctx: SanitiseContext, warnings: string[]) => void;
+  readonly imply: (next: Draft, old: StateView, ctx: SanitiseContext, warnings: string[]) => void;
 }
 
 /** Range of disk states that a connection state bears; lowering is silent, raising is warned about. */
@@ -84,7 +84,7 @@ const settlesOnConnect = (disk: DiskNumber): DiskNumber => (disk === DISK.Consis
 export const IMPLIED: readonly Implied[] = [
   {
     name: 'without a connection nothing is known of the peer but that its data is bad',
-    then: (next) => {
+    imply: (next) => {
       if (next.conn >= CONN.Connected) return;
       next.resyncSuspPeer = false;
       next.peerRole = ROLE.Unknown;
@@ -93,13 +93,13 @@ export const IMPLIED: readonly Implied[] = [
   },
   {
     name: 'an unconfigured device waits for no other one',
-    then: (next) => {
+    imply: (next) => {
       if (next.conn === CONN.StandAlone && next.disk === DISK.Diskless && next.role === ROLE.Secondary) next.resyncSuspDependency = false;
     },
   },
   {
     name: 'losing a disk ends a resync or verify',
-    then: (next, _old, _ctx, warnings) => {
+    imply: (next, _old, _ctx, warnings) => {
       if (next.conn <= CONN.Connected || (next.disk > DISK.Failed && next.peerDisk > DISK.Failed)) return;
       warnings.push(next.conn === CONN.VerifyS || next.conn === CONN.VerifyT ? 'Online-verify aborted.' : 'Resync aborted.');
       next.conn = CONN.Connected;
@@ -107,7 +107,7 @@ export const IMPLIED: readonly Implied[] = [
   },
   {
     name: 'losing the connection ends the negotiation of a disk',
-    then: (next, _old, ctx, warnings) => {
+    imply: (next, _old, ctx, warnings) => {
       if (next.conn >= CONN.Connected || next.disk !== DISK.Negotiating) return;
       if (ctx.negotiated === undefined) {
         warnings.push('Connection lost while negotiating, no data!');
@@ -121,7 +121,7 @@ export const IMPLIED: readonly Implied[] = [
   },
   {
     name: 'Consistent and Outdated vanish on connect',
-    then: (next) => {
+    imply: (next) => {
       if (next.conn < CONN.Connected || next.conn >= CONN.Ahead) return;
       next.disk = settlesOnConnect(next.disk);
       next.peerDisk = settlesOnConnect(next.peerDisk);
@@ -129,7 +129,7 @@ export const IMPLIED: readonly Implied[] = [
   },
   {
     name: 'disks fit the connection state',
-    then: (next, _old, _ctx, warnings) => {
+    imply: (next, _old, _ctx, warnings) => {
       const [[ownMin, ownMax], [peerMin, peerMax]] = diskRanges(next.conn);
       if (next.disk > ownMax) next.disk = ownMax;
       if (next.disk < ownMin) {
@@ -145,19 +145,19 @@ export const IMPLIED: readonly Implied[] = [
   },
   {
     name: 'a Primary freezes until its lost peer is fenced',
-    then: (next, old, ctx) => {
+    imply: (next, old, ctx) => {
       if (ctx.fencing === 'resource-and-stonith' && dataMayBeWrittenUnseen(next) && !dataMayBeWrittenUnseen(old)) next.suspFencing = true;
     },
   },
   {
     name: 'a Primary freezes when it lost all data',
-    then: (next, old, ctx) => {
+    imply: (next, old, ctx) => {
       if (ctx.onNoData === 'suspend-io' && primaryWithoutData(next) && !primaryWithoutData(old)) next.suspNoData = true;
     },
   },
   {
     name: 'pause flags pause a resync',
-    then: (next) => {
+    imply: (next) => {
       const paused = next.resyncSuspDependency || next.resyncSuspPeer || next.resyncSuspUser;
       if (paused && next.conn === CONN.SyncSource) next.conn = CONN.PausedSyncS;
       else if (paused && next.conn === CONN.SyncTarget) next.conn = CONN.PausedSyncT;
@@ -176,7 +176,7 @@ export interface Sanitised {
 export function sanitise(old: StateView, wanted: StateView, ctx: SanitiseContext): Sanitised {
   const state: Draft = { ...wanted };
   const warnings: string[] = [];
-  for (const rule of IMPLIED) rule.then(state, old, ctx, warnings);
+  for (const rule of IMPLIED) rule.imply(state, old, ctx, warnings);
   return { state, warnings };
 }
 
