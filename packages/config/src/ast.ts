@@ -62,8 +62,7 @@ export type NodeType =
   | 'proxy-options'
   | 'plugin'
   | 'plugin-line'
-  | 'option'
-  | 'unknown-option';
+  | 'option';
 
 /**
  * A statement or section. A section whose text broke off (a syntax error, the end of the file) has no `endLine`; the same holds

@@ -5,10 +5,9 @@
 import { EmbeddedActionsParser, EOF, type IToken, type TokenType } from 'chevrotain';
 import type { Node, NodeType, ParsedFile, SyntaxProblem, Word } from './ast.js';
 import { scan } from './lexer.js';
-import { optionsOf } from './options.js';
+import { expectedIn } from './option-sections.js';
 import {
   ALL_TOKENS,
-  AnyToken,
   Colon,
   Integer,
   IpV4Address,
@@ -17,16 +16,18 @@ import {
   LBrace,
   LBracket,
   ModuleVersion,
-  NotLBrace,
-  NotRBrace,
-  NotSemicolon,
+  OptionName,
+  OptionValue,
+  PluginName,
+  PluginWord,
   QuotedOpen,
   QuotedTooLong,
   RBrace,
   RBracket,
   Semicolon,
+  SkipBlock,
+  Swallowed,
   Text,
-  tokenNumber,
   WordTooLong,
 } from './tokens.js';
 
@@ -61,7 +62,6 @@ const EXPECTED = {
 } as const;
 
 const kw = keyword;
-const PROXY_OPTIONS = new Set(optionsOf('proxy').flatMap((o) => [o.name, `no-${o.name}`]));
 const REQUIRE = ['eq', 'ne', 'gt', 'ge', 'lt', 'le'].map((op) => kw(`require-drbd-module-version-${op}`));
 const GLOBAL_NUMBERS = ['minor-count', 'dialog-refresh', 'cmd-timeout-short', 'cmd-timeout-medium', 'cmd-timeout-long'].map(kw);
 const GLOBAL_FLAGS = ['disable-ip-verification', 'udev-always-use-vnr'].map(kw);
@@ -70,7 +70,7 @@ const word = (token: IToken): Word => ({
   text: token.image,
   line: token.startLine ?? 0,
   column: token.startColumn ?? 0,
-  number: tokenNumber(token.tokenType),
+  number: token.payload ?? 0,
 });
 
 const node = (type: NodeType, at: Word): Node => ({ type, at, words: [], body: [] });
@@ -207,21 +207,18 @@ class DrbdParser extends EmbeddedActionsParser {
     this.#end(this.CONSUME(Semicolon));
   });
 
-  /** Everything up to the first `{`, then up to the `}` that belongs to it. */
+  /** The scanner makes one token of a complete block, so the bare keyword means that the block never ends. */
   readonly skip = this.RULE('skip', () => {
-    const self = this.#start('skip', this.CONSUME(kw('skip')));
-    this.MANY1(() => this.CONSUME(NotLBrace));
-    self.openLine = this.CONSUME(LBrace, { ERR_MSG: EXPECTED.skip }).startLine ?? 0;
-    let depth = 1;
-    this.MANY2({
-      GATE: () => depth > 1 || this.LA(1).tokenType !== RBrace,
-      DEF: () => {
-        const { tokenType } = this.CONSUME(AnyToken);
-        if (tokenType === LBrace) depth++;
-        if (tokenType === RBrace) depth--;
+    this.OR([
+      { ALT: () => this.CONSUME(SkipBlock) },
+      {
+        ALT: () => {
+          this.#start('skip', this.CONSUME(kw('skip')));
+          this.CONSUME(EOF, { ERR_MSG: EXPECTED.skip });
+          this.CONSUME(LBrace, { ERR_MSG: EXPECTED.skip });
+        },
       },
-    });
-    this.#end(this.CONSUME(RBrace, { ERR_MSG: EXPECTED.skip }));
+    ]);
   });
 
   readonly common = this.RULE('common', () => {
@@ -247,7 +244,7 @@ class DrbdParser extends EmbeddedActionsParser {
   readonly resourceStatement = this.RULE('resourceStatement', () => {
     this.OR({
       DEF: [
-        { GATE: () => this.LA(1).image === 'protocol', ALT: () => this.SUBRULE(this.protocol) },
+        { ALT: () => this.SUBRULE(this.protocol) },
         { ALT: () => this.SUBRULE(this.on) },
         { ALT: () => this.SUBRULE(this.floating) },
         { ALT: () => this.SUBRULE(this.stacked) },
@@ -272,7 +269,7 @@ class DrbdParser extends EmbeddedActionsParser {
   });
 
   readonly protocol = this.RULE('protocol', () => {
-    const self = this.#start('protocol', this.CONSUME(Text));
+    const self = this.#start('protocol', this.CONSUME(OptionName));
     this.SUBRULE(this.optionValue, { ARGS: [self] });
   });
 
@@ -414,7 +411,7 @@ class DrbdParser extends EmbeddedActionsParser {
           this.#end(this.CONSUME3(Semicolon));
         },
       },
-      { ALT: () => this.#end(this.CONSUME(AnyToken)) },
+      { ALT: () => this.#end(this.CONSUME(Swallowed)) },
     ]);
   });
 
@@ -702,26 +699,18 @@ class DrbdParser extends EmbeddedActionsParser {
   readonly proxySection = this.RULE('proxySection', (at?: IToken) => {
     const self = this.#start('proxy-options', at ?? this.LA(0));
     this.#brace(self);
-    this.MANY(() =>
-      this.OR([
-        { GATE: () => PROXY_OPTIONS.has(this.LA(1).image), ALT: () => this.SUBRULE(this.optionStatement) },
-        { ALT: () => this.SUBRULE(this.plugin) },
-      ]),
-    );
+    this.MANY(() => this.OR([{ ALT: () => this.SUBRULE(this.optionStatement) }, { ALT: () => this.SUBRULE(this.plugin) }]));
     this.#end(this.CONSUME(RBrace, { ERR_MSG: EXPECTED.plugin }));
   });
 
   /** Any word that is no proxy option starts the list of plugins. */
   readonly plugin = this.RULE('plugin', () => {
-    const self = this.#start('plugin', this.CONSUME1(NotRBrace));
+    const self = this.#start('plugin', this.CONSUME(PluginName));
     self.openLine = this.CONSUME(LBrace, { ERR_MSG: EXPECTED.plugin }).startLine ?? 0;
     this.MANY1(() => {
-      const line = this.#start('plugin-line', this.CONSUME2(NotRBrace));
+      const line = this.#start('plugin-line', this.CONSUME1(PluginWord));
       line.words.push(line.at);
-      this.MANY2({
-        GATE: () => this.LA(1).tokenType !== Semicolon,
-        DEF: () => line.words.push(word(this.CONSUME3(NotRBrace))),
-      });
+      this.MANY2(() => line.words.push(word(this.CONSUME2(PluginWord))));
       this.#end(this.CONSUME(Semicolon, { ERR_MSG: EXPECTED.pluginEnd }));
     });
     this.#end(this.CONSUME(RBrace));
@@ -751,36 +740,17 @@ class DrbdParser extends EmbeddedActionsParser {
   readonly optionSection = this.RULE('optionSection', (type: NodeType = 'net', at?: IToken) => {
     const self = this.#start(type, at ?? this.LA(0));
     this.#brace(self);
-    this.MANY(() =>
-      this.OR([
-        { GATE: () => type === 'startup' && this.LA(1).image === 'become-primary-on', ALT: () => this.SUBRULE(this.becomePrimaryOn) },
-        { GATE: this.#show, ALT: () => this.SUBRULE(this.unknownOption) },
-        { ALT: () => this.SUBRULE(this.optionStatement) },
-      ]),
-    );
-    this.#end(this.CONSUME(RBrace));
-  });
-
-  /** Obsolete: read up to the `;` and forgotten. */
-  readonly becomePrimaryOn = this.RULE('becomePrimaryOn', () => {
-    this.CONSUME(NotRBrace);
-    this.MANY(() => this.CONSUME(NotSemicolon));
-    this.CONSUME(Semicolon);
-  });
-
-  readonly unknownOption = this.RULE('unknownOption', () => {
-    const self = this.#start('unknown-option', this.CONSUME(kw('_unknown')));
-    self.words.push(word(this.CONSUME(NotSemicolon)));
-    this.#end(this.CONSUME(Semicolon));
+    this.MANY(() => this.SUBRULE(this.optionStatement));
+    this.#end(this.CONSUME(RBrace, { ERR_MSG: BARE + expectedIn(type) }));
   });
 
   readonly optionStatement = this.RULE('optionStatement', () => {
-    const self = this.#start('option', this.CONSUME(NotRBrace));
+    const self = this.#start('option', this.CONSUME(OptionName));
     this.SUBRULE(this.optionValue, { ARGS: [self] });
   });
 
   readonly optionValue = this.RULE('optionValue', (self: Node = node('option', NOWHERE)) => {
-    this.OPTION(() => self.words.push(word(this.CONSUME(NotSemicolon))));
+    this.OPTION(() => self.words.push(word(this.CONSUME(OptionValue))));
     this.#end(this.CONSUME(Semicolon));
   });
 }
@@ -800,7 +770,7 @@ function describe(expected: string, token: IToken): string {
     if (type === QuotedOpen) return `Unterminated double quoted string\n  we don't allow embedded newlines\n  >>>${shown(got)}<<<`;
   }
   const bare = expected.startsWith(BARE);
-  return `Parse error: '${bare ? expected.slice(1) : expected}' expected,\n\tbut got '${shown(got)}'${bare ? '' : ` (TK ${tokenNumber(type)})`}`;
+  return `Parse error: '${bare ? expected.slice(1) : expected}' expected,\n\tbut got '${shown(got)}'${bare ? '' : ` (TK ${token.payload ?? 0})`}`;
 }
 
 let parser: DrbdParser | undefined;

@@ -1,49 +1,50 @@
 /**
- * The scanner: text to tokens. The longest match wins, so a run of word characters is cut out first and then classified as keyword,
- * module version, IPv4 address, number or string. Every input has a token vector; what is no token is one of the error tokens.
+ * The scanner: text to tokens for the grammar. The longest match wins, so a run of word characters is cut out first and then
+ * classified as keyword, module version, IPv4 address, number or string. Every input has a token vector; what is no token is one of
+ * the error tokens. Written by hand because chevrotain's lexer needs 15 ms to set itself up, which every command would pay.
  */
-import { createToken, type IToken, Lexer, type TokenType } from 'chevrotain';
+import type { IToken, TokenType } from 'chevrotain';
+import { optionsOf } from './options.js';
 import {
   Colon,
   Integer,
   IpV4Address,
   IpV6Address,
   KEYWORDS,
+  keyword,
   LBrace,
   LBracket,
   ModuleVersion,
+  OptionName,
+  OptionValue,
   OtherCharacter,
+  PluginName,
+  PluginWord,
   QuotedOpen,
   QuotedTooLong,
   RBrace,
   RBracket,
   Semicolon,
+  SkipBlock,
+  Swallowed,
   Text,
+  tokenNumber,
   WordTooLong,
 } from './tokens.js';
 
-const BLANK = createToken({ name: 'Blank', pattern: /[ \t\r]+/, group: Lexer.SKIPPED });
-const NEWLINE = createToken({ name: 'Newline', pattern: /\n/, group: Lexer.SKIPPED, line_breaks: true });
-const COMMENT = createToken({ name: 'Comment', pattern: /#[^\n]*/, group: Lexer.SKIPPED });
-const WORD = createToken({ name: 'Word', pattern: /[a-zA-Z0-9/._-]{1,129}/ });
+const BLANK = /[ \t\r]+|#[^\n]*/y;
+const WORD = /[a-zA-Z0-9/._-]{1,129}/y;
 const QUAD = '[0-9a-fA-F]{1,4}';
-const IPV6 = createToken({
-  name: 'IpV6',
-  pattern: new RegExp(
-    `::[fF]{4}:(?:[0-9]{1,3}\\.){3}[0-9]{1,3}|(?:(?:${QUAD}:){1,6}|:)(?:${QUAD})?(?:(?::${QUAD}){1,6}|:)(?:%[a-zA-Z0-9/._-]+)?`,
-  ),
-  start_chars_hint: [...':0123456789abcdefABCDEF'],
-});
-const QUOTED = createToken({ name: 'Quoted', pattern: /"(?:[^"\\\n]|\\[^\n]){0,255}"/, line_breaks: false });
-const QUOTED_TOO_LONG = createToken({ name: 'QuotedTooLong', pattern: /"(?:[^"\\\n]|\\[^\n]){256}/, line_breaks: false });
-// The newline inside is not counted, as in stock; line numbers after such a token are one short.
-const QUOTED_OPEN = createToken({ name: 'QuotedOpen', pattern: /"(?:[^"\\\n]|\\[^\n]){0,255}[\\\n]/, line_breaks: false });
-const PUNCTUATION = createToken({ name: 'Punctuation', pattern: /[{};[\]:]/ });
-// chevrotain dispatches on the first character: below 256 directly, above in blocks of 255. This one may start with any.
-const ANY_START = Array.from({ length: 513 }, (_, i) => (i < 256 ? i : Math.min((i - 255) * 255, 0xffff)));
-const OTHER = createToken({ name: 'Other', pattern: /[\s\S]/, line_breaks: false, start_chars_hint: ANY_START });
+const IPV6 = new RegExp(
+  `::[fF]{4}:(?:[0-9]{1,3}\\.){3}[0-9]{1,3}|(?:(?:${QUAD}:){1,6}|:)(?:${QUAD})?(?:(?::${QUAD}){1,6}|:)(?:%[a-zA-Z0-9/._-]+)?`,
+  'y',
+);
+const QUOTED = /"(?:[^"\\\n]|\\[^\n]){0,255}"/y;
+const QUOTED_TOO_LONG = /"(?:[^"\\\n]|\\[^\n]){256}/y;
+// The newline at its end is not counted, as in stock; line numbers after such a token are one short.
+const QUOTED_OPEN = /"(?:[^"\\\n]|\\[^\n]){0,255}[\\\n]/y;
 
-const PUNCTUATION_TYPES: Readonly<Record<string, TokenType>> = {
+const PUNCTUATION: Readonly<Record<string, TokenType>> = {
   '{': LBrace,
   '}': RBrace,
   ';': Semicolon,
@@ -51,42 +52,178 @@ const PUNCTUATION_TYPES: Readonly<Record<string, TokenType>> = {
   ']': RBracket,
   ':': Colon,
 };
-const CLASSES: readonly (readonly [RegExp, TokenType])[] = [
-  [/^[0-9]+\.[0-9]+\.[0-9]+$/, ModuleVersion],
-  [/^(?:[0-9]{1,3}\.){3}[0-9]{1,3}$/, IpV4Address],
-  [/^[0-9]{1,8}[MKGs]?$/, Integer],
-  [/^.{129}$/, WordTooLong],
-];
-const FIXED = new Map<TokenType, TokenType>([
-  [IPV6, IpV6Address],
-  [QUOTED_TOO_LONG, QuotedTooLong],
-  [QUOTED_OPEN, QuotedOpen],
-  [OTHER, OtherCharacter],
-]);
 
-const lexer = new Lexer([BLANK, NEWLINE, PUNCTUATION, IPV6, WORD, COMMENT, QUOTED, QUOTED_TOO_LONG, QUOTED_OPEN, OTHER], {
-  positionTracking: 'onlyStart',
-  skipValidations: true,
-  ensureOptimizations: true,
-});
-
-function classify(token: IToken): TokenType {
-  const fixed = FIXED.get(token.tokenType);
-  if (fixed !== undefined) return fixed;
-  const text = token.image;
-  if (token.tokenType === PUNCTUATION) return PUNCTUATION_TYPES[text]!;
-  if (token.tokenType === QUOTED) {
-    token.image = text.slice(1, -1).replace(/\\([\s\S])/g, '$1');
-    return Text;
-  }
-  const keyword = KEYWORDS.get(text);
-  if (keyword !== undefined) return keyword;
-  const first = text.charCodeAt(0);
-  if ((first >= 0x30 && first <= 0x39) || text.length === 129) {
-    for (const [pattern, type] of CLASSES) if (pattern.test(text)) return type;
-  }
-  return Text;
+function matchAt(pattern: RegExp, text: string, at: number): string | undefined {
+  pattern.lastIndex = at;
+  return pattern.exec(text)?.[0];
 }
+
+function classifyWord(word: string): TokenType {
+  const type = KEYWORDS.get(word);
+  if (type !== undefined) return type;
+  if (word.length === 129) return WordTooLong;
+  const first = word.charCodeAt(0);
+  if (first < 0x30 || first > 0x39) return Text;
+  if (/^[0-9]{1,8}[MKGs]?$/.test(word)) return Integer;
+  if (/^(?:[0-9]{1,3}\.){3}[0-9]{1,3}$/.test(word)) return IpV4Address;
+  return /^[0-9]+\.[0-9]+\.[0-9]+$/.test(word) ? ModuleVersion : Text;
+}
+
+const PROXY_OPTIONS = new Set(optionsOf('proxy').flatMap((o) => [o.name, `no-${o.name}`]));
+const SECTION_HEADS = new Set(['net', 'disk', 'options', 'startup', 'handlers', 'syncer', 'proxy'].map(keyword));
+const [SKIP, PROXY, ON, OPTIONS, DEVICE, MINOR] = ['skip', 'proxy', 'on', 'options', 'device', 'minor'].map(keyword);
+
+/**
+ * Cuts a text into tokens, and retypes those whose meaning depends only on where they stand. `image` is the text without quotes
+ * and escapes, `payload` the token's number in stock messages.
+ */
+class Scanner {
+  readonly tokens: IToken[] = [];
+  line = 1;
+  #at = 0;
+  #lineStart = 0;
+
+  readonly #text: string;
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  run(): void {
+    /** Tokens of the current statement, up to its `{` or `;`. */
+    let head: IToken[] = [];
+    const open: ('proxy' | 'other')[] = [];
+    for (let token = this.#next(); token !== undefined; token = this.#next()) {
+      const type = token.tokenType;
+      if (type === SKIP) {
+        this.#skipBlock(token);
+        head = [];
+        continue;
+      }
+      if (head.at(-1)?.tokenType === DEVICE && type !== Text && type !== MINOR) {
+        this.tokens.push(retype(token, Swallowed));
+        head = [];
+        continue;
+      }
+      if (head.length === 0 && type === Text && token.image === 'protocol') {
+        this.#option(retype(token, OptionName));
+        continue;
+      }
+      this.tokens.push(token);
+      if (type === LBrace) {
+        const isProxy = head.some((t, i) => t.tokenType === PROXY && head[i + 1]?.tokenType === ON);
+        const section = head.length === 1 && SECTION_HEADS.has(head[0]!.tokenType) ? head[0]!.tokenType : undefined;
+        head = [];
+        if (section === undefined) open.push(isProxy ? 'proxy' : 'other');
+        else this.#optionSection(section === PROXY || (section === OPTIONS && open.at(-1) === 'proxy'));
+      } else if (type === RBrace) {
+        open.pop();
+        head = [];
+      } else if (type === Semicolon) head = [];
+      else head.push(token);
+    }
+  }
+
+  /** Up to the section's `}`, or to the first token with which the grammar will not agree. */
+  #optionSection(isProxy: boolean): void {
+    for (let name = this.#next(); name !== undefined; name = this.#next()) {
+      if (name.tokenType === RBrace) {
+        this.tokens.push(name);
+        return;
+      }
+      if (isProxy && !PROXY_OPTIONS.has(name.image)) {
+        this.tokens.push(retype(name, PluginName));
+        if (!this.#plugins()) return;
+        continue;
+      }
+      if (!this.#option(retype(name, OptionName))) return;
+    }
+  }
+
+  /** The rest of `NAME [VALUE];`. @returns false when no `;` came */
+  #option(name: IToken): boolean {
+    this.tokens.push(name);
+    let next = this.#next();
+    // Obsolete: read up to the `;` and forgotten.
+    if (name.image === 'become-primary-on') while (next !== undefined && next.tokenType !== Semicolon) next = this.#next();
+    if (next === undefined) return false;
+    if (next.tokenType !== Semicolon) {
+      this.tokens.push(retype(next, OptionValue));
+      next = this.#next();
+      if (next === undefined) return false;
+    }
+    this.tokens.push(next);
+    return next.tokenType === Semicolon;
+  }
+
+  #plugins(): boolean {
+    const brace = this.#next();
+    if (brace === undefined) return false;
+    this.tokens.push(brace);
+    if (brace.tokenType !== LBrace) return false;
+    for (let token = this.#next(); token !== undefined; token = this.#next()) {
+      const { tokenType } = token;
+      this.tokens.push(tokenType === RBrace || tokenType === Semicolon ? token : retype(token, PluginWord));
+      if (tokenType === RBrace) return true;
+    }
+    return false;
+  }
+
+  /** Everything up to the first `{` and on to the `}` that belongs to it becomes one token; without that `}`, none. */
+  #skipBlock(skip: IToken): void {
+    let depth = 0;
+    for (let token = this.#next(); token !== undefined; token = this.#next()) {
+      if (token.tokenType === LBrace) depth++;
+      if (token.tokenType === RBrace && depth > 0 && --depth === 0) {
+        this.tokens.push(retype(skip, SkipBlock));
+        return;
+      }
+    }
+    this.tokens.push(skip);
+  }
+
+  #token(tokenType: TokenType, length: number, image?: string): IToken {
+    const startOffset = this.#at;
+    this.#at += length;
+    return {
+      image: image ?? this.#text.slice(startOffset, this.#at),
+      startOffset,
+      startLine: this.line,
+      startColumn: startOffset - this.#lineStart + 1,
+      tokenType,
+      tokenTypeIdx: tokenType.tokenTypeIdx!,
+      payload: tokenNumber(tokenType),
+    };
+  }
+
+  #next(): IToken | undefined {
+    const text = this.#text;
+    for (;;) {
+      if (this.#at >= text.length) return undefined;
+      const blank = matchAt(BLANK, text, this.#at);
+      if (blank !== undefined) this.#at += blank.length;
+      else if (text[this.#at] === '\n') {
+        this.line++;
+        this.#lineStart = ++this.#at;
+      } else break;
+    }
+    const ipv6 = matchAt(IPV6, text, this.#at);
+    if (ipv6 !== undefined) return this.#token(IpV6Address, ipv6.length);
+    const punctuation = PUNCTUATION[text[this.#at]!];
+    if (punctuation !== undefined) return this.#token(punctuation, 1);
+    const word = matchAt(WORD, text, this.#at);
+    if (word !== undefined) return this.#token(classifyWord(word), word.length, word);
+    const quoted = matchAt(QUOTED, text, this.#at);
+    if (quoted !== undefined) return this.#token(Text, quoted.length, quoted.slice(1, -1).replace(/\\(.)/gs, '$1'));
+    const tooLong = matchAt(QUOTED_TOO_LONG, text, this.#at);
+    if (tooLong !== undefined) return this.#token(QuotedTooLong, tooLong.length);
+    const unterminated = matchAt(QUOTED_OPEN, text, this.#at);
+    if (unterminated !== undefined) return this.#token(QuotedOpen, unterminated.length);
+    return this.#token(OtherCharacter, 1);
+  }
+}
+
+/** The same token as something else; its number stays that of what it is. */
+const retype = (token: IToken, tokenType: TokenType): IToken => ({ ...token, tokenType, tokenTypeIdx: tokenType.tokenTypeIdx! });
 
 export interface Scan {
   readonly tokens: IToken[];
@@ -94,18 +231,9 @@ export interface Scan {
   readonly endLine: number;
 }
 
-/** Cuts a text into tokens; `image` is the text without quotes and escapes. Never fails. */
+/** Cuts a text into tokens. Never fails. */
 export function scan(text: string): Scan {
-  const { tokens } = lexer.tokenize(text);
-  for (const token of tokens) {
-    const type = classify(token);
-    token.tokenType = type;
-    token.tokenTypeIdx = type.tokenTypeIdx!;
-  }
-  const last = tokens.at(-1);
-  let endLine = last?.startLine ?? 1;
-  // No other token holds a newline; the one inside an unterminated string does not count.
-  let at = last === undefined ? 0 : last.startOffset + (last.tokenType === QuotedOpen ? last.image.length : 0);
-  for (at = text.indexOf('\n', at); at >= 0; at = text.indexOf('\n', at + 1)) endLine++;
-  return { tokens, endLine };
+  const scanner = new Scanner(text);
+  scanner.run();
+  return { tokens: scanner.tokens, endLine: scanner.line };
 }

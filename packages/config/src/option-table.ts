@@ -5,8 +5,8 @@
  */
 import type { CommandOption, Option } from './options.js';
 
-/** The largest unsigned 64 bit number, rounded to a double; the value check uses the exact figure. */
-export const U64_MAX = 18446744073709551615;
+/** Stands for the largest unsigned 64 bit number, which a double cannot hold; the value check uses the exact figure. */
+export const U64_MAX = 2 ** 64;
 
 // biome-ignore format: a table, one option a line
 export const OPTION_ROWS: readonly Option[] = [

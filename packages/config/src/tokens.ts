@@ -4,17 +4,10 @@
  */
 import { createToken, Lexer, type TokenType } from 'chevrotain';
 
-/** Any token; and all but the one that ends the enclosing construct, for places that take every token by its text. */
-export const AnyToken = createToken({ name: 'AnyToken', pattern: Lexer.NA });
-export const NotRBrace = createToken({ name: 'NotRBrace', pattern: Lexer.NA });
-export const NotLBrace = createToken({ name: 'NotLBrace', pattern: Lexer.NA });
-export const NotSemicolon = createToken({ name: 'NotSemicolon', pattern: Lexer.NA });
-const ALL = [AnyToken, NotRBrace, NotLBrace, NotSemicolon];
-
 const numbers = new Map<TokenType, number>();
 
-function token(name: string, number: number, categories: TokenType[] = ALL): TokenType {
-  const type = createToken({ name, pattern: Lexer.NA, categories });
+function token(name: string, number: number): TokenType {
+  const type = createToken({ name, pattern: Lexer.NA });
   numbers.set(type, number);
   return type;
 }
@@ -22,9 +15,9 @@ function token(name: string, number: number, categories: TokenType[] = ALL): Tok
 /** Number of a token type in stock messages; 0 at end of file. */
 export const tokenNumber = (type: TokenType): number => numbers.get(type) ?? 0;
 
-export const LBrace = token('{', 0x7b, [AnyToken, NotRBrace, NotSemicolon]);
-export const RBrace = token('}', 0x7d, [AnyToken, NotLBrace, NotSemicolon]);
-export const Semicolon = token(';', 0x3b, [AnyToken, NotRBrace, NotLBrace]);
+export const LBrace = token('{', 0x7b);
+export const RBrace = token('}', 0x7d);
+export const Semicolon = token(';', 0x3b);
 export const LBracket = token('[', 0x5b);
 export const RBracket = token(']', 0x5d);
 export const Colon = token(':', 0x3a);
@@ -115,5 +108,16 @@ export function keyword(text: string): TokenType {
   return type;
 }
 
+/**
+ * Tokens that the scanner makes where any token will do, so that the grammar stays LL(1): names and values in option sections,
+ * words of proxy plugins, what stands where a device name should, and a whole `skip` block.
+ */
+export const OptionName = token('OptionName', 0);
+export const OptionValue = token('OptionValue', 0);
+export const PluginName = token('PluginName', 0);
+export const PluginWord = token('PluginWord', 0);
+export const Swallowed = token('Swallowed', 0);
+export const SkipBlock = token('SkipBlock', 0);
+
 /** Every token type, as the parser wants them. */
-export const ALL_TOKENS: TokenType[] = [...ALL, ...numbers.keys()];
+export const ALL_TOKENS: TokenType[] = [...numbers.keys()];
