@@ -1,5 +1,6 @@
 import type { DeviceSnapshot } from '@udrbd/control';
 import t from 'tap';
+import { CommandExit } from './command-io.js';
 import { generationLine, generationPicture } from './generation-identifiers.js';
 import { fixed, parseScaledNumber } from './numbers.js';
 import { showResource } from './show.js';
@@ -56,6 +57,14 @@ t.test('no resources', async (t) => {
   t.equal(showJson([]), '[\n]\n');
 });
 
+const refusal = (run: () => unknown): unknown => {
+  try {
+    return run();
+  } catch (error) {
+    return error instanceof CommandExit ? [error.status, error.stderrText] : error;
+  }
+};
+
 t.test('numbers', async (t) => {
   t.equal(parseScaledNumber('200M', 1024), 204800n);
   t.equal(parseScaledNumber('204800', 1024), 204800n);
@@ -66,10 +75,22 @@ t.test('numbers', async (t) => {
   t.equal(parseScaledNumber('1', 512), 1n);
   t.equal(parseScaledNumber('-1', 1), -1n);
   t.equal(parseScaledNumber('3s', 1024), 2n, 'rounded up');
-  t.throws(() => parseScaledNumber('', 1), { status: 100, stderrText: 'missing number argument\n' });
-  t.throws(() => parseScaledNumber('abc', 1), { status: 20, stderrText: 'abc is not a valid number\n' });
-  t.throws(() => parseScaledNumber('10Q', 1), { status: 20, stderrText: '10Q is not a valid unit\n' });
-  t.throws(() => parseScaledNumber('9223372036854775807G', 1), { status: 20, stderrText: '9223372036854775807G: out of range\n' });
+  t.strictSame(
+    refusal(() => parseScaledNumber('', 1)),
+    [100, 'missing number argument\n'],
+  );
+  t.strictSame(
+    refusal(() => parseScaledNumber('abc', 1)),
+    [20, 'abc is not a valid number\n'],
+  );
+  t.strictSame(
+    refusal(() => parseScaledNumber('10Q', 1)),
+    [20, '10Q is not a valid unit\n'],
+  );
+  t.strictSame(
+    refusal(() => parseScaledNumber('9223372036854775807G', 1)),
+    [20, '9223372036854775807G: out of range\n'],
+  );
   t.strictSame(
     [0.125, 0.375, 2.5, 3.5, 1.005, 100].map((x) => fixed(x, 2)),
     ['0.12', '0.38', '2.50', '3.50', '1.00', '100.00'],

@@ -33,7 +33,7 @@ export const showJson = (resources: readonly ResourceSnapshot[]): string => `${p
 function print(value: Json, indent: string): string {
   const inner = `${indent}    `;
   if (Array.isArray(value))
-    return value.length === 0 ? '[\n]' : `[\n${value.map((item) => inner + print(item, inner)).join(',\n')}\n${indent}]`;
+    return value.length === 0 ? `[\n${indent}]` : `[\n${value.map((item) => inner + print(item, inner)).join(',\n')}\n${indent}]`;
   if (typeof value === 'object') {
     const entries = value instanceof Members ? value.entries : Object.entries(value);
     return `{\n${entries.map(([key, member]) => `${inner}"${key}": ${print(member, inner)}`).join(',\n')}\n${indent}}`;

@@ -12,7 +12,7 @@ const quoted = (text: string): string => JSON.stringify(text);
 
 /** `"name": [` members `]`, where every member is an object of its own indentation. */
 function array(indent: string, name: string, members: readonly string[]): string {
-  if (members.length === 0) return `${indent}"${name}": [\n${indent}]`;
+  if (members.length === 0) return `${indent}"${name}": [\n ]`;
   return `${indent}"${name}": [\n${members.join(',\n')} ]`;
 }
 
