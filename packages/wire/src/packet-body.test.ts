@@ -53,6 +53,7 @@ import {
   responseMessage,
   STRUCTURES,
 } from './index.js';
+import { formatPage } from './testing/format-page.js';
 
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'));
 
@@ -225,6 +226,11 @@ t.test('a catalogue without contradictions', async (t) => {
   }
   t.equal(packetLogName(0x0b), 'ReportProtocol');
   t.equal(packetLogName(0x7777), 'UNKNOWN');
+});
+
+t.test('the format page shows the tables as they are', async (t) => {
+  const page = readFileSync(new URL('../../../docs/wire-protocol.md', import.meta.url), 'utf8');
+  t.ok(page.endsWith(`${formatPage()}\n`), 'docs/wire-protocol.md: run src/testing/format-page.ts');
 });
 
 t.test('headers', async (t) => {
