@@ -1,9 +1,9 @@
 // Calls back in libuv's loop whenever a descriptor (an eventfd of a ring, say) is readable.
 import { checked } from './errno.js';
-import { native, type WatcherHandle } from './native.js';
+import { native } from './native.js';
 
 export class FdWatcher {
-  #handle: WatcherHandle | undefined;
+  #handle: number | undefined;
 
   /**
    * @param readable - must take what is there to read (EventFd.drain), else it is called again at once
@@ -15,11 +15,7 @@ export class FdWatcher {
   }
 
   private constructor(fd: number, readable: () => void, keepAlive: boolean) {
-    const handle = native.watchFd(fd, readable);
-    if (typeof handle === 'number') {
-      checked(handle, 'uv_poll');
-      throw new Error('unreachable');
-    }
+    const handle = checked(native.watchFd(fd, readable), 'uv_poll');
     this.#handle = handle;
     if (!keepAlive) native.watchRef(handle, false);
   }

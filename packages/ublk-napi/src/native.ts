@@ -4,7 +4,9 @@
 import { createRequire } from 'node:module';
 import { endianness } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { CompiledLayout } from './layout.js';
+import { IO_URING_CQE, IO_URING_SQE, IOVEC, KERNEL_TIMESPEC, MSGHDR } from './io-uring-abi.js';
+import { assertLayout, type CompiledLayout } from './layout.js';
+import { UBLK_PARAMS, UBLKSRV_CTRL_CMD, UBLKSRV_CTRL_DEV_INFO, UBLKSRV_IO_CMD, UBLKSRV_IO_DESC } from './ublk-abi.js';
 
 /** What `ringSetup` mapped. Offsets are bytes inside `ring`. */
 export interface RingMapping {
@@ -44,9 +46,6 @@ export interface FileStatus {
   readonly ino: number;
 }
 
-declare const watcher: unique symbol;
-export type WatcherHandle = { readonly [watcher]: true };
-
 export interface Native {
   layouts(): Readonly<Record<string, CompiledLayout>>;
   pageSize(): number;
@@ -70,6 +69,7 @@ export interface Native {
   lockProcessMemory(): number;
   setIoFlusher(on: boolean): number;
   crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number;
+  crc32cPortable(bytes: Uint8Array, offset: number, length: number, seed: number): number;
   crc32cHardware(): boolean;
   // files
   open(path: string, flags: number, mode: number): number;
@@ -107,9 +107,10 @@ export interface Native {
   inetPton(family: number, text: string): Uint8Array | number;
   interfaceIndex(name: string): number;
   // libuv
-  watchFd(fd: number, readable: () => void): WatcherHandle | number;
-  watchRef(handle: WatcherHandle, keepAlive: boolean): void;
-  unwatchFd(handle: WatcherHandle): void;
+  /** A handle > 0, or -errno. */
+  watchFd(fd: number, readable: () => void): number;
+  watchRef(handle: number, keepAlive: boolean): void;
+  unwatchFd(handle: number): void;
 }
 
 /** The addon is absent or cannot be loaded; the message lists what was tried. */
@@ -141,3 +142,20 @@ export function loadAddon(base: string, places: readonly string[] = ADDON_PLACES
 if (endianness() !== 'LE') throw new Error('ublk-napi supports little-endian machines only');
 
 export const native: Native = loadAddon(import.meta.url);
+
+/** Every structure this package lays over memory. */
+export const LAYOUTS = [
+  IO_URING_SQE,
+  IO_URING_CQE,
+  KERNEL_TIMESPEC,
+  IOVEC,
+  MSGHDR,
+  UBLKSRV_CTRL_CMD,
+  UBLKSRV_CTRL_DEV_INFO,
+  UBLKSRV_IO_DESC,
+  UBLKSRV_IO_CMD,
+  UBLK_PARAMS,
+] as const;
+
+const compiled = native.layouts();
+for (const table of LAYOUTS) assertLayout(table, compiled[table.name]);
