@@ -37,7 +37,8 @@ fi
 
 # Shortly before the host gives up: what everything is waiting for, into the console log.
 (
-  sleep $((seconds - 3))
+  read -r uptime _ < /proc/uptime
+  sleep $((seconds - 5 - ${uptime%.*}))
   { echo "vm: out of time after $seconds s"; ps -o pid,stat,args; } > /dev/console
   echo w > /proc/sysrq-trigger
 ) & watchdog=$!
