@@ -7,16 +7,6 @@ const names = (group: OptionGroup): string =>
     .map((o) => o.name)
     .join(' | ');
 
-/** Section → its option groups in the order in which a name is looked up. Where a group is listed twice the first one wins. */
-export const SECTION_GROUPS: Readonly<Partial<Record<NodeType, readonly OptionGroup[]>>> = {
-  options: ['options'],
-  net: ['net'],
-  startup: ['startup'],
-  handlers: ['handlers'],
-  'proxy-options': ['proxy'],
-  syncer: ['net', 'disk', 'options', 'peer-device'],
-};
-
 /** What an unknown word in a section is answered with. */
 export function expectedIn(section: NodeType): string {
   switch (section) {
