@@ -116,7 +116,7 @@ function resourceLine(node: ResourceNode, style: EventStyle): string | undefined
     line.plain('may_promote', yesNo(promotion.mayPromote));
     line.plain('promotion_score', promotion.score);
   }
-  const word = isFirst ? (action ?? 'create') : 'change';
+  const word = wordFor(isFirst, action ?? 'change');
   return [`${word} resource name:${node.name}`, ...line.list].join(' ');
 }
 
@@ -178,7 +178,7 @@ function deviceLine(resource: ResourceNode, node: DeviceNode, style: EventStyle)
     now.forEach(([key, value], index) => {
       // With --diff stock leaves out the quorum on first sight, and always shows the disk as a difference.
       if (isFirst && style.diff && key === 'quorum') return;
-      const previous = old?.[index]![1];
+      const previous = old?.[index]?.[1];
       if (stateDiffers && (isFirst || previous !== value || key === 'disk')) line.put(key, value, previous);
       else line.plain(key, value);
     });

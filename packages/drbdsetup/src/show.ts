@@ -21,8 +21,8 @@ import { addressAndPort } from './words.js';
 /** @param showDefaults - also the options at their default */
 export function showResource(resource: ResourceSnapshot, showDefaults: boolean): string {
   const lines: string[] = [];
-  if (resource.drbd8Compat) lines.push('# This resource is in drbd-8.4 compatibility mode!');
   lines.push(`resource "${escaped(resource.name)}" {`);
+  if (resource.drbd8Compat) lines.push('    # This resource is in drbd-8.4 compatibility mode!');
   lines.push(...block('    ', 'options', optionLines(resourceOptions(resource), showDefaults)));
   lines.push('    _this_host {', `        node-id\t\t\t${resource.nodeId};`);
   for (const device of resource.devices) lines.push(...volumeLines(device, showDefaults));

@@ -1,0 +1,148 @@
+/**
+ * The way to the engine: its socket, and starting it when it does not answer, as the stock tools load a module.
+ *
+ * Nothing answers and nothing is left over: no engine ran since boot, so nothing is configured, and a query is answered without
+ * starting one. A socket that refuses connections is what a crashed engine leaves; then any command brings it back.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ControlClient, createClient, RETURN_CODES, type Reply, type Transport } from '@udrbd/control';
+import type { CommandIo } from './command-io.js';
+
+type Env = CommandIo['env'];
+
+export const runDir = (env: Env): string => env.UDRBD_RUN_DIR ?? '/run/udrbd';
+export const socketPath = (env: Env): string => join(runDir(env), 'control.sock');
+
+const START_TIMEOUT_MS = 10_000;
+const RETRY_MS = 50;
+
+/** Why there is no engine to talk to. */
+export class NoEngine extends Error {
+  override readonly name = 'NoEngine';
+  /** `absent`: it does not run and must not be started; `failed`: it could not be started. */
+  readonly reason: 'absent' | 'failed';
+
+  constructor(reason: 'absent' | 'failed', message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/**
+ * @param needsEngine - whether the command makes sense only with an engine; if not, it is answered as if nothing were configured
+ * @throws NoEngine
+ */
+export async function openEngine(env: Env, needsEngine: boolean): Promise<ControlClient> {
+  const path = socketPath(env);
+  const first = await tryConnect(path);
+  if (first instanceof Object && 'client' in first) return first.client;
+  if (env.UDRBD_NO_START === '1') throw new NoEngine('absent', 'No such file or directory');
+  if (first.errno === 'ENOENT' && !needsEngine) return idleClient();
+  if (first.errno === 'EACCES') throw new NoEngine('failed', `can not connect to ${path}: permission denied`);
+  return await startEngine(env, path);
+}
+
+type Attempt = { readonly client: ControlClient } | { readonly errno: string };
+
+function tryConnect(path: string): Promise<Attempt> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve({ errno: error.code ?? 'EIO' }));
+    socket.once('connect', () => resolve({ client: createClient(transportOver(socket)) }));
+  });
+}
+
+function transportOver(socket: Socket): Transport {
+  socket.setEncoding('utf8');
+  // Whatever breaks the connection is followed by its close.
+  socket.on('error', () => undefined);
+  return {
+    send: (text) => void socket.write(text),
+    onText: (listener) => void socket.on('data', (chunk) => listener(String(chunk))),
+    onClose: (listener) => void socket.once('close', listener),
+    close: () => void socket.destroy(),
+  };
+}
+
+/** Where the engine's program is: named by the environment, or beside this program in its bundle. */
+function engineProgram(env: Env): string | undefined {
+  if (env.UDRBD_ENGINE !== undefined) return env.UDRBD_ENGINE;
+  const beside = ['./udrbd-engine.js', '../udrbd-engine.js', '../../../bundle/udrbd-engine.js'];
+  return beside.map((relative) => fileURLToPath(new URL(relative, import.meta.url))).find((path) => existsSync(path));
+}
+
+async function startEngine(env: Env, path: string): Promise<ControlClient> {
+  const program = engineProgram(env);
+  if (program === undefined) throw new NoEngine('failed', 'udrbd-engine not found');
+  const directory = runDir(env);
+  let child: ChildProcess;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const log = openSync(join(directory, 'engine.log'), 'a', 0o600);
+    const command = /\.[cm]?js$/.test(program) ? [process.execPath, program] : [program];
+    child = spawn(command[0]!, command.slice(1), {
+      detached: true,
+      cwd: '/',
+      // The engine writes to descriptor 3 when its socket listens, and closes it.
+      stdio: ['ignore', log, log, 'pipe'],
+      env: { ...env, UDRBD_READY_FD: '3' },
+    });
+    closeSync(log);
+  } catch (error) {
+    throw new NoEngine('failed', error instanceof Error ? error.message : String(error));
+  }
+
+  let wake: () => void = () => undefined;
+  let failure: string | undefined;
+  child.once('error', (error) => {
+    failure = error.message;
+    wake();
+  });
+  child.once('exit', (code, signal) => {
+    // Not final: another command may have started an engine at the same moment, and only one of the two stays.
+    failure ??= `udrbd-engine ended with ${signal ?? `exit status ${code}`}; see ${join(directory, 'engine.log')}`;
+    wake();
+  });
+  const ready = child.stdio[3];
+  ready?.on('data', () => wake());
+  ready?.on('error', () => undefined);
+  try {
+    const deadline = performance.now() + START_TIMEOUT_MS;
+    for (let triesAfterFailure = 0; performance.now() < deadline && triesAfterFailure < 10; ) {
+      const attempt = await tryConnect(path);
+      if ('client' in attempt) return attempt.client;
+      if (failure !== undefined) triesAfterFailure += 1;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, RETRY_MS);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    throw new NoEngine('failed', failure ?? `udrbd-engine does not answer on ${path}`);
+  } finally {
+    ready?.destroy();
+    child.unref();
+  }
+}
+
+/** Answers as an engine does in which nothing is configured. */
+function idleClient(): ControlClient {
+  const done: Reply = { id: 0, code: RETURN_CODES.NO_ERROR.code, info: [] };
+  return {
+    request: (command) => {
+      if (command === 'snapshot') return Promise.resolve({ ...done, data: { resources: [] } } as Reply<typeof command>);
+      return Promise.resolve({ ...done, code: RETURN_CODES.ERR_RES_NOT_KNOWN.code } as Reply<typeof command>);
+    },
+    events: (_parameters, listener) => {
+      listener({ action: 'exists', kind: '-' });
+      return Promise.resolve(done as Reply<'events'>);
+    },
+    close: () => undefined,
+  };
+}

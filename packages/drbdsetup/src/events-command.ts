@@ -1,0 +1,77 @@
+/** `events2`: everything that exists, then everything that changes. */
+import { ConnectionClosed, type Notification } from '@udrbd/control';
+import { createPalette } from './colors.js';
+import { CommandExit, EXIT_ENGINE_GONE, EXIT_USAGE } from './command-io.js';
+import { createEventPrinter, eventTimestamp } from './events.js';
+import { isGiven, type Session } from './invocation.js';
+import { wantsColor } from './query-commands.js';
+
+/** Stock leaves out the first of the words that are too many. */
+export function refuseExcess({ rest }: Session): void {
+  if (rest.length > 0)
+    throw new CommandExit(EXIT_USAGE, {
+      stderr: `Excess arguments:${rest
+        .slice(1)
+        .map((word) => ` ${word}`)
+        .join('')}\n`,
+    });
+}
+
+export const engineGone = ({ object }: Session): CommandExit =>
+  new CommandExit(EXIT_ENGINE_GONE, { stderr: `${object}: module unloaded\n` });
+
+export async function runEvents(session: Session): Promise<number> {
+  const { io, engine } = session;
+  const isNow = isGiven(session, 'now');
+  const full = isGiven(session, 'full');
+  const hasTimestamps = isGiven(session, 'timestamps');
+  const palette = createPalette(wantsColor(session));
+  refuseExcess(session);
+  const printer = createEventPrinter({
+    statistics: full || isGiven(session, 'statistics'),
+    full,
+    diff: isGiven(session, 'diff'),
+    palette,
+    resource: session.resource,
+  });
+
+  const print = (event: Notification) => {
+    const lines = printer.accept(event);
+    if (lines.length === 0) return;
+    const stamp = hasTimestamps ? `${eventTimestamp(performance.timeOrigin + performance.now())} ` : '';
+    io.stdout(lines.map((line) => `${stamp}${line}\n`).join(''));
+  };
+  /** A rejection is not the end of the world here: whoever waits for it says what it means. */
+  const fetch = async (subscribe: boolean): Promise<void> => {
+    try {
+      await engine.events({ subscribe }, print);
+    } catch (error) {
+      if (error instanceof ConnectionClosed) throw engineGone(session);
+      throw error;
+    }
+    if (subscribe) throw engineGone(session);
+  };
+  const isPolling = isGiven(session, 'poll');
+  if (!isPolling) {
+    await fetch(!isNow);
+    return 0;
+  }
+  const stream = fetch(!isNow);
+  if (isNow) await stream;
+  const stdin = pollStdin(session, async () => {
+    printer.expectInitialState(isNow);
+    await fetch(false);
+  });
+  await (isNow ? stdin : Promise.race([stream, stdin]));
+  return 0;
+}
+
+/** `n` asks for the state again, a line break means nothing, anything else and the end of input end the command. */
+async function pollStdin({ io }: Session, again: () => Promise<void>): Promise<void> {
+  for (let line = await io.readLine(); line !== null; line = await io.readLine()) {
+    for (const letter of line) {
+      if (letter !== 'n') return;
+      await again();
+    }
+  }
+}

@@ -1,0 +1,43 @@
+/** The executable: drbdsetup on the real terminal, environment and exit status. */
+import { writeSync } from 'node:fs';
+import type { Interface } from 'node:readline';
+import type { CommandIo } from './command-io.js';
+import { run } from './run.js';
+
+let lines: AsyncIterator<string> | undefined;
+let reader: Interface | undefined;
+
+const io: CommandIo = {
+  stdout: (text) => void process.stdout.write(text),
+  stderr: (text) => void process.stderr.write(text),
+  env: process.env,
+  stdinIsTty: process.stdin.isTTY === true,
+  stdoutIsTty: process.stdout.isTTY === true,
+  ...(process.stdout.isTTY === true && process.stdout.columns > 0 ? { columns: process.stdout.columns } : {}),
+  async readLine() {
+    if (lines === undefined) {
+      const { createInterface } = await import('node:readline');
+      reader = createInterface({ input: process.stdin });
+      lines = reader[Symbol.asyncIterator]();
+    }
+    const next = await lines.next();
+    return next.done === true ? null : next.value;
+  },
+};
+
+// Whoever reads our output has gone: nobody is left to tell.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 20));
+
+// A colour must not outlive us on the terminal.
+if (io.stdoutIsTty) {
+  for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      writeSync(1, '\x1b[0m');
+      process.kill(process.pid, signal);
+    });
+  }
+}
+
+process.exitCode = await run(process.argv.slice(2), io);
+reader?.close();
+process.stdin.destroy();

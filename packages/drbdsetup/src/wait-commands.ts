@@ -1,0 +1,136 @@
+/** `wait-connect-*` and `wait-sync-*`: wait until peer devices are there, or in sync, or until their time is up. */
+import {
+  ConnectionClosed,
+  connectionStateNumber,
+  type Notification,
+  RETURN_CODES,
+  type ReplicationState,
+  returnCodeText,
+} from '@udrbd/control';
+import { isBeyondEstablished } from './colors.js';
+import { CommandExit, EXIT_USAGE } from './command-io.js';
+import { engineGone, refuseExcess } from './events-command.js';
+import { isGiven, type Session, valueOf } from './invocation.js';
+import { parseScaledNumber } from './numbers.js';
+
+const EXIT_TIMEOUT = 5;
+const TIMEOUT_MAX_S = 300_000;
+
+interface Awaited {
+  readonly peerNodeId: number;
+  readonly volume: number;
+  /** 0: no limit. */
+  readonly timeoutMs: number;
+  replicationState: ReplicationState | undefined;
+}
+
+export async function runWait(session: Session): Promise<number> {
+  const { engine, row } = session;
+  refuseExcess(session);
+  const waitsAfterSplitBrain = isGiven(session, 'wait-after-sb') && (valueOf(session, 'wait-after-sb') ?? 'yes') === 'yes';
+  const timeoutsS = timeouts(session);
+  const awaited = await awaitedPeerDevices(session, timeoutsS);
+  if (awaited.length === 0) return 0;
+
+  const isSync = row.name.startsWith('wait-sync');
+  const started = performance.now();
+  const remaining = new Map(awaited.map((peer) => [`${peer.peerNodeId} ${peer.volume}`, peer]));
+  const isDone = ({ replicationState: state, timeoutMs }: Awaited): boolean =>
+    state === 'Established' ||
+    (!isSync && state !== undefined && isBeyondEstablished(state)) ||
+    (timeoutMs > 0 && performance.now() - started >= timeoutMs);
+
+  return await new Promise<number>((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined;
+    const finish = (status: number) => {
+      clearTimeout(timer);
+      resolve(status);
+    };
+    const isAllDone = () => [...remaining.values()].every(isDone);
+    /** Runs out when the smallest limit does; all limits used up is a timeout even if nothing is told. */
+    const arm = () => {
+      clearTimeout(timer);
+      const elapsed = performance.now() - started;
+      const left = [...remaining.values()].filter(({ timeoutMs }) => timeoutMs > 0).map(({ timeoutMs }) => timeoutMs - elapsed);
+      if (left.length > 0) timer = setTimeout(() => finish(EXIT_TIMEOUT), Math.max(0, Math.min(...left)));
+    };
+    const accept = (event: Notification) => {
+      if (event.kind === '-') {
+        if (isAllDone()) finish(0);
+        return;
+      }
+      if (event.resource !== session.resource) return;
+      if (event.kind === 'connection' && 'state' in event && event.action !== 'create') {
+        const isWanted = row.context.includes('peer_node_id') ? event.peerNodeId === session.peerNodeId : true;
+        const { connectionState } = event.state;
+        if (!isWanted || connectionStateNumber(connectionState) > connectionStateNumber('Disconnecting')) return;
+        if (!waitsAfterSplitBrain) {
+          finish(0);
+          return;
+        }
+        const name = `drbd ${event.resource} connection to peer-id ${event.peerNodeId} ('${event.connection}')`;
+        session.io.stderr(`\n${name} is ${connectionState}, but I'm configured to wait anways (--wait-after-sb)\n`);
+      } else if (event.kind === 'peer-device') {
+        const key = `${event.peerNodeId} ${event.volume}`;
+        const peer = remaining.get(key);
+        if (peer === undefined) return;
+        if (event.action === 'destroy') remaining.delete(key);
+        else peer.replicationState = event.state.replicationState;
+        if (isAllDone()) finish(0);
+      }
+    };
+    arm();
+    engine.events({ subscribe: true }, accept).then(
+      () => reject(engineGone(session)),
+      (error: unknown) => reject(error instanceof ConnectionClosed ? engineGone(session) : error),
+    );
+  });
+}
+
+async function awaitedPeerDevices(session: Session, timeoutsS: readonly number[]): Promise<Awaited[]> {
+  const { engine, row, resource = '' } = session;
+  const snapshot = (await engine.request('snapshot', { resource })).data;
+  const connections = snapshot?.resources.find(({ name }) => name === resource)?.connections ?? [];
+  const awaited: Awaited[] = [];
+  for (const { peerNodeId, peerDevices } of connections) {
+    if (row.context.includes('peer_node_id') && peerNodeId !== session.peerNodeId) continue;
+    for (const { volume } of peerDevices) {
+      if (row.context.includes('volume') && volume !== session.volume) continue;
+      const reply = await engine.request('timeout-type', { resource, peerNodeId, volume });
+      if (reply.code !== RETURN_CODES.NO_ERROR.code || reply.data === undefined) {
+        throw new CommandExit(EXIT_USAGE, {
+          stderr: `error determining which timeout to use: ${returnCodeText(reply.code) ?? `code ${reply.code}`}\n`,
+        });
+      }
+      const seconds = timeoutsS[reply.data.timeoutType] ?? 0;
+      awaited.push({ peerNodeId, volume, timeoutMs: seconds * 1000, replicationState: undefined });
+    }
+  }
+  return awaited;
+}
+
+/** @returns wfc, degr-wfc and outdated-wfc-timeout in seconds, each at least as strict as the one before */
+function timeouts(session: Session): readonly [wfc: number, degr: number, outdated: number] {
+  const seconds = (name: string): number => {
+    if (!isGiven(session, name)) return 0;
+    const value = parseScaledNumber(valueOf(session, name) ?? '', 1);
+    if (value < 0n || value > BigInt(TIMEOUT_MAX_S)) {
+      throw new CommandExit(EXIT_USAGE, { stderr: `${name.replaceAll('-', '_')} => ${value} out of range [0..${TIMEOUT_MAX_S}]\n` });
+    }
+    return Number(value);
+  };
+  const wfc = seconds('wfc-timeout');
+  let degr = seconds('degr-wfc-timeout');
+  let outdated = seconds('outdated-wfc-timeout');
+  if (wfc > 0 && (wfc < degr || degr === 0)) {
+    degr = wfc;
+    session.io.stderr('degr-wfc-timeout has to be shorter than wfc-timeout\n');
+    session.io.stderr(`degr-wfc-timeout implicitly set to wfc-timeout (${wfc}s)\n`);
+  }
+  if (degr > 0 && (degr < outdated || outdated === 0)) {
+    outdated = wfc;
+    session.io.stderr('outdated-wfc-timeout has to be shorter than degr-wfc-timeout\n');
+    session.io.stderr(`outdated-wfc-timeout implicitly set to degr-wfc-timeout (${degr}s)\n`);
+  }
+  return [wfc, degr, outdated];
+}
