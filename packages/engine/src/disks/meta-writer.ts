@@ -1,0 +1,123 @@
+/**
+ * One meta-data write on its way to the disk: flushes before it, the bytes in pieces of a staging buffer, durability after it.
+ *
+ * ```text
+ *   flush data disk -> flush meta disk -> write piece (FUA when it is the only one) ... -> flush when pieces were not FUA
+ * ```
+ */
+import type { MetaWrite } from '@udrbd/replication';
+import { type BufferPool, ERRNO, RWF } from 'ublk-napi';
+import { Operation, type OperationOwner } from '../reactor/operations.js';
+import type { Reactor } from '../reactor/reactor.js';
+import type { Disk } from './disk.js';
+
+const STEP = { Idle: 0, FlushData: 1, FlushMeta: 2, Write: 3, FlushAfter: 4 } as const;
+
+export class MetaWriter extends Operation {
+  readonly owner: OperationOwner;
+  readonly disk: Disk;
+  readonly write: MetaWrite;
+  readonly #reactor: Reactor;
+  readonly #staging: BufferPool;
+  readonly #bytes: Uint8Array;
+  readonly #done: (writer: MetaWriter, errno: number) => void;
+  #stage = -1;
+  #step: number = STEP.Idle;
+  #written = 0;
+  #piece = 0;
+
+  /** Copies the bytes. `done` is called once, after the last operation. */
+  constructor(
+    reactor: Reactor,
+    staging: BufferPool,
+    owner: OperationOwner,
+    disk: Disk,
+    write: MetaWrite,
+    done: (writer: MetaWriter, errno: number) => void,
+  ) {
+    super();
+    this.#reactor = reactor;
+    this.#staging = staging;
+    this.owner = owner;
+    this.disk = disk;
+    this.write = write;
+    this.#bytes = write.bytes.slice();
+    this.#done = done;
+  }
+
+  get isRunning(): boolean {
+    return this.#step !== STEP.Idle;
+  }
+
+  /** @returns false when no staging buffer is free: start again later */
+  start(): boolean {
+    this.#stage = this.#staging.acquire();
+    if (this.#stage < 0) return false;
+    this.#reactor.operations.register(this);
+    if (this.write.preflush) this.#flush(this.disk.dataFd === this.disk.metaFd ? STEP.FlushMeta : STEP.FlushData);
+    else this.#writePiece();
+    return true;
+  }
+
+  override completed(result: number): void {
+    if (result < 0 && result !== -ERRNO.EINTR && result !== -ERRNO.EAGAIN) {
+      this.#finish(-result);
+      return;
+    }
+    switch (this.#step) {
+      case STEP.FlushData:
+        this.#flush(result < 0 ? STEP.FlushData : STEP.FlushMeta);
+        break;
+      case STEP.FlushMeta:
+        if (result < 0) this.#flush(STEP.FlushMeta);
+        else this.#writePiece();
+        break;
+      case STEP.FlushAfter:
+        if (result < 0) this.#flush(STEP.FlushAfter);
+        else this.#finish(0);
+        break;
+      default:
+        if (result === 0) this.#finish(ERRNO.ENOSPC);
+        else {
+          if (result > 0) this.#written += result;
+          if (this.#written < this.#bytes.length) this.#writePiece();
+          else if (this.write.fua && this.#isPiecewise) this.#flush(STEP.FlushAfter);
+          else this.#finish(0);
+        }
+    }
+  }
+
+  get #isPiecewise(): boolean {
+    return this.#bytes.length > this.#staging.slotBytes;
+  }
+
+  #flush(step: number): void {
+    this.#step = step;
+    const sqe = this.#reactor.begin(this);
+    this.#reactor.ring.prepFsync(sqe, step === STEP.FlushData ? this.disk.dataFd : this.disk.metaFd, true);
+  }
+
+  #writePiece(): void {
+    this.#step = STEP.Write;
+    this.#piece = Math.min(this.#staging.slotBytes, this.#bytes.length - this.#written);
+    const at = this.#staging.slotOffset(this.#stage);
+    this.#staging.bytes.set(this.#bytes.subarray(this.#written, this.#written + this.#piece), at);
+    const sqe = this.#reactor.begin(this);
+    this.#reactor.ring.prepWrite(
+      sqe,
+      this.disk.metaFd,
+      this.#staging.slotAddress(this.#stage),
+      this.#piece,
+      this.write.offsetBytes + this.#written,
+      this.write.fua && !this.#isPiecewise ? RWF.DSYNC : 0,
+    );
+  }
+
+  #finish(errno: number): void {
+    this.#step = STEP.Idle;
+    this.#staging.release(this.#stage);
+    this.#stage = -1;
+    this.#reactor.operations.unregister(this);
+    this.#done(this, errno);
+  }
+}

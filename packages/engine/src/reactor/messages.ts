@@ -1,0 +1,74 @@
+/** What the front desk and a reactor say to each other. Both directions carry plain values that can be cloned between threads. */
+import type { Endpoint, Refusal } from '@udrbd/control';
+import type { BackingDisk, ControlRequest, LogLevel, Options, ResourceSnapshot } from '@udrbd/replication';
+
+/** Which front end serves the volumes. */
+export type FrontEndKind = 'ublk' | 'nbd' | 'none';
+
+export interface PathSetup {
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+}
+
+/** Descriptors that the front desk has opened; it closes them after `disk-closed`. */
+export interface DiskHandles {
+  readonly dataFd: number;
+  /** Equal to `dataFd` for internal meta-data. */
+  readonly metaFd: number;
+  readonly isBlockDevice: boolean;
+  /** Bytes; requests are multiples of it. */
+  readonly logicalBlockBytes: number;
+}
+
+export type DeskMessage =
+  | { readonly type: 'add-resource'; readonly host: number; readonly name: string; readonly nodeId: number; readonly options: Options }
+  | { readonly type: 'remove-resource'; readonly host: number; readonly operation: number }
+  | { readonly type: 'control'; readonly host: number; readonly operation: number; readonly request: ControlRequest }
+  | {
+      readonly type: 'attach';
+      readonly host: number;
+      readonly operation: number;
+      readonly volume: number;
+      readonly disk: BackingDisk;
+      readonly handles: DiskHandles;
+    }
+  | { readonly type: 'paths'; readonly host: number; readonly connection: number; readonly paths: readonly PathSetup[] }
+  | { readonly type: 'snapshot'; readonly host: number; readonly operation: number }
+  | { readonly type: 'helper-done'; readonly host: number; readonly token: number; readonly exitCode: number }
+  | { readonly type: 'stop' };
+
+/** A resource as its reactor sees it, with what only the host knows. */
+export interface HostSnapshot {
+  readonly core: ResourceSnapshot;
+  /** Volumes that somebody holds open through the front end. */
+  readonly openVolumes: readonly number[];
+  /** Connections whose path number `path` carries the two streams. */
+  readonly established: readonly { readonly connection: number; readonly path: number }[];
+}
+
+export type ReactorMessage =
+  | { readonly type: 'ready' }
+  | { readonly type: 'stopped' }
+  | {
+      readonly type: 'reply';
+      readonly host: number;
+      readonly operation: number;
+      readonly error?: Refusal;
+      readonly info?: readonly string[];
+    }
+  | { readonly type: 'snapshot'; readonly host: number; readonly operation: number; readonly snapshot: HostSnapshot }
+  | { readonly type: 'state'; readonly host: number; readonly snapshot: HostSnapshot }
+  | {
+      readonly type: 'helper';
+      readonly host: number;
+      readonly name: string;
+      readonly volume: number | undefined;
+      readonly connection: number | undefined;
+      readonly token: number;
+    }
+  | { readonly type: 'disk-closed'; readonly host: number; readonly volume: number; readonly dataFd: number }
+  | { readonly type: 'device'; readonly host: number; readonly volume: number; readonly path: string | undefined }
+  | { readonly type: 'failed'; readonly host: number; readonly text: string }
+  | { readonly type: 'log'; readonly level: LogLevel; readonly text: string };
+
+export type PostToDesk = (message: ReactorMessage) => void;

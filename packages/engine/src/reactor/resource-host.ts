@@ -1,0 +1,730 @@
+/**
+ * The host of one resource's core: carries out its effects with the reactor's ring and tells it what came of them.
+ *
+ * Buffers: a slot's payload lives in a block of the reactor's payload memory. Application requests get theirs from the front
+ * end, requests of peers with AllocateBuffer; without memory these wait, and with them the receive or the read they are for.
+ */
+import type { Refusal } from '@udrbd/control';
+import {
+  type BackingDisk,
+  type ColdEffect,
+  type ControlRequest,
+  EFFECT,
+  type LogLevel,
+  type MetaWrite,
+  type Options,
+  REQ_FUA,
+  REQ_NOUNMAP,
+  REQ_PREFLUSH,
+  type ReplicationCore,
+  type Requests,
+} from '@udrbd/replication';
+import { BufferPool, ERRNO, FALLOC_FL, RWF } from 'ublk-napi';
+import { Disk, metaWritesOverlap } from '../disks/disk.js';
+import { MetaWriter } from '../disks/meta-writer.js';
+import type { FrontEnd, FrontEndHost } from '../front-ends/front-end.js';
+import { Link } from '../links/link.js';
+import type { LinkHost } from '../links/link-host.js';
+import type { Listeners } from '../links/listener.js';
+import { KIND, keyOf, SLOT_BITS, SLOTS_MAX } from './key-space.js';
+import type { DiskHandles, HostSnapshot, PathSetup } from './messages.js';
+import { CallbackOperation } from './operations.js';
+import { ARENA, BLOCK_BYTES_MAX, type PayloadMemory } from './payload-memory.js';
+import type { Reactor, SlotOwner, Timed } from './reactor.js';
+
+/** What the I/O in flight of a slot is. */
+const STEP = { None: 0, Preflush: 1, Read: 2, Write: 3, Flush: 4, Punch: 5, ZeroRange: 6, ZeroFill: 7 } as const;
+
+/** What a slot's buffer waits for. */
+const WAIT = { None: 0, Buffer: 1, BufferThenRead: 2 } as const;
+
+const META_STAGES = 16;
+const META_STAGE_BYTES = 64 * 1024;
+
+/** Makes the front end of a volume, or none. */
+export type FrontEndFactory = (host: ResourceHost, volume: number, minor: number) => FrontEnd | undefined;
+
+interface VolumeHost {
+  readonly volume: number;
+  readonly minor: number;
+  readonly frontEnd: FrontEnd | undefined;
+  disk: Disk | undefined;
+  /** A disk that is being replaced is closed before the next one comes. */
+  sizeSectors: number;
+  writable: boolean;
+}
+
+export interface ResourceHostSetup {
+  readonly reactor: Reactor;
+  readonly index: number;
+  readonly core: ReplicationCore;
+  readonly listeners: Listeners;
+  readonly frontEnds: FrontEndFactory;
+  readonly lock: boolean;
+}
+
+export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
+  readonly core: ReplicationCore;
+  readonly index: number;
+  readonly generation: number;
+  readonly reactor: Reactor;
+  touched = false;
+  deadline = Infinity;
+  /** Set by a bug: the resource stands still, its requests fail, the daemon goes on. */
+  hasFailed = false;
+  readonly #listeners: Listeners;
+  readonly #frontEnds: FrontEndFactory;
+  readonly #lock: boolean;
+  readonly #requests: Requests;
+  readonly #volumes: (VolumeHost | undefined)[] = [];
+  readonly #links: (Link | undefined)[] = [];
+  readonly #staging: BufferPool;
+  /** By slot: first page of the buffer or -1, I/O step, bytes done, the disk the I/O is on, front end. */
+  readonly #page: Int32Array;
+  readonly #step: Uint8Array;
+  readonly #done: Float64Array;
+  readonly #wait: Uint8Array;
+  readonly #waitBytes: Uint32Array;
+  readonly #disks: (Disk | undefined)[];
+  readonly #fronts: (FrontEnd | undefined)[];
+  /** Slots that wait for memory, oldest first. */
+  readonly #waiting: number[] = [];
+  readonly #resuming = new Set<FrontEnd>();
+  readonly #metaWaiting: MetaWriter[] = [];
+  #isDraining = false;
+  #stateChanged = false;
+  /** del-minor operations whose answer waits for the end of a front end. */
+  readonly #deletions = new Map<number, number>();
+  readonly #controls = new Map<number, ControlRequest>();
+  #removal: (() => void) | undefined;
+
+  constructor(setup: ResourceHostSetup) {
+    this.reactor = setup.reactor;
+    this.index = setup.index;
+    this.core = setup.core;
+    this.#listeners = setup.listeners;
+    this.#frontEnds = setup.frontEnds;
+    this.#lock = setup.lock;
+    this.#requests = setup.core.requests;
+    const slots = this.#requests.capacity;
+    if (slots > SLOTS_MAX) throw new Error(`${slots} request slots do not fit the key space`);
+    this.generation = this.reactor.nextGeneration();
+    this.#page = new Int32Array(slots).fill(-1);
+    this.#step = new Uint8Array(slots);
+    this.#done = new Float64Array(slots);
+    this.#wait = new Uint8Array(slots);
+    this.#waitBytes = new Uint32Array(slots);
+    this.#disks = new Array<Disk | undefined>(slots).fill(undefined);
+    this.#fronts = new Array<FrontEnd | undefined>(slots).fill(undefined);
+    this.#staging = BufferPool.create({ count: META_STAGES, size: META_STAGE_BYTES, lock: setup.lock });
+    this.reactor.addSlotOwner(this.index, this);
+    this.reactor.addTimed(this);
+  }
+
+  get memory(): PayloadMemory {
+    return this.reactor.memory;
+  }
+
+  // Told by the front desk.
+
+  control(operation: number, request: ControlRequest): void {
+    if (this.hasFailed) {
+      this.#reply(operation, { name: 'ERR_INTR', info: ['the resource was stopped by an internal error'] }, undefined);
+      return;
+    }
+    this.#controls.set(operation, request);
+    this.touched = true;
+    this.core.control(this.reactor.now, operation, request.command === 'secondary' ? this.#withOpenVolumes(request) : request);
+  }
+
+  attach(operation: number, volume: number, backing: BackingDisk, handles: DiskHandles): void {
+    const entry = this.#volumes[volume];
+    if (entry === undefined || entry.disk !== undefined || this.hasFailed) {
+      this.#closed(volume, handles.dataFd);
+      this.#reply(operation, { name: entry === undefined ? 'ERR_MINOR_INVALID' : 'ERR_DISK_CONFIGURED' }, undefined);
+      return;
+    }
+    entry.disk = new Disk(volume, handles);
+    this.control(operation, { command: 'attach', volume, disk: backing });
+  }
+
+  setPaths(connection: number, paths: readonly PathSetup[]): void {
+    this.#link(connection).setPaths(paths);
+  }
+
+  helperDone(token: number, exitCode: number): void {
+    this.touched = true;
+    this.core.helperDone(this.reactor.now, token, exitCode);
+  }
+
+  snapshot(): HostSnapshot {
+    const openVolumes: number[] = [];
+    for (const entry of this.#volumes) if (entry?.frontEnd?.isOpen === true) openVolumes.push(entry.volume);
+    const established: { connection: number; path: number }[] = [];
+    for (const link of this.#links) {
+      if (link !== undefined && link.establishedPath >= 0) established.push({ connection: link.connection, path: link.establishedPath });
+    }
+    return { core: this.core.snapshot(this.reactor.now), openVolumes, established };
+  }
+
+  /** Takes the host out of the reactor once nothing is in flight. The core has neither volumes nor connections any more. */
+  remove(removed: () => void): void {
+    this.#removal = removed;
+    this.touched = true;
+  }
+
+  // Called by the reactor.
+
+  settle(): void {
+    if (this.hasFailed) {
+      this.touched = false;
+      this.#finishRemoval();
+      return;
+    }
+    do {
+      this.touched = false;
+      this.core.settle(this.reactor.now);
+      this.drainHot();
+      this.#drainCold();
+      this.#serveWaiting();
+      for (const link of this.#links) link?.settle();
+      this.#resume();
+    } while (this.touched || this.core.effects.count > 0 || this.core.effects.cold.length > 0);
+    this.#schedule();
+    if (this.#stateChanged) {
+      this.#stateChanged = false;
+      this.reactor.post({ type: 'state', host: this.index, snapshot: this.snapshot() });
+    }
+    this.#finishRemoval();
+  }
+
+  expire(now: number): void {
+    for (const link of this.#links) if (link !== undefined && link.deadline <= now) link.expire(now);
+    if (!this.hasFailed && this.core.deadline <= now) {
+      this.touched = true;
+      this.core.tick(now);
+    }
+    this.#schedule();
+  }
+
+  /** A bug in this resource: it stands still from now on; what was submitted fails. */
+  fail(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.log('err', `internal error, the resource is stopped: ${text}`);
+    if (this.hasFailed) return;
+    this.hasFailed = true;
+    this.deadline = Infinity;
+    this.reactor.post({ type: 'failed', host: this.index, text });
+    for (const link of this.#links) link?.abort();
+    for (let slot = 0; slot < this.#fronts.length; slot++) {
+      const frontEnd = this.#fronts[slot];
+      this.#fronts[slot] = undefined;
+      frontEnd?.complete(slot, ERRNO.EIO);
+    }
+    for (const [operation] of this.#controls) this.#reply(operation, { name: 'ERR_INTR', info: ['internal error'] }, undefined);
+    for (const entry of this.#volumes) if (entry?.disk !== undefined) this.#closeDisk(entry.volume);
+  }
+
+  // Disk I/O of slots.
+
+  slotIoDone(slot: number, result: number): void {
+    const step = this.#step[slot]!;
+    if (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN) {
+      this.#issue(slot, step);
+      return;
+    }
+    if (result < 0) {
+      this.#ioFailed(slot, step, -result);
+      return;
+    }
+    switch (step) {
+      case STEP.Preflush:
+        this.#issue(slot, STEP.Write);
+        break;
+      case STEP.Read:
+      case STEP.Write:
+      case STEP.ZeroFill:
+        if (result === 0) {
+          this.#ioEnded(slot, step === STEP.Read ? ERRNO.EIO : ERRNO.ENOSPC);
+          break;
+        }
+        this.#done[slot] = this.#done[slot]! + result;
+        if (this.#done[slot]! < this.#requests.lengthBytes[slot]!) this.#issue(slot, step);
+        else this.#ioEnded(slot, 0);
+        break;
+      default:
+        this.#ioEnded(slot, 0);
+    }
+  }
+
+  #startIo(slot: number, kind: number): void {
+    const disk = this.#volumes[this.#requests.volume[slot]!]?.disk;
+    if (disk === undefined || disk.isClosing) {
+      this.touched = true;
+      this.core.diskDone(this.reactor.now, slot, ERRNO.EIO);
+      return;
+    }
+    disk.inFlight++;
+    this.#disks[slot] = disk;
+    this.#done[slot] = 0;
+    const page = this.#page[slot]!;
+    if (page >= 0) this.memory.retain(page);
+    const flags = this.#requests.flags[slot]!;
+    switch (kind) {
+      case EFFECT.DiskRead:
+        this.#issue(slot, STEP.Read);
+        break;
+      case EFFECT.DiskWrite:
+        this.#issue(slot, (flags & REQ_PREFLUSH) !== 0 ? STEP.Preflush : STEP.Write);
+        break;
+      case EFFECT.DiskFlush:
+        this.#issue(slot, STEP.Flush);
+        break;
+      case EFFECT.DiskDiscard:
+        this.#issue(slot, disk.canPunchHole ? STEP.Punch : STEP.ZeroFill);
+        break;
+      default:
+        if ((flags & REQ_NOUNMAP) !== 0) this.#issue(slot, disk.canZeroRange ? STEP.ZeroRange : STEP.ZeroFill);
+        else this.#issue(slot, disk.canPunchHole ? STEP.Punch : STEP.ZeroFill);
+    }
+  }
+
+  #issue(slot: number, step: number): void {
+    const { reactor } = this;
+    const { ring } = reactor;
+    const disk = this.#disks[slot]!;
+    this.#step[slot] = step;
+    const sqe = reactor.sqe();
+    const done = this.#done[slot]!;
+    const left = this.#requests.lengthBytes[slot]! - done;
+    const offset = this.#requests.sector[slot]! * 512 + done;
+    const rwFlags = (this.#requests.flags[slot]! & REQ_FUA) !== 0 ? RWF.DSYNC : 0;
+    switch (step) {
+      case STEP.Read:
+        ring.prepRead(sqe, disk.dataFd, this.memory.address(this.#page[slot]!) + done, left, offset);
+        break;
+      case STEP.Write:
+        ring.prepWrite(sqe, disk.dataFd, this.memory.address(this.#page[slot]!) + done, left, offset, rwFlags);
+        break;
+      case STEP.Punch:
+        ring.prepFallocate(sqe, disk.dataFd, FALLOC_FL.PUNCH_HOLE | FALLOC_FL.KEEP_SIZE, offset, left);
+        break;
+      case STEP.ZeroRange:
+        ring.prepFallocate(sqe, disk.dataFd, FALLOC_FL.ZERO_RANGE | FALLOC_FL.KEEP_SIZE, offset, left);
+        break;
+      case STEP.ZeroFill:
+        ring.prepWrite(sqe, disk.dataFd, reactor.zeroes.address, Math.min(left, BLOCK_BYTES_MAX), offset, rwFlags);
+        break;
+      default:
+        ring.prepFsync(sqe, disk.dataFd, true);
+    }
+    ring.setUserData(sqe, (this.index << SLOT_BITS) | slot, keyOf(KIND.SlotIo, this.generation));
+  }
+
+  /** A disk that can not zero a range by itself is remembered, and the range written. */
+  #ioFailed(slot: number, step: number, errno: number): void {
+    const disk = this.#disks[slot]!;
+    if (
+      (step === STEP.Punch || step === STEP.ZeroRange) &&
+      (errno === ERRNO.EOPNOTSUPP || errno === ERRNO.ENOSYS || errno === ERRNO.EINVAL)
+    ) {
+      if (step === STEP.Punch) disk.canPunchHole = false;
+      else disk.canZeroRange = false;
+      this.#issue(slot, STEP.ZeroFill);
+    } else this.#ioEnded(slot, errno);
+  }
+
+  #ioEnded(slot: number, errno: number): void {
+    const disk = this.#disks[slot]!;
+    this.#disks[slot] = undefined;
+    this.#step[slot] = STEP.None;
+    const page = this.#page[slot]!;
+    if (page >= 0) this.memory.release(page);
+    this.touched = true;
+    if (!this.hasFailed) this.core.diskDone(this.reactor.now, slot, errno);
+    this.#ioReturned(disk);
+  }
+
+  #ioReturned(disk: Disk): void {
+    disk.inFlight--;
+    if (disk.isClosing && disk.inFlight === 0) this.#diskClosed(disk);
+  }
+
+  #closeDisk(volume: number): void {
+    const disk = this.#volumes[volume]?.disk;
+    if (disk === undefined || disk.isClosing) return;
+    disk.isClosing = true;
+    if (disk.inFlight === 0) this.#diskClosed(disk);
+  }
+
+  #diskClosed(disk: Disk): void {
+    const entry = this.#volumes[disk.volume];
+    if (entry?.disk === disk) entry.disk = undefined;
+    this.#closed(disk.volume, disk.dataFd);
+    this.touched = true;
+  }
+
+  #closed(volume: number, dataFd: number): void {
+    this.reactor.post({ type: 'disk-closed', host: this.index, volume, dataFd });
+  }
+
+  // Meta-data and flushes.
+
+  #metaWrite(write: MetaWrite): void {
+    const disk = this.#volumes[write.volume]?.disk;
+    if (disk === undefined) {
+      this.touched = true;
+      this.core.metaDone(this.reactor.now, write.token, ERRNO.EIO);
+      return;
+    }
+    disk.inFlight++;
+    const writer = new MetaWriter(this.reactor, this.#staging, this, disk, write, (w, errno) => this.#metaDone(w, errno));
+    const mustWait = disk.metaWriters.some((earlier) => metaWritesOverlap(earlier.write, write));
+    disk.metaWriters.push(writer);
+    if (mustWait) return;
+    if (!writer.start()) this.#metaWaiting.push(writer);
+  }
+
+  #metaDone(writer: MetaWriter, errno: number): void {
+    const { disk } = writer;
+    disk.metaWriters.splice(disk.metaWriters.indexOf(writer), 1);
+    this.touched = true;
+    if (!this.hasFailed) this.core.metaDone(this.reactor.now, writer.write.token, errno);
+    this.#ioReturned(disk);
+    for (let next = this.#metaWaiting[0]; next !== undefined; next = this.#metaWaiting[0]) {
+      if (!next.start()) return;
+      this.#metaWaiting.shift();
+    }
+    for (const [i, later] of disk.metaWriters.entries()) {
+      if (later.isRunning || this.#metaWaiting.includes(later)) continue;
+      if (disk.metaWriters.slice(0, i).some((earlier) => metaWritesOverlap(earlier.write, later.write))) continue;
+      if (!later.start()) this.#metaWaiting.push(later);
+    }
+  }
+
+  #flush(volume: number, token: number): void {
+    const disk = this.#volumes[volume]?.disk;
+    if (disk === undefined) {
+      this.touched = true;
+      this.core.flushDone(this.reactor.now, token, ERRNO.EIO);
+      return;
+    }
+    disk.inFlight++;
+    const operation = new CallbackOperation(this, (result) => {
+      if (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN) {
+        this.reactor.ring.prepFsync(this.reactor.begin(operation), disk.dataFd, true);
+        return;
+      }
+      this.reactor.operations.unregister(operation);
+      this.touched = true;
+      if (!this.hasFailed) this.core.flushDone(this.reactor.now, token, result < 0 ? -result : 0);
+      this.#ioReturned(disk);
+    });
+    this.reactor.operations.register(operation);
+    this.reactor.ring.prepFsync(this.reactor.begin(operation), disk.dataFd, true);
+  }
+
+  // Effects.
+
+  drainHot(): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    const { effects } = this.core;
+    for (let i = 0; i < effects.count; i++) this.#hot(effects.kind[i]!, effects.slot[i]!, effects.value[i]!);
+    effects.count = 0;
+    this.#isDraining = false;
+  }
+
+  #hot(kind: number, slot: number, value: number): void {
+    switch (kind) {
+      case EFFECT.DiskRead:
+        if (this.#wait[slot] === WAIT.Buffer) this.#wait[slot] = WAIT.BufferThenRead;
+        else this.#startIo(slot, kind);
+        break;
+      case EFFECT.Complete: {
+        const frontEnd = this.#fronts[slot];
+        this.#fronts[slot] = undefined;
+        if (frontEnd !== undefined) frontEnd.complete(slot, value);
+        else this.#freeBuffer(slot);
+        break;
+      }
+      case EFFECT.AllocateBuffer:
+        this.#allocateForPeer(slot, value);
+        break;
+      case EFFECT.FreeBuffer:
+        this.#freeBuffer(slot);
+        break;
+      case EFFECT.Send:
+        this.#links[slot]?.wantSend(value === 0 ? 0 : 1);
+        break;
+      case EFFECT.ResumeReceive:
+        this.#links[slot]?.wantReceive();
+        break;
+      default:
+        this.#startIo(slot, kind);
+    }
+  }
+
+  #drainCold(): void {
+    const { cold } = this.core.effects;
+    for (let i = 0; i < cold.length; i++) this.#cold(cold[i]!);
+    cold.length = 0;
+  }
+
+  #cold(effect: ColdEffect): void {
+    switch (effect.type) {
+      case 'metaWrite':
+        this.#metaWrite(effect.write);
+        break;
+      case 'flush':
+        this.#flush(effect.volume, effect.token);
+        break;
+      case 'openLink':
+        this.#link(effect.connection).open(this.#connectionOptions(effect.connection));
+        break;
+      case 'closeLink':
+        this.#links[effect.connection]?.close();
+        break;
+      case 'reply':
+        this.#answer(effect.operation, effect.error, effect.info);
+        break;
+      case 'helper':
+        this.reactor.post({
+          type: 'helper',
+          host: this.index,
+          name: effect.name,
+          volume: effect.volume,
+          connection: effect.connection,
+          token: effect.token,
+        });
+        break;
+      case 'closeDisk':
+        this.#closeDisk(effect.volume);
+        break;
+      case 'volumeChanged': {
+        const entry = this.#volumes[effect.volume];
+        if (entry === undefined) break;
+        entry.sizeSectors = effect.sizeSectors;
+        entry.writable = effect.writable;
+        entry.frontEnd?.update(effect.sizeSectors, effect.writable);
+        break;
+      }
+      case 'stateChanged':
+        this.#stateChanged = true;
+        break;
+      case 'log':
+        this.log(effect.level, effect.text);
+        break;
+    }
+  }
+
+  #connectionOptions(connection: number): Options {
+    return this.core.snapshot(this.reactor.now).connections.find((c) => c.connection === connection)?.options ?? {};
+  }
+
+  // Answers of the core, and what the host does because of them.
+
+  #answer(operation: number, error: Refusal | undefined, info: readonly string[] | undefined): void {
+    const request = this.#controls.get(operation);
+    this.#controls.delete(operation);
+    if (error === undefined && request !== undefined) {
+      if (request.command === 'new-minor') this.#addVolume(request.volume, request.minor);
+      else if (request.command === 'del-peer') this.#dropLink(request.connection);
+      else if (request.command === 'del-minor') {
+        this.#deleteVolume(request.volume, () => this.#reply(operation, error, info));
+        return;
+      }
+    }
+    this.#reply(operation, error, info);
+  }
+
+  #reply(operation: number, error: Refusal | undefined, info: readonly string[] | undefined): void {
+    this.reactor.post({
+      type: 'reply',
+      host: this.index,
+      operation,
+      ...(error === undefined ? {} : { error }),
+      ...(info === undefined ? {} : { info }),
+    });
+  }
+
+  #addVolume(volume: number, minor: number): void {
+    if (this.#volumes[volume] !== undefined) return;
+    const frontEnd = this.#frontEnds(this, volume, minor);
+    this.#volumes[volume] = { volume, minor, frontEnd, disk: undefined, sizeSectors: 0, writable: false };
+    frontEnd?.update(0, false);
+  }
+
+  #deleteVolume(volume: number, deleted: () => void): void {
+    const entry = this.#volumes[volume];
+    const end = () => {
+      if (this.#volumes[volume] === entry) this.#volumes[volume] = undefined;
+      this.#deletions.delete(volume);
+      this.touched = true;
+      deleted();
+    };
+    if (entry?.frontEnd === undefined) end();
+    else {
+      this.#deletions.set(volume, 1);
+      this.#resuming.delete(entry.frontEnd);
+      entry.frontEnd.stop(end);
+    }
+  }
+
+  #link(connection: number): Link {
+    let link = this.#links[connection];
+    if (link === undefined) {
+      link = new Link(this.reactor, this.#listeners, this, connection, this.#lock);
+      this.#links[connection] = link;
+    }
+    return link;
+  }
+
+  #dropLink(connection: number): void {
+    const link = this.#links[connection];
+    if (link === undefined) return;
+    if (link.isClosed) link.dispose();
+    this.#links[connection] = undefined;
+  }
+
+  #withOpenVolumes(request: ControlRequest & { command: 'secondary' }): ControlRequest {
+    const open = new Set(request.openVolumes);
+    for (const entry of this.#volumes) if (entry?.frontEnd?.openForWriting === true) open.add(entry.volume);
+    return { ...request, openVolumes: [...open].sort((a, b) => a - b) };
+  }
+
+  // Buffers.
+
+  pageOf(slot: number): number {
+    return this.#page[slot]!;
+  }
+
+  #allocateForPeer(slot: number, bytes: number): void {
+    if (this.#page[slot]! >= 0) this.#freeBuffer(slot);
+    this.#waitBytes[slot] = bytes;
+    if (this.#tryAllocate(slot)) return;
+    this.#wait[slot] = WAIT.Buffer;
+    this.#waiting.push(slot);
+  }
+
+  /** Data that a peer sends and data that is read for a peer come from different arenas. */
+  #tryAllocate(slot: number): boolean {
+    const connection = this.#requests.connection[slot]!;
+    const isIncoming = this.core.payloadSlot(connection) === slot;
+    const page = this.memory.allocate(isIncoming ? ARENA.Incoming : ARENA.Outgoing, this.#waitBytes[slot]!);
+    if (page < 0) return false;
+    this.#page[slot] = page;
+    return true;
+  }
+
+  #freeBuffer(slot: number): void {
+    const page = this.#page[slot]!;
+    this.#page[slot] = -1;
+    if (page >= 0) this.memory.release(page);
+    if (this.#wait[slot] !== WAIT.None) {
+      this.#wait[slot] = WAIT.None;
+      const at = this.#waiting.indexOf(slot);
+      if (at >= 0) this.#waiting.splice(at, 1);
+    }
+  }
+
+  #serveWaiting(): void {
+    for (let i = 0; i < this.#waiting.length; ) {
+      const slot = this.#waiting[i]!;
+      if (!this.#tryAllocate(slot)) {
+        i++;
+        continue;
+      }
+      this.#waiting.splice(i, 1);
+      const wait = this.#wait[slot]!;
+      this.#wait[slot] = WAIT.None;
+      if (wait === WAIT.BufferThenRead) this.#startIo(slot, EFFECT.DiskRead);
+      for (const link of this.#links) if (link?.awaitsMemoryFor === slot) link.wantReceive();
+    }
+  }
+
+  // Front ends.
+
+  acquire(volume: number, frontEnd: FrontEnd): number {
+    if (this.hasFailed || !this.core.ioReady(volume)) return -1;
+    const slot = this.#requests.acquireApplication();
+    if (slot < 0) return -1;
+    this.#requests.volume[slot] = volume;
+    this.#fronts[slot] = frontEnd;
+    return slot;
+  }
+
+  allocate(slot: number, lengthBytes: number): number {
+    const page = this.memory.allocate(ARENA.Application, lengthBytes);
+    this.#page[slot] = page;
+    return page;
+  }
+
+  release(slot: number): void {
+    this.#freeBuffer(slot);
+    this.#fronts[slot] = undefined;
+    this.#requests.release(slot);
+  }
+
+  takePage(slot: number): number {
+    const page = this.#page[slot]!;
+    this.#page[slot] = -1;
+    return page;
+  }
+
+  submit(slot: number): void {
+    this.touched = true;
+    this.core.submit(this.reactor.now, slot);
+  }
+
+  wantResume(frontEnd: FrontEnd): void {
+    this.#resuming.add(frontEnd);
+  }
+
+  openChanged(): void {
+    this.#stateChanged = true;
+    this.touched = true;
+  }
+
+  #resume(): void {
+    if (this.#resuming.size === 0) return;
+    const frontEnds = [...this.#resuming];
+    this.#resuming.clear();
+    for (const frontEnd of frontEnds) frontEnd.resume();
+  }
+
+  // The rest.
+
+  log(level: LogLevel, text: string): void {
+    this.reactor.post({ type: 'log', level, text: `drbd ${this.core.name}: ${text}` });
+  }
+
+  pathsChanged(): void {
+    this.#stateChanged = true;
+    this.touched = true;
+  }
+
+  #schedule(): void {
+    let deadline = this.hasFailed ? Infinity : this.core.deadline;
+    for (const link of this.#links) if (link !== undefined && link.deadline < deadline) deadline = link.deadline;
+    // Memory may be given back by another resource, which does not wake this one.
+    if (this.#waiting.length > 0 || this.#resuming.size > 0) deadline = Math.min(deadline, this.reactor.now + MEMORY_RETRY_MS);
+    this.deadline = deadline;
+  }
+
+  #finishRemoval(): void {
+    if (this.#removal === undefined || this.#deletions.size > 0) return;
+    for (const link of this.#links) if (link !== undefined && !link.isClosed) return;
+    for (const entry of this.#volumes) if (entry?.disk !== undefined) return;
+    for (const link of this.#links) link?.dispose();
+    const removed = this.#removal;
+    this.#removal = undefined;
+    this.reactor.removeSlotOwner(this.index);
+    this.reactor.removeTimed(this);
+    this.#staging.close();
+    removed();
+  }
+}
+
+/** How often a resource without memory looks again. */
+const MEMORY_RETRY_MS = 5;
