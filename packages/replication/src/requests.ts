@@ -43,6 +43,9 @@ export class Requests {
   /** Links for the lists that a slot can be a member of; -1 ends a list. */
   readonly next: Int32Array;
   readonly previous: Int32Array;
+  /** References that keep the application waiting; references that keep the slot. */
+  readonly waits: Uint8Array;
+  readonly holds: Uint8Array;
   /** Errno of the local I/O, 0 when it succeeded. */
   readonly errno: Uint16Array;
   readonly #free: Int32Array;
@@ -68,6 +71,8 @@ export class Requests {
     this.startedAt = new Float64Array(capacity);
     this.next = new Int32Array(capacity).fill(-1);
     this.previous = new Int32Array(capacity).fill(-1);
+    this.waits = new Uint8Array(capacity);
+    this.holds = new Uint8Array(capacity);
     this.errno = new Uint16Array(capacity);
     this.#free = new Int32Array(capacity);
     for (let i = 0; i < applicationSlots; i++) this.#free[i] = applicationSlots - 1 - i;
@@ -97,6 +102,8 @@ export class Requests {
   release(slot: number): void {
     this.state[slot] = 0;
     this.flags[slot] = 0;
+    this.waits[slot] = 0;
+    this.holds[slot] = 0;
     this.errno[slot] = 0;
     this.next[slot] = -1;
     this.previous[slot] = -1;

@@ -1,0 +1,115 @@
+/**
+ * What follows from a change of state, in the order of DRBD 8.4 (drbd_state.c, __drbd_set_state and after_state_ch).
+ * The state itself has been applied; this is called for each volume and connection that changed.
+ */
+import { UUID_FLAG } from '@udrbd/wire';
+import { startBitmapExchange } from './bitmap-exchange.js';
+import { newCurrentUuid, sendUuidsToAll } from './generation-changes.js';
+import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
+import { sendSizes, sendState, sendUuids } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import type { Resource } from './resource.js';
+import { resyncPaused, resyncResumed, resyncStarted, startFullSync } from './resync.js';
+import { lostContactToPeerData, wouldReplicate, wouldSendOutOfSync } from './state-rules.js';
+import { CONN, type ConnNumber, DISK, ROLE, type StateView } from './state-view.js';
+import type { Volume } from './volume.js';
+import { closeEpoch, failPending } from './write-path.js';
+
+const isSync = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.SyncTarget;
+const isPaused = (conn: ConnNumber): boolean => conn === CONN.PausedSyncS || conn === CONN.PausedSyncT;
+const isSource = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.PausedSyncS;
+const lacksData = (s: StateView): boolean => s.role === ROLE.Primary && s.disk < DISK.UpToDate && s.peerDisk < DISK.UpToDate;
+
+export function afterChange(res: Resource, volume: Volume, pd: PeerDevice | undefined, old: StateView, next: StateView): void {
+  immediate(res, volume, pd, old, next);
+  if (pd !== undefined) peerSide(res, volume, pd, old, next);
+  ownDisk(res, volume, pd, old, next);
+  res.wantSettle();
+}
+
+function immediate(res: Resource, volume: Volume, pd: PeerDevice | undefined, old: StateView, next: StateView): void {
+  if (wouldReplicate(old) !== wouldReplicate(next)) closeEpoch(res);
+  if (old.conn < CONN.Connected && next.conn >= CONN.Connected && volume.alSuspended) {
+    volume.alSuspended = false;
+    res.log('info', volume, undefined, 'Resumed AL updates');
+  }
+  if (pd?.resync !== undefined) {
+    if (isPaused(old.conn) && isSync(next.conn)) resyncResumed(res, pd);
+    if (isSync(old.conn) && isPaused(next.conn)) resyncPaused(res, pd);
+  }
+  if (old.disk < DISK.Consistent && next.disk >= DISK.Consistent && volume.disk !== undefined) {
+    volume.exposedUuid = volume.disk.metaData.current_uuid;
+  }
+  if (
+    pd !== undefined &&
+    old.disk === DISK.Inconsistent &&
+    old.peerDisk === DISK.Inconsistent &&
+    old.peerRole === ROLE.Secondary &&
+    next.peerRole === ROLE.Primary
+  ) {
+    pd.considerResync = true;
+  }
+  refreshPersistentFlags(res, volume);
+  if (old.role !== next.role) res.volumeChanged(volume);
+}
+
+function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView, next: StateView): void {
+  const both = (s: StateView): boolean => s.disk === DISK.UpToDate && s.peerDisk === DISK.UpToDate;
+  if (!both(old) && both(next)) {
+    volume.crashedPrimary = false;
+    if (pd.peerUuids !== undefined) pd.peerUuids.flags &= ~UUID_FLAG.CRASHED_PRIMARY;
+  }
+  if (!lacksData(old) && lacksData(next)) res.helper('pri-on-incon-degr', volume, pd.connection);
+  if (res.suspNoData && !lacksData(next) && old.conn !== next.conn) res.thawNoData();
+  if (res.suspFencing && next.conn >= CONN.Connected && old.conn < CONN.Connected) res.suspFencing = false;
+
+  if (!isSource(old.conn) && isSource(next.conn)) resyncStarted(res, pd, 'source');
+
+  // The peer has attached a disk: it compares generations when it has ours.
+  if (old.peerDisk === DISK.Diskless && next.peerDisk > DISK.Diskless && next.peerDisk !== DISK.DUnknown && volume.diskState >= DISK.Negotiating) {
+    sendUuids(res, pd);
+    sendState(res, pd);
+  }
+  if (old.conn !== CONN.WFBitMapS && next.conn === CONN.WFBitMapS) startBitmapExchange(res, pd);
+
+  const peerWasPrimary = old.peerRole === ROLE.Primary || next.peerRole === ROLE.Primary;
+  if (lostContactToPeerData(old, next) && (next.role === ROLE.Primary || peerWasPrimary) && volume.diskState >= DISK.UpToDate) {
+    if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
+  }
+  if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
+    if (old.peerRole === ROLE.Secondary && next.peerRole === ROLE.Primary && volume.diskState === DISK.UpToDate) {
+      if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
+    }
+    if (old.peerRole === ROLE.Primary && next.peerRole === ROLE.Secondary) writeBitmap(res, volume, 'changed');
+  }
+  if (old.role === ROLE.Primary && next.role === ROLE.Secondary && next.conn <= CONN.Connected) writeBitmap(res, volume, 'changed');
+
+  if (old.conn >= CONN.Connected && next.conn >= CONN.Connected) {
+    if (old.disk === DISK.Attaching && next.disk === DISK.Negotiating) {
+      sendSizes(res, pd, volume.sizeSectors);
+      sendUuids(res, pd);
+      sendState(res, pd);
+    }
+    if (old.resyncSuspDependency !== next.resyncSuspDependency || old.resyncSuspUser !== next.resyncSuspUser) sendState(res, pd);
+    if (old.disk === DISK.UpToDate && next.disk === DISK.Inconsistent) sendState(res, pd);
+    if (old.disk !== DISK.Failed && next.disk === DISK.Failed) sendState(res, pd);
+    if (old.disk >= DISK.Failed && next.disk === DISK.Diskless) sendState(res, pd);
+    if (old.disk === DISK.Negotiating && next.disk > DISK.Negotiating) sendState(res, pd);
+  }
+  if (old.conn === CONN.WFReportParams && next.conn >= CONN.Connected) sendState(res, pd);
+  if (next.conn === CONN.StartingSyncS && old.conn !== next.conn) startFullSync(res, pd, 'source');
+  if (next.conn === CONN.StartingSyncT && old.conn !== next.conn) startFullSync(res, pd, 'target');
+  if (old.conn > CONN.Connected && next.conn === CONN.Connected) {
+    if (pd.resync !== undefined && next.disk <= DISK.Failed) pd.resync = undefined;
+    if (volume.disk !== undefined) writeBitmap(res, volume, 'changed');
+  }
+  if (old.conn >= CONN.Connected && next.conn < CONN.Connected && volume.disk !== undefined) writeBitmap(res, volume, 'changed');
+  if (wouldSendOutOfSync(next) !== wouldSendOutOfSync(old)) closeEpoch(res);
+}
+
+function ownDisk(res: Resource, volume: Volume, pd: PeerDevice | undefined, old: StateView, next: StateView): void {
+  if (pd === undefined && old.role === ROLE.Primary && next.role === ROLE.Secondary) writeBitmap(res, volume, 'changed');
+  if (old.disk !== DISK.Failed && next.disk === DISK.Failed) failPending(res, volume);
+  if (old.disk < DISK.Inconsistent && next.disk >= DISK.Inconsistent) res.volumeChanged(volume);
+}
+

@@ -1,0 +1,182 @@
+/** One connection: two streams, the transfer log of what was sent, the epochs of what was received. */
+import type { NetOptions } from '@udrbd/control';
+import { HEADER_KIND, type HeaderKind } from '@udrbd/wire';
+import type { Millis } from './host.js';
+import { OutboxQueue } from './outbox.js';
+import type { PeerDevice } from './peer-device.js';
+import { CONN, type ConnNumber, ROLE, type RoleNumber } from './state-view.js';
+
+/** Bits of an application request's network part, one word per connection and slot. */
+export const NET = {
+  /** The peer's answer is expected and the application waits for it. */
+  Pending: 1,
+  /** In the outbox, not yet handed over to the kernel. */
+  Queued: 2,
+  /** Nothing more will come. */
+  Done: 4,
+  /** The peer has it. */
+  Ok: 8,
+  /** The ack said "set in sync". */
+  SetInSync: 16,
+  ExpectReceiveAck: 32,
+  ExpectWriteAck: 64,
+  /** In the transfer log: a barrier ack or the end of the connection takes it out. */
+  InLog: 128,
+  /** A read that the peer serves. */
+  Read: 256,
+} as const;
+
+/** Mirrored writes between two barriers of the peer. */
+export interface ReceiveEpoch {
+  /** Writes received, and those the disk has not finished. */
+  size: number;
+  active: number;
+  /** The barrier that closed it, echoed in the ack. */
+  barrier: number;
+  hasBarrier: boolean;
+  flushing: boolean;
+  flushed: boolean;
+  /** False when a flush failed: then the epoch is never acked. */
+  durable: boolean;
+  /** Writes that may not start before the epochs in front are finished. */
+  readonly held: number[];
+}
+
+/** Where the conversation on a link stands. */
+export type LinkPhase = 'none' | 'features' | 'challenge' | 'response' | 'protocol' | 'running';
+
+/** An agreement that this node asked its peer for (P_STATE_CHG_REQ, P_CONN_ST_CHG_REQ). */
+export interface Agreement {
+  /** Volumes whose reply is outstanding; -1 stands for the connection. */
+  readonly waiting: Set<number>;
+  /** First refusal of the peer, in DRBD's numbers. */
+  refusal: number;
+  readonly done: (code: number) => void;
+}
+
+export class Connection {
+  readonly index: number;
+  readonly peerNodeId: number;
+  options: NetOptions;
+  state: ConnNumber = CONN.StandAlone;
+  readonly peerDevices: PeerDevice[] = [];
+  readonly outboxes: readonly [OutboxQueue, OutboxQueue];
+
+  phase: LinkPhase = 'none';
+  linkRequested = false;
+  /** closeLink has been asked for; nothing is sent or taken any more. */
+  closing = false;
+  /** Where the connection goes when the link is down. */
+  afterLink: ConnNumber = CONN.Unconnected;
+  apv = 0;
+  features = 0;
+  headerKind: HeaderKind = HEADER_KIND.H80;
+  resolveConflicts = false;
+  discardMyData = false;
+  tentative = false;
+  ownChallenge: Uint8Array | undefined;
+  peerDiscardMyData = false;
+  connectedSince: Millis = 0;
+  /** Protocol of the connection as numbers 1 to 3. */
+  wireProtocol = 3;
+
+  /** NET bits by slot. */
+  readonly net: Uint16Array;
+  /** The transfer log: slots in the order in which they were sent. */
+  readonly logNext: Int32Array;
+  logHead = -1;
+  logTail = -1;
+  /** Epoch of the last write put on the wire, how many of it, and whether its barrier is out. */
+  sentEpoch = -1;
+  sentEpochWrites = 0;
+  sentEpochBarrier = true;
+  /** Closed epochs waiting for their ack, a ring: number and count, oldest first. Each has a slot in the transfer log. */
+  readonly openEpochNumber: Uint32Array;
+  readonly openEpochWrites: Uint32Array;
+  openEpochFirst = 0;
+  openEpochCount = 0;
+  applicationSectorsInFlight = 0;
+  resyncSectorsInFlight = 0;
+
+  readonly receiveEpochs: ReceiveEpoch[] = [];
+  /** Number of the epoch in front; slots name their epoch by number. */
+  receiveEpochBase = 0;
+  /** Slots in use on behalf of the peer. The next link waits until they are back. */
+  peerSlots = 0;
+  /** The link is down, and what it left behind is being waited for. */
+  drained = false;
+  /** A mirrored write whose payload is being received. */
+  wantedSlot = -1;
+  wantedBytes = 0;
+  /** receive() left bytes because a slot or room was missing. */
+  stalled = false;
+  agreement: Agreement | undefined;
+
+  lastMetaReceived: Millis = 0;
+  lastDataReceived: Millis = 0;
+  pingDeadline: Millis = Number.POSITIVE_INFINITY;
+  pingsSent = 0;
+  pingsAcked = 0;
+  /** Counts links, so that something left over from an earlier one is recognised. */
+  linkNumber = 0;
+  handshakeDeadline: Millis = Number.POSITIVE_INFINITY;
+  /** The oldest unsent entry when it was last looked at, and since when it is that one. */
+  sendProgress = 0;
+  sendProgressAt: Millis = 0;
+
+  constructor(index: number, peerNodeId: number, options: NetOptions, capacity: number, outboxBytes: number) {
+    this.index = index;
+    this.peerNodeId = peerNodeId;
+    this.options = options;
+    this.net = new Uint16Array(capacity);
+    this.logNext = new Int32Array(capacity).fill(-1);
+    this.openEpochNumber = new Uint32Array(capacity + 1);
+    this.openEpochWrites = new Uint32Array(capacity + 1);
+    this.outboxes = [new OutboxQueue(outboxBytes), new OutboxQueue(outboxBytes)];
+  }
+
+  get name(): string {
+    return this.options._name;
+  }
+
+  /** Both nodes talk about volumes: the streams stand and the handshake has come that far. */
+  get isUp(): boolean {
+    return this.phase === 'running' && !this.closing;
+  }
+
+  get peerRole(): RoleNumber {
+    let role: RoleNumber = ROLE.Unknown;
+    for (const pd of this.peerDevices) {
+      if (pd.peerRole === ROLE.Primary) return ROLE.Primary;
+      if (pd.peerRole === ROLE.Secondary) role = ROLE.Secondary;
+    }
+    return role;
+  }
+
+  /** A ping went out: its answer has to come within ping-timeout (tenths of a second). */
+  armPing(now: Millis): void {
+    if (this.pingDeadline === Number.POSITIVE_INFINITY) this.pingDeadline = now + this.options['ping-timeout'] * 100;
+  }
+
+  appendToLog(slot: number): void {
+    this.logNext[slot] = -1;
+    if (this.logTail < 0) this.logHead = slot;
+    else this.logNext[this.logTail] = slot;
+    this.logTail = slot;
+  }
+
+  pushOpenEpoch(number: number, writes: number): void {
+    const at = (this.openEpochFirst + this.openEpochCount++) % this.openEpochNumber.length;
+    this.openEpochNumber[at] = number;
+    this.openEpochWrites[at] = writes;
+  }
+
+  takeFromLog(): number {
+    const slot = this.logHead;
+    this.logHead = this.logNext[slot]!;
+    if (this.logHead < 0) this.logTail = -1;
+    return slot;
+  }
+}
+
+export const newReceiveEpoch = (): ReceiveEpoch => ({ size: 0, active: 0, barrier: 0, hasBarrier: false, flushing: false, flushed: false, durable: true, held: [] });

@@ -1,0 +1,51 @@
+/** What happens when the backing disk fails: on-io-error policies, Failed, Diskless (replication semantics: I/O error policies). */
+import { writeBitmap } from './meta-data-io.js';
+import type { Resource } from './resource.js';
+import { changeVolume } from './state-change.js';
+import { CONN, DISK } from './state-view.js';
+import type { Volume } from './volume.js';
+
+/** A data request failed. `where` is the place that the log names. */
+export function diskError(res: Resource, volume: Volume, where: string): void {
+  if (volume.disk === undefined || volume.diskState <= DISK.Failed) return;
+  if (volume.disk.options['on-io-error'] === 'pass_on') {
+    res.logRateLimited('err', volume, `Local IO failed in ${where}.`);
+    if (volume.diskState > DISK.Inconsistent) {
+      changeVolume(res, volume, { disk: DISK.Inconsistent }, { hard: true });
+    }
+    return;
+  }
+  diskFailed(res, volume, where);
+}
+
+/** An error after which the disk is given up whatever the policy for data says: meta-data, bitmap, activity log. */
+export function diskFailed(res: Resource, volume: Volume, where: string): void {
+  if (volume.disk === undefined || volume.diskState <= DISK.Failed) return;
+  res.log('err', volume, undefined, `Local IO failed in ${where}. Detaching...`);
+  if (volume.disk.options['on-io-error'] === 'call-local-io-error') res.helper('local-io-error', volume, undefined);
+  changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
+}
+
+/** Failed, and no I/O of ours on the disk any more: Diskless, and the host closes it. */
+export function maybeDiskless(res: Resource, volume: Volume): void {
+  const disk = volume.disk;
+  if (disk === undefined || (volume.diskState !== DISK.Failed && volume.diskState !== DISK.Detaching)) return;
+  if (volume.lowerPending > 0 || volume.metaDataWrites > 0 || volume.alTransactionRunning) return;
+  if (!volume.detachBitmapWritten) {
+    volume.detachBitmapWritten = true;
+    volume.metaDataWrites++;
+    writeBitmap(res, volume, 'changed', () => {
+      volume.metaDataWrites--;
+      res.wantSettle();
+    });
+    if (volume.metaDataWrites > 0) return;
+  }
+  volume.detachBitmapWritten = false;
+  changeVolume(res, volume, { disk: DISK.Diskless }, { hard: true });
+  volume.disk = undefined;
+  volume.alSuspended = false;
+  volume.crashedPrimary = false;
+  res.cold({ type: 'closeDisk', volume: volume.number });
+  for (const done of volume.whenDiskless.splice(0)) done();
+  for (const pd of volume.peerDevices) if (pd.conn > CONN.Connected) pd.resync = undefined;
+}

@@ -1,0 +1,77 @@
+/** Changes of the data generation of a volume: kept in its meta-data, made durable before anything depends on them. */
+import { type Generations, formatGenerations, newCurrent, withPrimaryBit } from './generations.js';
+import { markMetaDataDirty, syncMetaData } from './meta-data-io.js';
+import { isConnected, sendUuids } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import type { Resource } from './resource.js';
+import { CONN, DISK, ROLE } from './state-view.js';
+import type { Volume } from './volume.js';
+import { releaseHeld } from './write-path.js';
+
+
+/** Puts a set of generations back into the meta-data; the history keeps its 32 entries. */
+export function keepGenerations(res: Resource, volume: Volume, pd: PeerDevice, g: Generations): void {
+  const md = volume.disk!.metaData;
+  const history = md.history_uuids;
+  if (g.history[0] !== history[0] || g.history[1] !== history[1]) {
+    if (g.history[1] === history[0]) {
+      history.unshift(g.history[0]);
+      history.length = 32;
+    } else {
+      history[0] = g.history[0];
+      history[1] = g.history[1];
+    }
+  }
+  md.current_uuid = withPrimaryBit(g.current, res.role === ROLE.Primary);
+  md.peers[pd.connection.peerNodeId]!.bitmap_uuid = g.bitmap;
+  volume.exposedUuid = md.current_uuid;
+  markMetaDataDirty(res, volume);
+}
+
+/**
+ * Starts a new data generation: absent peers' bitmaps are relative to the old one from now on. Nothing that depends on the
+ * new generation starts or completes before its super block is durable (invariant I14).
+ *
+ * @param evenIfSet - also when the bitmap UUID is in use already (promotion by force)
+ * @returns false when nothing was to be done
+ */
+export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false): boolean {
+  const disk = volume.disk;
+  if (disk === undefined) return false;
+  const md = disk.metaData;
+  const behind = volume.peerDevices.filter(
+    (pd) => evenIfSet || md.peers[pd.connection.peerNodeId]!.bitmap_uuid === 0n,
+  );
+  if (behind.length === 0 && volume.peerDevices.length > 0) return false;
+  const random = res.random64();
+  for (const pd of behind) {
+    const g = volume.generationsFor(pd);
+    if (g.bitmap !== 0n) res.log('warning', volume, pd, `bm UUID was already set: ${hex(g.bitmap)}`);
+    md.peers[pd.connection.peerNodeId]!.bitmap_uuid = newCurrent(g, random, false).bitmap;
+  }
+  md.current_uuid = withPrimaryBit(random, res.role === ROLE.Primary);
+  volume.exposedUuid = md.current_uuid;
+  const first = volume.peerDevices[0];
+  if (first !== undefined) res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(first))}`);
+  durably(res, volume);
+  return true;
+}
+
+/** Writes the super block and holds the application's requests until it is durable. */
+export function durably(res: Resource, volume: Volume, then?: () => void): void {
+  volume.generationWrites++;
+  syncMetaData(res, volume, () => {
+    volume.generationWrites--;
+    if (volume.generationWrites === 0) releaseHeld(res, volume);
+    then?.();
+  });
+}
+
+/** Tells connected peers about our generations. */
+export function sendUuidsToAll(res: Resource, volume: Volume, flags = 0n): void {
+  for (const pd of volume.peerDevices) {
+    if (isConnected(pd.connection) && pd.replication >= CONN.Connected && volume.diskState >= DISK.Negotiating) sendUuids(res, pd, flags);
+  }
+}
+
+const hex = (uuid: bigint): string => uuid.toString(16).toUpperCase().padStart(16, '0');

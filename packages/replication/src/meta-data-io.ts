@@ -1,0 +1,132 @@
+/** Writes of meta-data: the super block, pages of the bitmap. Cold: a few objects per write. */
+import { encodeSuperblock, MDF, MDF_PEER } from '@udrbd/metadata';
+import { diskFailed } from './disk-errors.js';
+import type { Resource } from './resource.js';
+import { persistentFlags } from './state-rules.js';
+import { DISK } from './state-view.js';
+import type { Volume } from './volume.js';
+
+/** Pages of the bitmap that are written with one request at most. */
+const PAGES_PER_WRITE = 64;
+const PAGE_BYTES = 4096;
+/** Changed meta-data that nobody waits for is written after this time (8.4 md_sync_timer). */
+export const MD_SYNC_MS = 5000;
+
+/** Brings the persistent flags in line with the state; the super block is written when that changed them. */
+export function refreshPersistentFlags(res: Resource, volume: Volume): void {
+  const disk = volume.disk;
+  if (disk === undefined || volume.diskState === DISK.Negotiating || volume.diskState < DISK.Inconsistent) return;
+  const md = disk.metaData;
+  const kept = { alDisabled: !disk.options['al-updates'], crashedPrimary: volume.crashedPrimary };
+  let device = 0;
+  for (const pd of volume.peerDevices) {
+    const entry = md.peers[pd.connection.peerNodeId]!;
+    const flags = persistentFlags(res.view(volume, pd), { ...kept, fullSync: (entry.flags & MDF_PEER.FULL_SYNC) !== 0 })!;
+    device |= flags.device;
+    if (entry.bitmap_index < 0) continue;
+    let peer = (entry.flags & ~(MDF_PEER.CONNECTED | MDF_PEER.OUTDATED | MDF_PEER.FENCING)) | flags.peer;
+    if (pd.peerDisk >= DISK.Inconsistent && pd.peerDisk !== DISK.DUnknown) peer |= MDF_PEER.DEVICE_SEEN;
+    if (pd.connection.options.fencing !== 'dont-care') peer |= MDF_PEER.FENCING;
+    if (peer !== entry.flags) {
+      entry.flags = peer;
+      markMetaDataDirty(res, volume);
+    }
+  }
+  if (volume.peerDevices.length === 0) device = persistentFlags(res.view(volume, undefined), { ...kept, fullSync: false })!.device;
+  const flags = (md.flags & (MDF.HAVE_QUORUM | MDF.PRIMARY_LOST_QUORUM)) | device;
+  if (flags !== (md.flags & ~MDF.AL_CLEAN)) {
+    md.flags = flags;
+    markMetaDataDirty(res, volume);
+  }
+}
+
+export function markMetaDataDirty(res: Resource, volume: Volume): void {
+  volume.metaDataDirty = true;
+  res.wantMetaDataSync = true;
+}
+
+/**
+ * Writes the super block as it is now. `done` is called once it is durable, or with the errno.
+ * A failed write counts as an error of the disk whatever the policy says (22. I/O error policies, meta-data row).
+ */
+export function syncMetaData(res: Resource, volume: Volume, done?: (errno: number) => void): void {
+  const disk = volume.disk;
+  if (disk === undefined) {
+    done?.(0);
+    return;
+  }
+  volume.metaDataDirty = false;
+  volume.metaDataWrites++;
+  disk.metaData.flags &= ~MDF.AL_CLEAN;
+  res.metaWrite(
+    volume,
+    disk.given.superblockOffsetBytes,
+    encodeSuperblock(disk.metaData),
+    disk.options['md-flushes'],
+    disk.options['md-flushes'],
+    (errno) => {
+      volume.metaDataWrites--;
+      if (errno !== 0) diskFailed(res, volume, 'write_md');
+      done?.(errno);
+    },
+  );
+}
+
+/**
+ * Writes bitmap pages: all of them, or those that changed since they were last written. Application I/O may go on and
+ * change bits meanwhile; a page changed after its copy was taken is simply dirty again.
+ */
+export function writeBitmap(res: Resource, volume: Volume, which: 'all' | 'changed', done?: (errno: number) => void): void {
+  const disk = volume.disk;
+  if (disk === undefined) {
+    done?.(0);
+    return;
+  }
+  const { bitmap } = disk;
+  if (which === 'all') bitmap.markAllDirty();
+  let outstanding = 1;
+  let failed = 0;
+  const finish = (errno: number): void => {
+    if (errno !== 0) failed = errno;
+    if (--outstanding > 0) return;
+    if (failed !== 0) diskFailed(res, volume, 'bm_page_io');
+    done?.(failed);
+  };
+  let page = bitmap.nextDirtyPage(0);
+  while (page >= 0) {
+    let end = page + 1;
+    bitmap.clearDirty(page);
+    while (end < page + PAGES_PER_WRITE && bitmap.nextDirtyPage(end) === end) bitmap.clearDirty(end++);
+    outstanding++;
+    volume.bmWrites += end - page;
+    writePages(res, volume, page, end, finish);
+    page = bitmap.nextDirtyPage(end);
+  }
+  finish(0);
+}
+
+function writePages(res: Resource, volume: Volume, first: number, end: number, done: (errno: number) => void): void {
+  const disk = volume.disk!;
+  const image = disk.bitmap.bytes;
+  const bytes = image.subarray(first * PAGE_BYTES, Math.min(end * PAGE_BYTES, image.length));
+  res.metaWrite(volume, disk.given.bitmapOffsetBytes + first * PAGE_BYTES, bytes, false, disk.options['md-flushes'], done);
+}
+
+/** Writes the dirty ones among `pages` and calls `done` when they are durable: before a transaction that evicts extents. */
+export function writeBitmapPages(res: Resource, volume: Volume, pages: readonly number[], done: (errno: number) => void): void {
+  const { bitmap } = volume.disk!;
+  let outstanding = 1;
+  let failed = 0;
+  const finish = (errno: number): void => {
+    if (errno !== 0) failed = errno;
+    if (--outstanding === 0) done(failed);
+  };
+  for (const page of pages) {
+    if (!bitmap.isDirty(page)) continue;
+    bitmap.clearDirty(page);
+    outstanding++;
+    volume.bmWrites++;
+    writePages(res, volume, page, page + 1, finish);
+  }
+  finish(0);
+}

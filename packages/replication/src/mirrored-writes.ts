@@ -1,0 +1,221 @@
+/**
+ * Writes that a peer mirrors to us, and the epochs they come in (replication semantics: receiver side, write ordering).
+ *
+ * The epoch in front runs; later ones are received and kept back until it has drained and, with write ordering `flush`, its
+ * disks are flushed. Its barrier ack follows only then, so an acked epoch is durable.
+ */
+import { COMMAND, DP } from '@udrbd/wire';
+import { referenceExtents } from './al-transactions.js';
+import { type Connection, newReceiveEpoch, type ReceiveEpoch } from './connection.js';
+import { diskError, diskFailed, maybeDiskless } from './disk-errors.js';
+import { sendBarrierAck, sendBlockAck } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import { acquirePeerSlot, allocateBuffer, PEER, PEER_FLAGS_SHIFT, PEER_IN_AL, peerFlags, releasePeerSlot } from './peer-requests.js';
+import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
+import type { Resource } from './resource.js';
+import { CONN, DISK } from './state-view.js';
+import type { Volume } from './volume.js';
+import { writeEffect } from './write-path.js';
+
+const EOPNOTSUPP = 95;
+
+/** The epoch that arriving writes belong to. */
+function lastEpoch(c: Connection): ReceiveEpoch {
+  if (c.receiveEpochs.length === 0) c.receiveEpochs.push(newReceiveEpoch());
+  return c.receiveEpochs[c.receiveEpochs.length - 1]!;
+}
+
+const epochOf = (res: Resource, c: Connection, slot: number): ReceiveEpoch =>
+  c.receiveEpochs[(res.requests.epoch[slot]! - c.receiveEpochBase) >>> 0]!;
+
+/** @returns the slot, or -1 when none is free */
+export function beginMirroredWrite(
+  res: Resource,
+  pd: PeerDevice,
+  op: number,
+  sector: number,
+  lengthBytes: number,
+  idHigh: number,
+  idLow: number,
+  dpFlags: number,
+): number {
+  const c = pd.connection;
+  const slot = acquirePeerSlot(res, c, pd.volume.number, PEER.MirroredWrite, sector, lengthBytes, idHigh, idLow);
+  if (slot < 0) return -1;
+  const { requests } = res;
+  requests.op[slot] = op;
+  requests.state[slot]! |= dpFlags << PEER_FLAGS_SHIFT;
+  let flags = 0;
+  if ((dpFlags & DP.FUA) !== 0) flags |= REQ_FUA;
+  if ((dpFlags & DP.FLUSH) !== 0) flags |= REQ_PREFLUSH;
+  if (op === OP.WriteZeroes && (dpFlags & DP.DISCARD) === 0) flags |= REQ_NOUNMAP;
+  requests.flags[slot] = flags;
+  const epoch = lastEpoch(c);
+  requests.epoch[slot] = c.receiveEpochBase + c.receiveEpochs.length - 1;
+  epoch.size++;
+  epoch.active++;
+  pd.unacked++;
+  if (op === OP.Write) {
+    allocateBuffer(res, slot);
+    pd.receivedSectors += lengthBytes / 512;
+  }
+  return slot;
+}
+
+/** The payload is complete. */
+export function mirroredWriteReceived(res: Resource, pd: PeerDevice, slot: number): void {
+  const { requests } = res;
+  const c = pd.connection;
+  if ((peerFlags(res, slot) & DP.SEND_RECEIVE_ACK) !== 0) ack(res, pd, slot, COMMAND.P_RECV_ACK);
+  if (!pd.volume.hasUsableDisk) {
+    ack(res, pd, slot, COMMAND.P_NEG_ACK);
+    return finish(res, pd, slot);
+  }
+  const isFront = requests.epoch[slot] === c.receiveEpochBase;
+  if (isFront || res.writeOrdering === 'none') startMirroredWrite(res, pd, slot);
+  else epochOf(res, c, slot).held.push(slot);
+}
+
+function startMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
+  if (pd.volume.overlap.enter(slot)) mirroredWriteRunnable(res, pd, slot);
+}
+
+/** Nothing overlapping is in the way any more. */
+export function mirroredWriteRunnable(res: Resource, pd: PeerDevice, slot: number): void {
+  const { volume } = pd;
+  // We have the only disk: remember what the peer will miss, before the write.
+  if (pd.peerDisk < DISK.Inconsistent && volume.disk !== undefined && pd.bitmapSlot >= 0) {
+    volume.disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
+    if (!referenceExtents(res, volume, slot)) return;
+  }
+  submitMirroredWrite(res, volume, slot);
+}
+
+export function submitMirroredWrite(res: Resource, volume: Volume, slot: number): void {
+  volume.lowerPending++;
+  res.effects.push(writeEffect(res.requests.op[slot]!), slot, 0);
+}
+
+export function mirroredWriteDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
+  const { requests } = res;
+  const { volume } = pd;
+  const sector = requests.sector[slot]!;
+  const length = requests.lengthBytes[slot]!;
+  volume.lowerPending--;
+  volume.writtenSectors += length / 512;
+  volume.overlap.leave(slot);
+  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+  const disk = volume.disk;
+  if (errno === 0) {
+    const flags = peerFlags(res, slot);
+    if ((flags & DP.SEND_WRITE_ACK) !== 0) {
+      const { conn } = pd;
+      if ((flags & DP.MAY_SET_IN_SYNC) !== 0 && conn >= CONN.SyncSource && conn <= CONN.PausedSyncT && disk !== undefined) {
+        ack(res, pd, slot, COMMAND.P_RS_WRITE_ACK);
+        disk.bitmap.clearRange(pd.bitmapSlot, sector, length);
+        res.resyncProgress(pd);
+      } else ack(res, pd, slot, COMMAND.P_WRITE_ACK);
+    }
+  } else {
+    ack(res, pd, slot, COMMAND.P_NEG_ACK);
+    if (disk !== undefined && pd.bitmapSlot >= 0) disk.bitmap.setRange(pd.bitmapSlot, sector, length);
+    if (requests.op[slot] === OP.Write) diskError(res, volume, 'drbd_endio_write_sec_final');
+  }
+  if ((requests.state[slot]! & PEER_IN_AL) !== 0 && disk !== undefined) {
+    disk.activityLog.dereference(Math.floor(sector / 8192), Math.floor((sector + length / 512 - 1) / 8192));
+    if (volume.alQueue.length > 0) res.wantActivityLog(volume);
+  }
+  finish(res, pd, slot);
+  if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+}
+
+function ack(res: Resource, pd: PeerDevice, slot: number, command: number): void {
+  if (!pd.connection.isUp) return;
+  const { requests } = res;
+  sendBlockAck(res, pd, command, requests.sector[slot]!, requests.blockIdHigh[slot]!, requests.blockIdLow[slot]!, requests.lengthBytes[slot]!);
+}
+
+function finish(res: Resource, pd: PeerDevice, slot: number): void {
+  const c = pd.connection;
+  const epoch = epochOf(res, c, slot);
+  if (pd.unacked > 0) pd.unacked--;
+  releasePeerSlot(res, slot);
+  epoch.active--;
+  if (epoch.active === 0 && epoch.hasBarrier) finishEpochs(res, c);
+}
+
+/** A write whose payload never came: as if it had not been announced. */
+export function forgetMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
+  const epoch = epochOf(res, pd.connection, slot);
+  epoch.size--;
+  finish(res, pd, slot);
+}
+
+export function receiveBarrier(res: Resource, c: Connection, barrier: number): void {
+  const epoch = lastEpoch(c);
+  if (epoch.size === 0) return;
+  epoch.hasBarrier = true;
+  epoch.barrier = barrier;
+  c.receiveEpochs.push(newReceiveEpoch());
+  finishEpochs(res, c);
+}
+
+/** Acks the epochs in front that are through, and lets the next one run. */
+export function finishEpochs(res: Resource, c: Connection): void {
+  for (;;) {
+    const epoch = c.receiveEpochs[0];
+    if (epoch === undefined || !epoch.hasBarrier || epoch.active > 0 || epoch.flushing) return;
+    if (res.writeOrdering === 'flush' && !epoch.flushed) {
+      epoch.flushing = true;
+      flushDisks(res, c, (ok) => {
+        epoch.flushing = false;
+        epoch.flushed = true;
+        epoch.durable = ok;
+        finishEpochs(res, c);
+      });
+      if (epoch.flushing) return;
+    }
+    if (c.isUp && epoch.durable) sendBarrierAck(res, c, epoch.barrier, epoch.size);
+    c.receiveEpochs.shift();
+    c.receiveEpochBase = (c.receiveEpochBase + 1) >>> 0;
+    const next = c.receiveEpochs[0];
+    if (next === undefined) return;
+    for (const slot of next.held.splice(0)) {
+      const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
+      if (pd.volume.hasUsableDisk) startMirroredWrite(res, pd, slot);
+      else {
+        ack(res, pd, slot, COMMAND.P_NEG_ACK);
+        finish(res, pd, slot);
+      }
+    }
+  }
+}
+
+/** Flushes every disk of the resource; `ok` tells whether all that was written is durable. */
+function flushDisks(res: Resource, c: Connection, done: (ok: boolean) => void): void {
+  let outstanding = 1;
+  let ok = true;
+  const finished = (): void => {
+    if (--outstanding === 0) done(ok);
+  };
+  for (const pd of c.peerDevices) {
+    const { volume } = pd;
+    if (!volume.hasUsableDisk || volume.disk?.given.hasWriteCache === false) continue;
+    outstanding++;
+    volume.lowerPending++;
+    res.flush(volume, (errno) => {
+      volume.lowerPending--;
+      if (errno === EOPNOTSUPP) res.flushesUnsupported(volume);
+      else if (errno !== 0) {
+        ok = false;
+        res.log('err', volume, undefined, `local disk FLUSH FAILED with status ${errno}`);
+        diskFailed(res, volume, 'flush');
+        // Without its barrier acks the peer takes these writes for missing: that is what they may be.
+        res.closeLink(c, 'network-failure');
+      }
+      if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+      finished();
+    });
+  }
+  finished();
+}

@@ -1,0 +1,87 @@
+/** One volume over one connection: replication state, the peer's disk, the bitmap slot, counters, a running resync. */
+import type { PeerDeviceOptions } from '@udrbd/control';
+import type { BitmapReceiver, BitmapSender } from '@udrbd/wire';
+import type { Connection } from './connection.js';
+import type { Generations } from './generations.js';
+import type { Resync } from './resync.js';
+import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
+import type { Volume } from './volume.js';
+
+/** What the peer said in its last P_UUIDS on this connection. */
+export interface PeerUuids {
+  generations: Generations;
+  readonly dirtyBits: number;
+  flags: bigint;
+}
+
+export class PeerDevice {
+  readonly volume: Volume;
+  readonly connection: Connection;
+  /** 9 (`Off`) and above; says nothing while the connection is not Connected. */
+  replication: ConnNumber = CONN.WFReportParams;
+  peerDisk: DiskNumber = DISK.DUnknown;
+  peerRole: RoleNumber = ROLE.Unknown;
+  resyncSuspDependency = false;
+  resyncSuspPeer = false;
+  resyncSuspUser = false;
+  options: PeerDeviceOptions;
+  peerUuids: PeerUuids | undefined;
+  /** Capacity of the peer's disk for data as it said in P_SIZES, sectors; 0: none or unknown. */
+  peerDiskSectors = 0;
+  /** The peer's configured size, sectors. */
+  peerConfiguredSectors = 0;
+  /** Both disks were Inconsistent when the peer was made Primary by force: compare generations at its next state packet. */
+  considerResync = false;
+  /** Our P_STATE of this connection has been sent: role changes have to wait for the end of the handshake. */
+  stateSent = false;
+  /** Numbers P_DATA and block acks; starts anew with each connection. */
+  packetSeq = 0;
+
+  sentSectors = 0;
+  receivedSectors = 0;
+  /** Application requests waiting for the peer (writes, remote reads), and resync requests. */
+  applicationPending = 0;
+  resyncPending = 0;
+  /** Requests of the peer not answered yet. */
+  unacked = 0;
+
+  /** Bitmap exchange: what we send and what we receive; undefined when none is under way. */
+  bitmapSend: BitmapSender | undefined;
+  bitmapReceive: BitmapReceiver | undefined;
+  /** A full bitmap is being written to disk; the exchange waits for it. */
+  bitmapWriteOut = false;
+  resync: Resync | undefined;
+  /** Number of the ping whose answer ends the resync (it flushes the meta stream); 0: none. */
+  finishPing = 0;
+
+  constructor(volume: Volume, connection: Connection, options: PeerDeviceOptions) {
+    this.volume = volume;
+    this.connection = connection;
+    this.options = options;
+  }
+
+  /** Slot of this peer in the volume's bitmap, -1 while there is none. */
+  get bitmapSlot(): number {
+    return this.volume.disk === undefined ? -1 : this.volume.disk.metaData.peers[this.connection.peerNodeId]!.bitmap_index;
+  }
+
+  /** 8.4's combined connection state of this volume. */
+  get conn(): ConnNumber {
+    return this.connection.state < CONN.WFReportParams ? this.connection.state : this.replication;
+  }
+
+  /** What has to be forgotten when the connection is gone. */
+  linkGone(): void {
+    this.replication = CONN.WFReportParams;
+    this.peerUuids = undefined;
+    this.stateSent = false;
+    this.considerResync = false;
+    this.packetSeq = 0;
+    this.bitmapSend = undefined;
+    this.bitmapReceive = undefined;
+    this.finishPing = 0;
+    this.resync = undefined;
+    this.unacked = 0;
+    this.resyncPending = 0;
+  }
+}

@@ -1,0 +1,426 @@
+/**
+ * A resync, on both sides (replication semantics: resync engine; wire protocol: resync).
+ *
+ * The target asks for blocks at the controller's pace, writes what it gets and clears its bits; the source reads, answers and
+ * clears its bits with the target's acks. The target ends it when nothing is left; its state packet ends it for the source.
+ */
+import { COMMAND } from '@udrbd/wire';
+import { diskError, maybeDiskless } from './disk-errors.js';
+import { EFFECT } from './effects.js';
+import { durably, keepGenerations } from './generation-changes.js';
+import { sourceResyncEnd, sourceResyncStart, syncUuidOf, targetResyncEnd, targetResyncStart } from './generations.js';
+import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
+import { ID_ALL_ONES, sendBlockAck, sendBlockReply, sendBlockRequest, sendMetaEmpty, sendState, sendSyncUuid } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import { acquirePeerSlot, allocateBuffer, PEER, releasePeerSlot } from './peer-requests.js';
+import { ProgressMarks } from './progress-marks.js';
+import { OP } from './requests.js';
+import type { Resource } from './resource.js';
+import { ResyncController, RESYNC_TURN_MS, type ResyncOptions } from './resync-controller.js';
+import { changePeerDevice } from './state-change.js';
+import { CONN, DISK, ROLE } from './state-view.js';
+import { MDF_PEER } from '@udrbd/metadata';
+
+const BLOCK_BYTES = 4096;
+const BLOCK_SECTORS = 8;
+/** Largest request, in bits; requests never cross 16 MiB. */
+const REQUEST_BITS_MAX = 256;
+const EXTENT_BITS = 4096;
+/** Peer slots that a resync leaves to mirrored writes. */
+const SLOTS_RESERVED = 4;
+
+export type ResyncSide = 'source' | 'target';
+
+export class Resync {
+  readonly side: ResyncSide;
+  readonly totalBits: number;
+  failedBits = 0;
+  readonly marks = new ProgressMarks();
+  readonly controller: ResyncController;
+  /** Target: next bit to look at, requests out, sectors that came back since the last turn. */
+  position = 0;
+  readonly outstanding: number[] = [];
+  sectorsIn = 0;
+  nextTurn = 0;
+  /** Requests may go out: the super block that says Inconsistent is durable. */
+  ready = false;
+  ending = false;
+
+  constructor(side: ResyncSide, totalBits: number, options: ResyncOptions, now: number) {
+    this.side = side;
+    this.totalBits = totalBits;
+    this.controller = new ResyncController(options);
+    this.marks.start(now, totalBits);
+    this.nextTurn = now;
+  }
+}
+
+export const resyncOptions = (pd: PeerDevice): ResyncOptions => ({
+  resyncRate: pd.options['resync-rate'],
+  cPlanAhead: pd.options['c-plan-ahead'],
+  cDelayTarget: pd.options['c-delay-target'],
+  cFillTarget: pd.options['c-fill-target'],
+  cMaxRate: pd.options['c-max-rate'],
+  maxBuffers: pd.connection.options['max-buffers'],
+});
+
+/** Bits still to do. */
+export const resyncLeft = (pd: PeerDevice): number =>
+  pd.volume.disk === undefined || pd.bitmapSlot < 0 ? 0 : Math.max(0, pd.volume.disk.bitmap.weight(pd.bitmapSlot) - (pd.resync?.failedBits ?? 0));
+
+/** Both bitmaps are equal (or all set): begin. */
+export function startResync(res: Resource, pd: PeerDevice, side: ResyncSide): void {
+  res.helper(side === 'target' ? 'before-resync-target' : 'before-resync-source', pd.volume, pd.connection);
+  changePeerDevice(
+    res,
+    pd,
+    side === 'source' ? { conn: CONN.SyncSource, peerDisk: DISK.Inconsistent } : { conn: CONN.SyncTarget, disk: DISK.Inconsistent },
+    { hard: true },
+  );
+  if (side === 'target') resyncStarted(res, pd, 'target');
+}
+
+/** The state is SyncSource, SyncTarget or one of their pauses now. */
+export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): void {
+  const { volume } = pd;
+  const { disk } = volume;
+  if (disk === undefined || pd.resync?.side === side) return;
+  const bits = disk.bitmap.weight(pd.bitmapSlot);
+  const resync = new Resync(side, bits, resyncOptions(pd), res.now);
+  pd.resync = resync;
+  if (pd.conn === CONN.PausedSyncS || pd.conn === CONN.PausedSyncT) resync.marks.pause(res.now);
+  res.log('info', volume, pd, `Began resync as ${side === 'source' ? 'SyncSource' : 'SyncTarget'} (will sync ${bits * 4} KB [${bits} bits set]).`);
+  if (side === 'source') {
+    const g = volume.generationsFor(pd);
+    const uuid = syncUuidOf(g.bitmap, res.random64());
+    keepGenerations(res, volume, pd, sourceResyncStart(g, uuid));
+    // The target takes this UUID as its own: it must not be forgotten here.
+    const link = pd.connection.linkNumber;
+    syncMetaData(res, volume, (errno) => {
+      if (errno !== 0 || pd.connection.linkNumber !== link || !pd.connection.isUp) return;
+      sendSyncUuid(res, pd, uuid);
+    });
+    return;
+  }
+  // Inconsistent has to be on disk before the first block is overwritten.
+  syncMetaData(res, volume, () => {
+    resync.ready = true;
+    resync.nextTurn = res.now;
+    resyncProgress(res, pd);
+  });
+}
+
+/** P_SYNC_UUID: our data are on their way to that generation. */
+export function receiveSyncUuid(res: Resource, pd: PeerDevice, uuid: bigint): string | undefined {
+  if (pd.conn !== CONN.WFSyncUUID && pd.conn !== CONN.Behind) return 'unexpected ReportSyncUUID';
+  const { volume } = pd;
+  if (volume.disk === undefined) return undefined;
+  keepGenerations(res, volume, pd, targetResyncStart(volume.generationsFor(pd), uuid, res.role === ROLE.Primary));
+  startResync(res, pd, 'target');
+  return undefined;
+}
+
+/** invalidate, invalidate-remote: every block, without a bitmap exchange. */
+export function startFullSync(res: Resource, pd: PeerDevice, side: ResyncSide): void {
+  const { volume } = pd;
+  const { disk } = volume;
+  if (disk === undefined || pd.bitmapSlot < 0) return;
+  setAllBits(res, pd, () => {
+    if (pd.conn === CONN.StartingSyncS) startResync(res, pd, 'source');
+    else if (pd.conn === CONN.StartingSyncT && side === 'target') changePeerDevice(res, pd, { conn: CONN.WFSyncUUID }, { hard: true });
+  });
+}
+
+/** Marks everything out of sync and makes that durable; a crash in between starts over because FULL_SYNC says so. */
+export function setAllBits(res: Resource, pd: PeerDevice, done: () => void): void {
+  const { volume } = pd;
+  const disk = volume.disk!;
+  const entry = disk.metaData.peers[pd.connection.peerNodeId]!;
+  entry.flags |= MDF_PEER.FULL_SYNC;
+  pd.bitmapWriteOut = true;
+  disk.bitmap.setAll(pd.bitmapSlot);
+  const link = pd.connection.linkNumber;
+  syncMetaData(res, volume, () => {
+    writeBitmap(res, volume, 'all', () => {
+      entry.flags &= ~MDF_PEER.FULL_SYNC;
+      markMetaDataDirty(res, volume);
+      pd.bitmapWriteOut = false;
+      if (pd.connection.linkNumber === link && volume.disk === disk) done();
+    });
+  });
+}
+
+export function resyncPaused(res: Resource, pd: PeerDevice): void {
+  res.log('info', pd.volume, pd, 'Resync suspended');
+  pd.resync?.marks.pause(res.now);
+}
+
+export function resyncResumed(res: Resource, pd: PeerDevice): void {
+  res.log('info', pd.volume, pd, 'Syncer continues.');
+  pd.resync?.marks.resume(res.now);
+  if (pd.resync !== undefined) pd.resync.nextTurn = res.now;
+}
+
+/** When `resyncTurn` wants to be called next. */
+export const resyncDeadline = (pd: PeerDevice): number =>
+  pd.resync === undefined ? Number.POSITIVE_INFINITY : pd.resync.nextTurn;
+
+/** Every 100 ms: progress marks on both sides, requests on the target. */
+export function resyncTurn(res: Resource, pd: PeerDevice): void {
+  const { resync } = pd;
+  if (resync === undefined || res.now < resync.nextTurn) return;
+  resync.nextTurn = res.now + RESYNC_TURN_MS;
+  if (resync.marks.advance(res.now, resyncLeft(pd))) res.progressChanged();
+  if (resync.side === 'target' && resync.ready && pd.conn === CONN.SyncTarget && pd.connection.isUp) request(res, pd, resync);
+}
+
+function request(res: Resource, pd: PeerDevice, resync: Resync): void {
+  const { volume } = pd;
+  const disk = volume.disk;
+  if (disk === undefined || resync.ending) return;
+  const { bitmap } = disk;
+  const slotInBitmap = pd.bitmapSlot;
+  const blocks = resync.controller.turn(res.now, resync.sectorsIn);
+  resync.sectorsIn = 0;
+  for (let sent = 0; sent < blocks; ) {
+    if (res.requests.freePeerSlots <= SLOTS_RESERVED || !pd.connection.outboxes[0].hasBulkRoom(64)) return;
+    const bit = bitmap.findNext(slotInBitmap, resync.position);
+    if (bit < 0) {
+      restartIfCancelled(pd, resync);
+      return;
+    }
+    const bits = mergeable(pd, bit, Math.min(REQUEST_BITS_MAX, blocks - sent));
+    const sector = bit * BLOCK_SECTORS;
+    const length = Math.min(bits * BLOCK_BYTES, (volume.sizeSectors - sector) * 512);
+    const slot = acquirePeerSlot(res, pd.connection, volume.number, PEER.ResyncRequest, sector, length, ID_ALL_ONES, ID_ALL_ONES);
+    if (slot < 0) return;
+    res.requests.op[slot] = OP.Write;
+    resync.outstanding.push(slot);
+    resync.position = bit + bits;
+    resync.controller.requested(length / 512);
+    pd.resyncPending++;
+    pd.connection.resyncSectorsInFlight += length / 512;
+    sendBlockRequest(res, pd, COMMAND.P_RS_DATA_REQUEST, slot, ID_ALL_ONES, ID_ALL_ONES);
+    sent += bits;
+  }
+}
+
+/** The end of the bitmap was reached, but some requests were cancelled by the source: look again from the start. */
+function restartIfCancelled(pd: PeerDevice, resync: Resync): void {
+  if (resync.outstanding.length === 0 && resyncLeft(pd) > 0 && resync.failedBits === 0) resync.position = 0;
+}
+
+/** How many set bits from `bit` on fit one request: naturally aligned growth, as the original asks for them. */
+function mergeable(pd: PeerDevice, bit: number, most: number): number {
+  const { bitmap } = pd.volume.disk!;
+  let count = 1;
+  let align = 1;
+  while (count < most) {
+    if (bit % 2 ** align !== 0) break;
+    if ((bit + count) % EXTENT_BITS === 0 || !bitmap.isSet(pd.bitmapSlot, bit + count)) break;
+    count++;
+    if (2 ** align <= count) align++;
+  }
+  return count;
+}
+
+/** A reply for a block: takes the matching request out of the list. @returns its slot, or -1 */
+export function takeRequest(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): number {
+  const outstanding = pd.resync?.outstanding;
+  if (outstanding === undefined) return -1;
+  for (let i = 0; i < outstanding.length; i++) {
+    const slot = outstanding[i]!;
+    if (res.requests.sector[slot] !== sector || res.requests.lengthBytes[slot] !== lengthBytes) continue;
+    outstanding.splice(i, 1);
+    pd.resync!.sectorsIn += lengthBytes / 512;
+    pd.resyncPending--;
+    pd.connection.resyncSectorsInFlight -= lengthBytes / 512;
+    return slot;
+  }
+  return -1;
+}
+
+/** P_RS_DATA_REPLY. @returns the slot that wants the payload, -1 for a reply nobody asked for */
+export function receiveResyncReply(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): number {
+  const slot = takeRequest(res, pd, sector, lengthBytes);
+  if (slot < 0) return -1;
+  res.requests.state[slot] = PEER.ResyncWrite;
+  pd.receivedSectors += lengthBytes / 512;
+  allocateBuffer(res, slot);
+  return slot;
+}
+
+export function resyncPayloadReceived(res: Resource, pd: PeerDevice, slot: number): void {
+  if (!pd.volume.hasUsableDisk) {
+    resyncAck(res, pd, slot, COMMAND.P_NEG_ACK);
+    releasePeerSlot(res, slot);
+    return;
+  }
+  pd.unacked++;
+  if (pd.volume.overlap.enter(slot)) resyncWriteRunnable(res, pd, slot);
+}
+
+export function resyncWriteRunnable(res: Resource, pd: PeerDevice, slot: number): void {
+  pd.volume.lowerPending++;
+  res.effects.push(EFFECT.DiskWrite, slot, 0);
+}
+
+export function resyncWriteDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
+  const { requests } = res;
+  const { volume } = pd;
+  const sector = requests.sector[slot]!;
+  const length = requests.lengthBytes[slot]!;
+  volume.lowerPending--;
+  volume.writtenSectors += length / 512;
+  volume.overlap.leave(slot);
+  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+  if (pd.unacked > 0) pd.unacked--;
+  if (errno === 0) {
+    resyncAck(res, pd, slot, COMMAND.P_RS_WRITE_ACK);
+    volume.disk?.bitmap.clearRange(pd.bitmapSlot, sector, length);
+  } else {
+    resyncAck(res, pd, slot, COMMAND.P_NEG_ACK);
+    resyncFailed(pd, length);
+    diskError(res, volume, 'drbd_endio_write_sec_final');
+  }
+  releasePeerSlot(res, slot);
+  resyncProgress(res, pd);
+  if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+}
+
+function resyncAck(res: Resource, pd: PeerDevice, slot: number, command: number): void {
+  if (!pd.connection.isUp) return;
+  sendBlockAck(res, pd, command, res.requests.sector[slot]!, ID_ALL_ONES, ID_ALL_ONES, res.requests.lengthBytes[slot]!);
+}
+
+export function resyncFailed(pd: PeerDevice, lengthBytes: number): void {
+  if (pd.resync !== undefined) pd.resync.failedBits += Math.ceil(lengthBytes / BLOCK_BYTES);
+}
+
+/** P_NEG_RS_DREPLY, P_RS_CANCEL. */
+export function resyncRefused(res: Resource, pd: PeerDevice, slot: number, failed: boolean): void {
+  if (failed) resyncFailed(pd, res.requests.lengthBytes[slot]!);
+  releasePeerSlot(res, slot);
+  resyncProgress(res, pd);
+}
+
+/** Something was cleared: is that the end? The ping flushes our acks out of the meta stream before the state packet. */
+export function resyncProgress(res: Resource, pd: PeerDevice): void {
+  const { resync } = pd;
+  if (resync === undefined || resync.ending || resync.side !== 'target' || !resync.ready || !pd.connection.isUp) return;
+  if (pd.conn !== CONN.SyncTarget && pd.conn !== CONN.PausedSyncT) return;
+  if (resyncLeft(pd) > 0 || resync.outstanding.length > 0) return;
+  resync.ending = true;
+  beginFinish(res, pd);
+}
+
+export function beginFinish(res: Resource, pd: PeerDevice): void {
+  const c = pd.connection;
+  sendMetaEmpty(res, c, COMMAND.P_PING);
+  c.pingsSent++;
+  pd.finishPing = c.pingsSent;
+  c.armPing(res.now);
+}
+
+/** The ping has come back. */
+export function finishResync(res: Resource, pd: PeerDevice): void {
+  pd.finishPing = 0;
+  const { resync, volume } = pd;
+  if (resync === undefined || volume.disk === undefined) return;
+  logDone(res, pd, resync);
+  const failed = resync.failedBits > 0;
+  if (resync.side === 'source') {
+    pd.resync = undefined;
+    if (!failed) keepGenerations(res, volume, pd, sourceResyncEnd(volume.generationsFor(pd)));
+    changePeerDevice(res, pd, failed ? { conn: CONN.Connected } : { conn: CONN.Connected, peerDisk: DISK.UpToDate }, { hard: true });
+    syncMetaData(res, volume);
+    return;
+  }
+  pd.resync = undefined;
+  if (failed || pd.peerUuids === undefined) {
+    changePeerDevice(res, pd, { conn: CONN.Connected }, { hard: true });
+    sendState(res, pd);
+    return;
+  }
+  const own = targetResyncEnd(volume.generationsFor(pd), pd.peerUuids.generations, res.role === ROLE.Primary);
+  keepGenerations(res, volume, pd, own);
+  pd.peerUuids.generations = { ...own };
+  changePeerDevice(res, pd, { conn: CONN.Connected, disk: DISK.UpToDate, peerDisk: DISK.UpToDate }, { hard: true });
+  res.helper('after-resync-target', volume, pd.connection);
+  // UpToDate is claimed when it is true after a crash as well.
+  const link = pd.connection.linkNumber;
+  durably(res, volume, () => {
+    if (pd.connection.linkNumber === link && pd.connection.isUp) sendState(res, pd);
+  });
+}
+
+function logDone(res: Resource, pd: PeerDevice, resync: Resync): void {
+  const paused = Math.trunc(resync.marks.pausedMs / 1000);
+  const total = Math.trunc((res.now - resync.marks.startedAt) / 1000);
+  const seconds = Math.max(1, total - paused);
+  res.log(
+    'info',
+    pd.volume,
+    pd,
+    `Resync done (total ${total} sec; paused ${paused} sec; ${Math.trunc(resync.totalBits / seconds) * 4} K/sec)`,
+  );
+  if (resync.failedBits > 0) res.log('err', pd.volume, pd, `            ${resync.failedBits} failed blocks`);
+}
+
+// --- source ------------------------------------------------------------------------------------------------------------
+
+/** P_RS_DATA_REQUEST. @returns false when no slot is free */
+export function serveResyncRead(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number, idHigh: number, idLow: number): boolean {
+  if (pd.volume.diskState !== DISK.UpToDate || pd.volume.disk === undefined) {
+    sendBlockAck(res, pd, COMMAND.P_NEG_RS_DREPLY, sector, idHigh, idLow, lengthBytes);
+    return true;
+  }
+  const slot = acquirePeerSlot(res, pd.connection, pd.volume.number, PEER.ResyncRead, sector, lengthBytes, idHigh, idLow);
+  if (slot < 0) return false;
+  res.requests.op[slot] = OP.Read;
+  allocateBuffer(res, slot);
+  pd.unacked++;
+  if (pd.volume.overlap.enter(slot)) resyncReadRunnable(res, pd, slot);
+  return true;
+}
+
+/** No write of the application to these blocks is under way; those that come now wait until the reply is queued. */
+export function resyncReadRunnable(res: Resource, pd: PeerDevice, slot: number): void {
+  pd.volume.lowerPending++;
+  res.effects.push(EFFECT.DiskRead, slot, 0);
+}
+
+export function resyncReadDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
+  const { requests } = res;
+  const { volume } = pd;
+  const sector = requests.sector[slot]!;
+  const length = requests.lengthBytes[slot]!;
+  volume.lowerPending--;
+  volume.readSectors += length / 512;
+  if (pd.unacked > 0) pd.unacked--;
+  volume.overlap.leave(slot);
+  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+  if (!pd.connection.isUp) releasePeerSlot(res, slot);
+  else if (errno === 0 && volume.diskState === DISK.UpToDate) {
+    pd.resyncPending++;
+    pd.connection.resyncSectorsInFlight += length / 512;
+    sendBlockReply(res, pd, COMMAND.P_RS_DATA_REPLY, slot);
+  } else {
+    sendBlockAck(res, pd, COMMAND.P_NEG_RS_DREPLY, sector, ID_ALL_ONES, ID_ALL_ONES, length);
+    resyncFailed(pd, length);
+    releasePeerSlot(res, slot);
+  }
+  if (errno !== 0) diskError(res, volume, 'drbd_endio_read_sec_final');
+  if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+}
+
+/** P_RS_WRITE_ACK or P_NEG_ACK with all ones: what became of a block that we sent. */
+export function resyncBlockAcked(pd: PeerDevice, sector: number, lengthBytes: number, ok: boolean): void {
+  if (pd.resyncPending > 0) {
+    pd.resyncPending--;
+    pd.connection.resyncSectorsInFlight -= lengthBytes / 512;
+  }
+  if (pd.volume.disk === undefined || pd.bitmapSlot < 0) return;
+  if (ok) pd.volume.disk.bitmap.clearRange(pd.bitmapSlot, sector, lengthBytes);
+  else resyncFailed(pd, lengthBytes);
+}

@@ -1,0 +1,97 @@
+/** One volume: its disk, its bitmap and activity log, its requests. */
+import type { DeviceOptions, DiskOptions } from '@udrbd/control';
+import type { MetaData } from '@udrbd/metadata';
+import type { ActivityLog } from './activity-log.js';
+import type { Bitmap } from './bitmap.js';
+import type { Generations } from './generations.js';
+import type { BackingDisk } from './host.js';
+import { Overlap } from './overlap.js';
+import type { PeerDevice } from './peer-device.js';
+import type { Requests } from './requests.js';
+import { DISK, type DiskNumber } from './state-view.js';
+
+/** An attached disk: what the host gave, and the in-core meta-data that lives as long as the attachment. */
+export interface AttachedDisk {
+  readonly given: BackingDisk;
+  readonly metaData: MetaData;
+  readonly bitmap: Bitmap;
+  readonly activityLog: ActivityLog;
+  options: DiskOptions;
+  /** Usable for data, sectors. */
+  readonly usableSectors: number;
+}
+
+export class Volume {
+  readonly number: number;
+  readonly minor: number;
+  deviceOptions: DeviceOptions;
+  diskState: DiskNumber = DISK.Diskless;
+  /** Kept through Failed until the last I/O has come back. */
+  disk: AttachedDisk | undefined;
+  /** Exported size in sectors. */
+  sizeSectors = 0;
+  readonly peerDevices: PeerDevice[] = [];
+  readonly overlap: Overlap;
+
+  /** CRASHED_PRIMARY: this node went down as Primary; decides between equal generations. */
+  crashedPrimary = false;
+  /** The generation that the data above us come from: a diskless Primary may only connect to it. */
+  exposedUuid = 0n;
+  /** Disk state that attach found while connected; taken when the handshake has ended. */
+  stateAfterAttach: DiskNumber = DISK.Diskless;
+  /** degr-wfc-timeout holds: this node was an unconnected Primary when it went down. */
+  degraded = false;
+  /** No activity-log updates: not connected, and every bit is set anyway. */
+  alSuspended = false;
+
+  /** Application requests that may not start yet (suspended, handshake, new generation not durable), in order. */
+  readonly parked: number[] = [];
+  /** Writes waiting for their activity-log extents, in order. */
+  readonly alQueue: number[] = [];
+  /** Writes covered by the transaction that is being written. */
+  readonly alBatch: number[] = [];
+  alTransactionRunning = false;
+  /** Nobody gets a completion and nothing starts until the super block with the new generation is durable. */
+  generationWrites = 0;
+  readonly heldCompletions: number[] = [];
+
+  /** The in-core super block differs from the one on disk. */
+  metaDataDirty = false;
+  metaDataWrites = 0;
+
+  /** The changed pages have been written on the way to Diskless. */
+  detachBitmapWritten = false;
+  /** Operations that wait for Diskless. */
+  readonly whenDiskless: (() => void)[] = [];
+
+  /** Application requests accepted and not completed; I/O of ours on the backing disk. */
+  upperPending = 0;
+  lowerPending = 0;
+  readSectors = 0;
+  writtenSectors = 0;
+  alWrites = 0;
+  bmWrites = 0;
+  roundRobin = 0;
+
+  constructor(number: number, minor: number, deviceOptions: DeviceOptions, requests: Requests) {
+    this.number = number;
+    this.minor = minor;
+    this.deviceOptions = deviceOptions;
+    this.overlap = new Overlap(requests);
+  }
+
+  /** The disk may be read from and written to (Inconsistent and better). */
+  get hasUsableDisk(): boolean {
+    return this.disk !== undefined && this.diskState >= DISK.Inconsistent;
+  }
+
+  /** The generations of DRBD 8.4 as seen by one peer. */
+  generationsFor(pd: PeerDevice): Generations {
+    const md = this.disk!.metaData;
+    return {
+      current: md.current_uuid,
+      bitmap: md.peers[pd.connection.peerNodeId]!.bitmap_uuid,
+      history: [md.history_uuids[0]!, md.history_uuids[1]!],
+    };
+  }
+}

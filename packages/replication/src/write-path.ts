@@ -1,0 +1,423 @@
+/**
+ * Application writes and flushes, from `submit` to the last ack (replication semantics: request state machine, epochs).
+ *
+ *     parked -> overlap -> activity log -> sendAndSubmit -> disk and peers -> complete -> barrier acks -> destroy
+ *
+ * `waits` counts what the application waits for, `holds` what keeps the slot afterwards.
+ */
+import { COMMAND, DP, FF } from '@udrbd/wire';
+import { referenceExtents } from './al-transactions.js';
+import { type Connection, NET } from './connection.js';
+import { diskError, maybeDiskless } from './disk-errors.js';
+import { EFFECT } from './effects.js';
+import { sendBarrier, sendData, sendOutOfSync, sendTrim } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import { finishRead, retryRead, startRead } from './read-path.js';
+import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
+import type { Resource } from './resource.js';
+import { CONN, DISK, ROLE } from './state-view.js';
+import type { Volume } from './volume.js';
+
+/** Bits of an application request's local part. */
+export const LOCAL = { Pending: 1, Ok: 2, InActivityLog: 4, Completed: 8, Held: 16 } as const;
+export const EIO = 5;
+const ENXIO = 6;
+const EINVAL = 22;
+
+/** Whether application requests may start now; otherwise they are parked in order. */
+export function mayStart(res: Resource, volume: Volume): boolean {
+  if (res.isSuspended || volume.generationWrites > 0) return false;
+  if (volume.diskState === DISK.Attaching || volume.diskState === DISK.Negotiating) return false;
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    const { conn } = volume.peerDevices[i]!;
+    if (conn === CONN.WFBitMapT || conn === CONN.WFSyncUUID) return false;
+  }
+  return true;
+}
+
+export function submit(res: Resource, slot: number): void {
+  const { requests } = res;
+  const volume = res.volumes.get(requests.volume[slot]!);
+  requests.startedAt[slot] = res.now;
+  requests.state[slot] = 0;
+  requests.waits[slot] = 0;
+  requests.holds[slot] = 0;
+  if (volume === undefined) {
+    res.effects.push(EFFECT.Complete, slot, ENXIO);
+    requests.release(slot);
+    return;
+  }
+  volume.upperPending++;
+  if (volume.parked.length > 0 || !mayStart(res, volume)) volume.parked.push(slot);
+  else start(res, volume, slot);
+}
+
+export function start(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  const op = requests.op[slot]!;
+  if (res.role !== ROLE.Primary) {
+    if (op !== OP.Read) res.logRateLimited('err', volume, 'Rejected WRITE request, not in Primary role.');
+    return reject(res, volume, slot, EIO);
+  }
+  if (op === OP.Flush) return startFlush(res, volume, slot);
+  const sectors = requests.lengthBytes[slot]! / 512;
+  if (sectors === 0 || !Number.isInteger(sectors) || requests.sector[slot]! + sectors > volume.sizeSectors) {
+    return reject(res, volume, slot, EINVAL);
+  }
+  if (op === OP.Read) return startRead(res, volume, slot);
+  if (volume.overlap.enter(slot)) afterOverlap(res, volume, slot);
+}
+
+/** The write's range is free: get its extents into the activity log. */
+export function afterOverlap(res: Resource, volume: Volume, slot: number): void {
+  if (referenceExtents(res, volume, slot)) sendAndSubmit(res, volume, slot);
+}
+
+/** Fails a request that never started. */
+function reject(res: Resource, volume: Volume, slot: number, errno: number): void {
+  volume.upperPending--;
+  res.effects.push(EFFECT.Complete, slot, errno);
+  res.requests.release(slot);
+}
+
+function startFlush(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  closeEpoch(res);
+  requests.sector[slot] = 0;
+  requests.lengthBytes[slot] = 0;
+  requests.waits[slot] = 1;
+  requests.holds[slot] = 1;
+  if (volume.hasUsableDisk) {
+    requests.state[slot]! |= LOCAL.Pending;
+    volume.lowerPending++;
+    res.effects.push(EFFECT.DiskFlush, slot, 0);
+    return;
+  }
+  // Diskless: the peer has its own barriers; nothing of ours to flush.
+  requests.state[slot]! |= LOCAL.Ok;
+  requests.waits[slot] = 0;
+  requests.holds[slot] = 0;
+  complete(res, volume, slot);
+}
+
+/** Whether writes are mirrored to this peer now. The scalar twin of `wouldReplicate`. */
+export const replicates = (pd: PeerDevice): boolean =>
+  pd.connection.isUp &&
+  pd.conn >= CONN.Connected &&
+  (pd.peerDisk === DISK.UpToDate || (pd.peerDisk >= DISK.Inconsistent && pd.conn >= CONN.WFBitMapT && pd.conn < CONN.Ahead));
+
+const sendsOutOfSync = (pd: PeerDevice): boolean => pd.connection.isUp && (pd.conn === CONN.Ahead || pd.conn === CONN.WFBitMapS);
+
+/** Some disk that a read or write may rely on is UpToDate. */
+export function dataAccessible(volume: Volume): boolean {
+  if (volume.diskState === DISK.UpToDate) return true;
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    const pd = volume.peerDevices[i]!;
+    if (pd.peerDisk === DISK.UpToDate && pd.connection.isUp && pd.conn >= CONN.Connected) return true;
+  }
+  return false;
+}
+
+/** Everything that has to happen at one instant: epoch, transfer log, packets, local I/O. */
+export function sendAndSubmit(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  requests.waits[slot] = 1;
+  requests.holds[slot] = 1;
+  requests.epoch[slot] = res.currentEpoch;
+  if (!dataAccessible(volume)) {
+    res.logRateLimited(
+      'err',
+      volume,
+      `IO ERROR: neither local nor remote data, sector ${requests.sector[slot]!}+${requests.lengthBytes[slot]! / 512}`,
+    );
+  } else {
+    for (let i = 0; i < volume.peerDevices.length; i++) mirror(res, volume.peerDevices[i]!, slot);
+    if (volume.hasUsableDisk) submitLocally(res, volume, slot);
+    res.currentEpochWrites++;
+    if (res.currentEpochWrites >= res.maxEpochSize) closeEpoch(res);
+  }
+  requests.holds[slot]!--;
+  unwait(res, volume, slot, 1);
+}
+
+function submitLocally(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  requests.state[slot]! |= LOCAL.Pending;
+  requests.waits[slot]!++;
+  requests.holds[slot]!++;
+  volume.lowerPending++;
+  res.effects.push(writeEffect(requests.op[slot]!), slot, 0);
+}
+
+export const writeEffect = (op: number): (typeof EFFECT)[keyof typeof EFFECT] =>
+  op === OP.Discard ? EFFECT.DiskDiscard : op === OP.WriteZeroes ? EFFECT.DiskWriteZeroes : EFFECT.DiskWrite;
+
+function mirror(res: Resource, pd: PeerDevice, slot: number): void {
+  const { requests } = res;
+  const c = pd.connection;
+  if (sendsOutOfSync(pd)) {
+    const bit = pd.bitmapSlot;
+    if (bit < 0 || pd.volume.disk!.bitmap.setRange(bit, requests.sector[slot]!, requests.lengthBytes[slot]!) > 0) sendOutOfSync(res, pd, slot);
+    return;
+  }
+  if (!replicates(pd)) return;
+  const epoch = requests.epoch[slot]!;
+  if (c.sentEpoch !== epoch) {
+    closeSentEpoch(res, c);
+    c.sentEpoch = epoch;
+    c.sentEpochWrites = 0;
+    c.sentEpochBarrier = false;
+  }
+  c.sentEpochWrites++;
+  let net = NET.Pending | NET.Queued | NET.InLog;
+  let flags = 0;
+  if (c.wireProtocol === 2) {
+    net |= NET.ExpectReceiveAck;
+    flags |= DP.SEND_RECEIVE_ACK;
+  } else if (c.wireProtocol === 3) {
+    net |= NET.ExpectWriteAck;
+    flags |= DP.SEND_WRITE_ACK;
+  }
+  const { conn } = pd;
+  if (conn >= CONN.SyncSource && conn <= CONN.PausedSyncT) flags |= DP.MAY_SET_IN_SYNC | DP.SEND_WRITE_ACK;
+  const modifiers = requests.flags[slot]!;
+  if ((modifiers & REQ_FUA) !== 0) flags |= DP.FUA;
+  if ((modifiers & REQ_PREFLUSH) !== 0) flags |= DP.FLUSH;
+  c.net[slot] = net;
+  requests.waits[slot]! += 2;
+  requests.holds[slot]!++;
+  c.appendToLog(slot);
+  pd.applicationPending++;
+  c.applicationSectorsInFlight += requests.lengthBytes[slot]! / 512;
+  switch (requests.op[slot]) {
+    case OP.Discard:
+      sendTrim(res, pd, slot, COMMAND.P_TRIM, flags | DP.DISCARD);
+      break;
+    case OP.WriteZeroes: {
+      if ((c.features & FF.WZEROES) === 0) sendTrim(res, pd, slot, COMMAND.P_TRIM, flags | DP.DISCARD);
+      else sendTrim(res, pd, slot, COMMAND.P_ZEROES, flags | DP.ZEROES | ((modifiers & REQ_NOUNMAP) === 0 ? DP.DISCARD : 0));
+      break;
+    }
+    default:
+      sendData(res, pd, slot, flags);
+  }
+}
+
+/** The barrier of the last epoch on the wire, when it has not been sent yet. */
+export function closeSentEpoch(res: Resource, c: Connection): void {
+  if (c.sentEpochBarrier || c.sentEpochWrites === 0) return;
+  c.sentEpochBarrier = true;
+  c.pushOpenEpoch(c.sentEpoch, c.sentEpochWrites);
+  sendBarrier(res, c, c.sentEpoch);
+}
+
+/** Later writes may depend on what is in the current epoch. */
+export function closeEpoch(res: Resource): void {
+  if (res.currentEpochWrites === 0) return;
+  res.currentEpoch = (res.currentEpoch + 1) >>> 0;
+  res.currentEpochWrites = 0;
+  res.wantSettle();
+}
+
+/** Takes `count` references of the application's wait; completes the request with the last one. */
+export function unwait(res: Resource, volume: Volume, slot: number, count: number): void {
+  const left = res.requests.waits[slot]! - count;
+  res.requests.waits[slot] = left;
+  if (left === 0) complete(res, volume, slot);
+  else if (left < 0) throw new Error(`slot ${slot}: completed twice`);
+}
+
+/** Local I/O of an application request ended. */
+export function applicationDiskDone(res: Resource, slot: number, errno: number): void {
+  const { requests } = res;
+  const volume = res.volumes.get(requests.volume[slot]!)!;
+  const op = requests.op[slot]!;
+  requests.state[slot]! &= ~LOCAL.Pending;
+  requests.holds[slot]!--;
+  volume.lowerPending--;
+  const sectors = requests.lengthBytes[slot]! / 512;
+  if (op === OP.Read) volume.readSectors += sectors;
+  else volume.writtenSectors += sectors;
+  if (errno === 0) requests.state[slot]! |= LOCAL.Ok;
+  else {
+    requests.errno[slot] = errno;
+    if (op === OP.Read) markUnreadable(volume, slot, res);
+    if (op !== OP.Discard && op !== OP.WriteZeroes) diskError(res, volume, op === OP.Flush ? 'flush' : '__req_mod');
+  }
+  unwait(res, volume, slot, 1);
+  if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+}
+
+/** A block that we could not read has to come back from the peer. */
+function markUnreadable(volume: Volume, slot: number, res: Resource): void {
+  if (volume.disk === undefined) return;
+  for (const pd of volume.peerDevices) {
+    if (pd.bitmapSlot >= 0) volume.disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
+  }
+}
+
+/** Nothing is waited for any more: tell the application, unless completions are held back. */
+export function complete(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  if (volume.generationWrites > 0 || res.isSuspended) {
+    requests.state[slot]! |= LOCAL.Held;
+    volume.heldCompletions.push(slot);
+    return;
+  }
+  const op = requests.op[slot]!;
+  const ok = (requests.state[slot]! & LOCAL.Ok) !== 0 || anyPeerHasIt(volume, slot);
+  if (op === OP.Read) {
+    if (!ok && retryRead(res, volume, slot)) return;
+    finishRead(res, volume, slot, ok);
+    return;
+  }
+  requests.state[slot]! |= LOCAL.Completed;
+  volume.upperPending--;
+  res.effects.push(EFFECT.Complete, slot, ok ? 0 : EIO);
+  if (op !== OP.Flush) {
+    volume.overlap.leave(slot);
+    if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+    if (requests.epoch[slot] === res.currentEpoch) closeEpoch(res);
+  }
+  if (requests.holds[slot] === 0) destroy(res, volume, slot);
+}
+
+function anyPeerHasIt(volume: Volume, slot: number): boolean {
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    if ((volume.peerDevices[i]!.connection.net[slot]! & NET.Ok) !== 0) return true;
+  }
+  return false;
+}
+
+/** Drops a hold; the last one after the completion ends the request. */
+export function unhold(res: Resource, volume: Volume, slot: number): void {
+  const left = res.requests.holds[slot]! - 1;
+  res.requests.holds[slot] = left;
+  if (left === 0 && (res.requests.state[slot]! & LOCAL.Completed) !== 0) destroy(res, volume, slot);
+}
+
+/** The last thing: the bitmap learns where the two disks may differ, then the activity log may forget the extent. */
+function destroy(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  const sector = requests.sector[slot]!;
+  const length = requests.lengthBytes[slot]!;
+  const isWrite = requests.op[slot] !== OP.Flush;
+  const localOk = (requests.state[slot]! & LOCAL.Ok) !== 0;
+  const disk = volume.disk;
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    const pd = volume.peerDevices[i]!;
+    const net = pd.connection.net[slot]!;
+    pd.connection.net[slot] = 0;
+    if (!isWrite || disk === undefined || pd.bitmapSlot < 0) continue;
+    if (!localOk || (net & NET.Ok) === 0) disk.bitmap.setRange(pd.bitmapSlot, sector, length);
+    else if ((net & NET.SetInSync) !== 0) disk.bitmap.clearRange(pd.bitmapSlot, sector, length);
+  }
+  if ((requests.state[slot]! & LOCAL.InActivityLog) !== 0 && disk !== undefined) {
+    disk.activityLog.dereference(Math.floor(sector / 8192), Math.floor((sector + length / 512 - 1) / 8192));
+    if (volume.alQueue.length > 0) res.wantActivityLog(volume);
+  }
+  requests.release(slot);
+}
+
+/** Entry of the data outbox with an application write has been handed over to the kernel completely. */
+export function writeHandedOver(res: Resource, c: Connection, slot: number): void {
+  const net = c.net[slot]!;
+  if ((net & NET.Queued) === 0) return;
+  const volume = res.volumes.get(res.requests.volume[slot]!)!;
+  let drop = 1;
+  let next = net & ~NET.Queued;
+  if ((next & NET.Pending) !== 0 && (next & (NET.ExpectReceiveAck | NET.ExpectWriteAck)) === 0) {
+    // Protocol A: handed over is as good as it gets.
+    next = (next & ~NET.Pending) | NET.Ok;
+    pendingDone(volume, c);
+    drop = 2;
+  }
+  c.net[slot] = next;
+  unwait(res, volume, slot, drop);
+}
+
+function pendingDone(volume: Volume, c: Connection): void {
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    const pd = volume.peerDevices[i]!;
+    if (pd.connection === c) pd.applicationPending--;
+  }
+}
+
+/** An ack for a write: `ok` or refused by the peer's disk. */
+export function writeAnswered(res: Resource, pd: PeerDevice, slot: number, ok: boolean, setInSync: boolean): void {
+  const c = pd.connection;
+  let net = c.net[slot]!;
+  net = ok ? net | NET.Ok : net & ~NET.Ok;
+  if (setInSync) net |= NET.SetInSync;
+  const wasPending = (net & NET.Pending) !== 0;
+  c.net[slot] = net & ~NET.Pending;
+  if (!wasPending) return;
+  pd.applicationPending--;
+  unwait(res, pd.volume, slot, 1);
+}
+
+/**
+ * The peer has finished an epoch.
+ * @returns undefined, or the text of the protocol error
+ */
+export function barrierAcked(res: Resource, c: Connection, barrier: number, setSize: number): string | undefined {
+  if (c.openEpochCount === 0) return `BAD! BarrierAck #${barrier} received, but no epoch in tl!?`;
+  const number = c.openEpochNumber[c.openEpochFirst]!;
+  const writes = c.openEpochWrites[c.openEpochFirst]!;
+  if (number !== barrier) return `BAD! BarrierAck #${barrier} received, expected #${number}!`;
+  if (writes !== setSize) return `BAD! BarrierAck #${barrier} received with n_writes=${setSize}, expected n_writes=${writes}!`;
+  c.openEpochFirst = (c.openEpochFirst + 1) % c.openEpochNumber.length;
+  c.openEpochCount--;
+  while (c.logHead >= 0 && res.requests.epoch[c.logHead] === number) {
+    const slot = c.takeFromLog();
+    c.net[slot] = (c.net[slot]! & ~NET.InLog) | NET.Done;
+    c.applicationSectorsInFlight -= res.requests.lengthBytes[slot]! / 512;
+    unhold(res, res.volumes.get(res.requests.volume[slot]!)!, slot);
+  }
+  return undefined;
+}
+
+/** The connection is gone: whatever was not barrier-acked counts as not on the peer's disk. */
+export function clearTransferLog(res: Resource, c: Connection): void {
+  while (c.logHead >= 0) {
+    const slot = c.takeFromLog();
+    const volume = res.volumes.get(res.requests.volume[slot]!)!;
+    const net = c.net[slot]!;
+    c.net[slot] = NET.Done;
+    if ((net & NET.Pending) !== 0) pendingDone(volume, c);
+    const waits = ((net & NET.Pending) !== 0 ? 1 : 0) + ((net & NET.Queued) !== 0 ? 1 : 0);
+    // The hold goes first, so that a completion in unwait can end the request.
+    res.requests.holds[slot]!--;
+    if (waits > 0) unwait(res, volume, slot, waits);
+    else if (res.requests.holds[slot] === 0 && (res.requests.state[slot]! & LOCAL.Completed) !== 0) destroy(res, volume, slot);
+  }
+  c.sentEpoch = -1;
+  c.sentEpochWrites = 0;
+  c.sentEpochBarrier = true;
+  c.openEpochCount = 0;
+  c.applicationSectorsInFlight = 0;
+  for (let slot = 0; slot < res.requests.applicationSlots; slot++) {
+    if ((c.net[slot]! & NET.Read) === 0) continue;
+    c.net[slot] = 0;
+    const volume = res.volumes.get(res.requests.volume[slot]!)!;
+    pendingDone(volume, c);
+    unwait(res, volume, slot, 1);
+  }
+}
+
+/** The disk has failed: writes that wait for the activity log go on without it. */
+export function failPending(res: Resource, volume: Volume): void {
+  res.wantActivityLog(volume);
+  maybeDiskless(res, volume);
+}
+
+/** What held completions or parked requests back may be over. */
+export function releaseHeld(res: Resource, volume: Volume): void {
+  if (volume.generationWrites === 0 && !res.isSuspended && volume.heldCompletions.length > 0) {
+    for (const slot of volume.heldCompletions.splice(0)) {
+      res.requests.state[slot]! &= ~LOCAL.Held;
+      complete(res, volume, slot);
+    }
+  }
+  while (volume.parked.length > 0 && mayStart(res, volume)) start(res, volume, volume.parked.shift()!);
+}
