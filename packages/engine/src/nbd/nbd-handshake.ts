@@ -174,11 +174,20 @@ export class NbdHandshake {
   #info(data: Uint8Array): void {
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
     const name = stringAt(data, 0);
-    if (name === undefined || data.length < name.end + 2) return this.#reply(REP.ERR_INVALID);
+    if (name === undefined || data.length < name.end + 2) {
+      this.#reply(REP.ERR_INVALID);
+      return;
+    }
     const count = view.getUint16(name.end);
-    if (data.length !== name.end + 2 + count * 2) return this.#reply(REP.ERR_INVALID);
+    if (data.length !== name.end + 2 + count * 2) {
+      this.#reply(REP.ERR_INVALID);
+      return;
+    }
     const exported = this.#exports.find(name.text);
-    if (exported === undefined) return this.#reply(REP.ERR_UNKNOWN, encoder.encode(`export '${name.text}' not present`));
+    if (exported === undefined) {
+      this.#reply(REP.ERR_UNKNOWN, encoder.encode(`export '${name.text}' not present`));
+      return;
+    }
     const wanted = new Set<number>();
     for (let i = 0; i < count; i++) wanted.add(view.getUint16(name.end + 2 + i * 2));
     if (wanted.has(INFO.NAME)) this.#reply(REP.INFO, new NbdOutput().u16(INFO.NAME).bytes(encoder.encode(exported.name)).take());
@@ -199,17 +208,29 @@ export class NbdHandshake {
 
   /** No context is offered: every block of a replicated volume is allocated, so there is nothing to tell. */
   #metaContext(data: Uint8Array): void {
-    if (!this.structured) return this.#reply(REP.ERR_INVALID);
+    if (!this.structured) {
+      this.#reply(REP.ERR_INVALID);
+      return;
+    }
     const name = stringAt(data, 0);
-    if (name === undefined || data.length < name.end + 4) return this.#reply(REP.ERR_INVALID);
+    if (name === undefined || data.length < name.end + 4) {
+      this.#reply(REP.ERR_INVALID);
+      return;
+    }
     const count = new DataView(data.buffer, data.byteOffset, data.byteLength).getUint32(name.end);
     let at = name.end + 4;
     for (let i = 0; i < count; i++) {
       const query = stringAt(data, at);
-      if (query === undefined) return this.#reply(REP.ERR_INVALID);
+      if (query === undefined) {
+        this.#reply(REP.ERR_INVALID);
+        return;
+      }
       at = query.end;
     }
-    if (at !== data.length) return this.#reply(REP.ERR_INVALID);
+    if (at !== data.length) {
+      this.#reply(REP.ERR_INVALID);
+      return;
+    }
     this.#reply(this.#exports.find(name.text) === undefined ? REP.ERR_UNKNOWN : REP.ACK);
   }
 }
