@@ -97,7 +97,8 @@ function applyTransaction(t: AlTransaction, hot: Uint32Array, messages: string[]
   }
 }
 
-function sortedHotExtents(slots: Uint32Array): Uint32Array {
+/** The extents in use among `slots`, ascending, each once. */
+export function sortedHotExtents(slots: Uint32Array): Uint32Array {
   const sorted = slots.filter((extent) => extent !== AL_FREE).sort();
   let count = 0;
   for (let i = 0; i < sorted.length; i++) if (i === 0 || sorted[i] !== sorted[count - 1]) sorted[count++] = sorted[i];

@@ -1,8 +1,11 @@
 export * from './activity-log.js';
 export * from './al-replay.js';
+export { AL_TRANSACTION_OLD, replayOldActivityLog } from './al-replay-old.js';
 export * from './bitmap.js';
 export * from './constants.js';
 export { crc32c } from './crc32c.js';
+export { DumpError, DumpParser } from './dump-parser.js';
+export { dumpBitmap, dumpIdentifiers, dumpSizes, dumpWindowBytes } from './dump-text.js';
 export * from './layout.js';
 export * from './meta-data.js';
 export * from './outcome.js';

@@ -1,0 +1,42 @@
+// Is the minor in use by an engine? Asked through the hook of the caller (drbdadm has a connection already), else by running
+// drbdsetup as the stock tool does.
+
+import { spawnSync } from 'node:child_process';
+import type { CommandIo } from './command-io.js';
+import { Exit } from './exit.js';
+
+/** Disk states in DRBD's order; everything after Diskless means attached. */
+const DISK_STATES = [
+  'Diskless',
+  'Attaching',
+  'Detaching',
+  'Failed',
+  'Negotiating',
+  'Inconsistent',
+  'Outdated',
+  'DUnknown',
+  'Consistent',
+  'UpToDate',
+];
+
+export async function isAttached(minor: number, io: CommandIo): Promise<boolean> {
+  if (io.isAttached) return io.isAttached(minor);
+  const result = spawnSync('drbdsetup', ['dstate', `${minor}`], {
+    env: io.env as NodeJS.ProcessEnv,
+    stdio: ['inherit', 'pipe', 'ignore'],
+    encoding: 'utf8',
+  });
+  if (result.error || result.status === 10 || result.status === 20 || result.signal) return false;
+  const word = /^[^/\s]*/.exec(result.stdout)![0];
+  if (result.stdout === '') {
+    io.stderr('read from drbdsetup\n: Success\n');
+    throw new Exit(20);
+  }
+  if (word === 'Unconfigured') return false;
+  const state = DISK_STATES.findIndex((name) => word !== '' && word.startsWith(name));
+  if (state < 0) {
+    io.stderr(`Unexpected output from drbdsetup >${result.stdout.replace(/\n$/, '')}<\n`);
+    throw new Exit(20);
+  }
+  return state > 0;
+}

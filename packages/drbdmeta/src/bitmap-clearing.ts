@@ -1,0 +1,47 @@
+// Writing the whole bitmap with one value, for create-md.
+
+import { Exit } from './exit.js';
+import { ppsize } from './numbers.js';
+import type { Volume } from './volume.js';
+
+const CHUNK_BYTES = 32 * 1024 * 1024;
+
+/** Clears (or, with `set-all`, sets) `lengthBytes` of bitmap; what is said differs by mode as in the stock tool. */
+export function clearBitmap(volume: Volume, offset: number, lengthBytes: number): void {
+  const { io, options, device } = volume;
+  const size = ppsize(Math.floor(lengthBytes / 1024));
+  const mode = options.initializeBitmap;
+  if (mode === 'skip') {
+    io.stderr('SKIPPED initializing bitmap area\n');
+    return;
+  }
+  const setsAll = mode === 'set-all';
+  let isLoud = mode === 'pwrite' || setsAll;
+  if (!isLoud) {
+    io.stderr(`initializing bitmap (${size}) to all zero\n`);
+    if (!device.isBlockDevice) {
+      // The kernel zeroes ranges of block devices only; the stock tool tries and says so.
+      io.stderr(
+        `ioctl(${device.path}, BLKZEROOUT, [${offset}, ${Math.min(lengthBytes, 2 ** 30)}]) failed: Inappropriate ioctl for device\n`,
+      );
+      if (mode === 'zeroout') {
+        io.stderr('fast zero-out failed, fallback disabled\n');
+        throw new Exit(10);
+      }
+      isLoud = true;
+    }
+  }
+  if (isLoud) io.stderr(`initializing bitmap (${size}) to all ${setsAll ? 'set' : 'zero'} using pwrite\n`);
+  if (device.isBlockDevice && !isLoud && options.dryRun) return;
+  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, lengthBytes)).fill(setsAll ? 0xff : 0);
+  const allowed = { first: offset, end: offset + lengthBytes };
+  const showsProgress = isLoud && lengthBytes > CHUNK_BYTES;
+  for (let done = 0; done < lengthBytes; ) {
+    const part = Math.min(chunk.length, lengthBytes - done);
+    if (showsProgress && done > 0) io.stderr(`\r${Math.floor((done * 100) / lengthBytes)}%`);
+    const bytes = chunk.subarray(0, part);
+    device.write('md_initialize_common:BM', bytes, offset + done, allowed, !isLoud);
+    done += part;
+  }
+  if (showsProgress) io.stderr('\r100%\n');
+}

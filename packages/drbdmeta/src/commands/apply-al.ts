@@ -1,0 +1,112 @@
+// apply-al: turns what the activity log says into bitmap bits, so that the device may be attached again.
+
+import {
+  AL_BLOCK_BYTES,
+  AL_MAGIC,
+  type AlReplay,
+  extentInBitmap,
+  isPmemActivityLog,
+  MAGIC,
+  MDF,
+  replayActivityLog,
+  replayOldActivityLog,
+  replayPmemActivityLog,
+  setExtent,
+} from '@udrbd/metadata';
+import { ppsize } from '../numbers.js';
+import { Volume } from '../volume.js';
+import { moveAfterResize } from './check-resize.js';
+import { type Command, ignoreSurplus } from './command.js';
+
+const WINDOW_BYTES = 1024 * 1024;
+
+export const applyAl: Command = {
+  name: 'apply-al',
+  modifies: true,
+  wantsNodeId: false,
+  async run(context) {
+    ignoreSurplus(context);
+    const volume = await Volume.open(context);
+    const { io, md, dialect } = volume;
+    if (volume.found === 'at last known location' && dialect.appliesAtLastKnown) {
+      const status = moveAfterResize(volume);
+      if (status !== 0) return status;
+    } else if (volume.found !== 'found') {
+      return volume.fail('No valid meta data found');
+    }
+    const { replay, isOldStyle } = readReplay(volume);
+    for (const message of replay.messages) io.stderr(`${message}\n`);
+    const needsBits = (flagsOf(volume) & MDF.PRIMARY_IND) !== 0;
+    const isUnusable = replay.verdict === 'no-data' || replay.verdict === 'invalid';
+    if (isUnusable) {
+      if (needsBits) return replay.verdict === 'invalid' && dialect.failure !== 1 ? 2 : 1;
+      io.stderr('Error ignored, no need to apply the AL\n');
+    }
+
+    const hasHotExtents = replay.verdict === 'replayed';
+    if (hasHotExtents && needsBits) markOutOfSync(volume, replay.hotExtents);
+    if (md.format === 'v07') return 0;
+    if (hasHotExtents || isUnusable || isOldStyle) {
+      // The bits must be on disk before the log forgets why they are set, and the log before the flag says so.
+      volume.device.barrier();
+      volume.initializeActivityLog('md_initialize_common:AL');
+      volume.device.barrier();
+    }
+    const { flags, magic } = md;
+    md.flags |= MDF.AL_CLEAN;
+    if (md.format === 'v08') md.magic = MAGIC.v08;
+    const isUnchanged = md.flags === flags && md.magic === magic;
+    if (md.format === 'v08' && isUnchanged && !(hasHotExtents && needsBits)) return 0;
+    return volume.writeSuperblock() ? 0 : volume.fail('update failed');
+  },
+};
+
+const flagsOf = (volume: Volume): number => (volume.md.format === 'v07' ? volume.md.gc[0] : volume.md.flags);
+
+function readReplay(volume: Volume): { replay: AlReplay; isOldStyle: boolean } {
+  const { md } = volume;
+  const area = volume.readActivityLog('apply_al');
+  if (isPmemActivityLog(area)) return { replay: replayPmemActivityLog(area, md.al_nr_extents), isOldStyle: false };
+  const word = (block: number): number => new DataView(area.buffer, area.byteOffset).getUint32(block * AL_BLOCK_BYTES);
+  const isNewStyle =
+    md.format === 'v09' ||
+    (md.format === 'v08' &&
+      (md.magic === MAGIC.v08Unclean84 ||
+        word(0) === AL_MAGIC ||
+        word(1) === AL_MAGIC ||
+        md.al_stripes !== 1 ||
+        md.al_stripe_size_4k !== 8));
+  if (isNewStyle) return { replay: replayActivityLog(area, md.al_stripes, md.al_stripe_size_4k), isOldStyle: false };
+  return { replay: replayOldActivityLog(area, md.al_nr_extents), isOldStyle: true };
+}
+
+/** Sets the bits of all hot extents in all slots. The bitmap is read and written in windows, each once. */
+function markOutOfSync(volume: Volume, hotExtents: Uint32Array): void {
+  const { device, md, io, bitmapBytes } = volume;
+  const { bm_max_peers: maxPeers, bm_bytes_per_bit: bmBytesPerBit } = md;
+  const base = volume.places.bmOffsetBytes;
+  const allowed = volume.writableRange;
+  let newlySet = 0;
+  let window: Uint8Array | undefined;
+  let windowStart = 0;
+  const flush = (): void => {
+    if (window) device.write('apply_al', window, base + windowStart, allowed);
+  };
+  for (const extent of hotExtents) {
+    const { offsetBytes, lengthBytes } = extentInBitmap(extent, maxPeers, bmBytesPerBit);
+    if (offsetBytes >= bitmapBytes) {
+      io.stderr(`extent ${extent} beyond end of bitmap! (${offsetBytes} >= ${bitmapBytes})\n`);
+      continue;
+    }
+    if (!window || Math.min(offsetBytes + lengthBytes, bitmapBytes) > windowStart + window.length) {
+      flush();
+      windowStart = offsetBytes - (offsetBytes % 4096);
+      const length = Math.min(WINDOW_BYTES, bitmapBytes - windowStart);
+      window = device.read('apply_al', length, base + windowStart);
+    }
+    newlySet += setExtent(window, windowStart, extent, maxPeers, bmBytesPerBit);
+  }
+  flush();
+  if (hotExtents.length === 0) io.stderr('Nothing to do.\n');
+  else io.stderr(`Marked additional ${ppsize(Math.floor((newlySet * bmBytesPerBit) / 1024))} as out-of-sync based on AL.\n`);
+}

@@ -1,0 +1,93 @@
+// check-resize: internal meta-data belongs to the end of the device, so it moves when the device grew while it was offline.
+
+import { encodeSuperblock, SUPERBLOCK_BYTES } from '@udrbd/metadata';
+import { Volume } from '../volume.js';
+import { type Command, ignoreSurplus } from './command.js';
+
+const CHUNK_BYTES = 32 * 1024 * 1024;
+const MOVE = 'v08_move_internal_md_after_resize';
+
+export const checkResize: Command = {
+  name: 'check-resize',
+  modifies: true,
+  wantsNodeId: false,
+  async run(context) {
+    ignoreSurplus(context);
+    const volume = await Volume.open(context);
+    const { io } = volume;
+    if (volume.found === 'found') {
+      const known = volume.lastKnown.load();
+      if (volume.kind !== 'internal') {
+        if (!known && volume.dialect.failure === 1) return volume.fail();
+        volume.lastKnown.remove();
+        return 0;
+      }
+      if (known?.deviceBytes !== volume.device.sizeBytes || known.deviceUuid !== volume.md.device_uuid) {
+        volume.lastKnown.update(volume);
+      }
+      return 0;
+    }
+    if (volume.found === 'none') {
+      if (volume.format === 'v07' || volume.kind !== 'internal') {
+        io.stderr('Operation only supported for >= v8 internal meta data\n');
+        return volume.fail();
+      }
+      return volume.fail('no suitable meta data found :(');
+    }
+    return moveAfterResize(volume);
+  },
+};
+
+/**
+ * Moves meta-data found at its last known location to where it belongs on the grown device.
+ * The copy at the old place stays complete until the new super block is on disk.
+ */
+export function moveAfterResize(volume: Volume): number {
+  const { io, options, device, md } = volume;
+  const old = volume.places;
+  const bitmapBytes = old.bmSizeBytes;
+  const p = volume.computeOffsets();
+  volume.found = 'found';
+  io.stderr('Moving the internal meta data to its proper location\n');
+  if (options.verbose >= 2) {
+    io.stderr(
+      `old md_offset: ${old.superblockOffsetBytes}\nold al_offset: ${old.alOffsetBytes} (${old.al_offset})\nold bm_offset: ${old.bmOffsetBytes} (${old.bm_offset})\n` +
+        `new md_offset: ${p.superblockOffsetBytes}\nnew al_offset: ${p.alOffsetBytes} (${p.al_offset})\nnew bm_offset: ${p.bmOffsetBytes} (${p.bm_offset})\n` +
+        `md_size_sect: ${p.md_size_sect}\nmax_usable_sect: ${p.usableSectors}\n`,
+    );
+  }
+  const allowed = volume.writableRange;
+  device.write(MOVE, device.read(MOVE, old.alSizeBytes, old.alOffsetBytes), p.alOffsetBytes, allowed);
+  // From the end towards the start: old and new bitmap may overlap, and the new one lies higher.
+  for (let end = bitmapBytes; end > 0; ) {
+    const length = Math.min(CHUNK_BYTES, end);
+    end -= length;
+    device.write(MOVE, device.read(MOVE, length, old.bmOffsetBytes + end), p.bmOffsetBytes + end, allowed);
+  }
+  const tail = p.bmSizeBytes - bitmapBytes;
+  if (tail > 0 && options.initializeBitmap !== 'skip') {
+    const fill = new Uint8Array(Math.min(CHUNK_BYTES, tail)).fill(options.initializeBitmap === 'set-all' ? 0xff : 0);
+    for (let done = 0; done < tail; done += fill.length) {
+      const part = fill.subarray(0, Math.min(fill.length, tail - done));
+      device.write(MOVE, part, p.bmOffsetBytes + bitmapBytes + done, allowed, true);
+    }
+  }
+  device.barrier();
+  volume.sayOffsets(p);
+  if (!volume.isWritable()) return volume.fail('update failed');
+  device.write(`${md.format}_md_cpu_to_disk`, encodeSuperblock(md), p.superblockOffsetBytes, allowed);
+  device.barrier();
+  io.stdout('Internal drbd meta data successfully moved.\n');
+
+  const wipeEnd = Math.min(old.superblockOffsetBytes + SUPERBLOCK_BYTES, p.bmOffsetBytes);
+  const wipeFrom = volume.dialect.wipesWholeOldArea ? old.bmOffsetBytes : old.superblockOffsetBytes;
+  // An old area that the new one covers was overwritten already.
+  if (wipeEnd > wipeFrom) {
+    const range = { first: wipeFrom, end: wipeEnd };
+    device.write(MOVE, new Uint8Array(wipeEnd - wipeFrom), wipeFrom, range);
+    device.barrier();
+    if (volume.dialect.wipesWholeOldArea) io.stdout('Old meta data region zeroed.\n');
+  }
+  if (!options.dryRun) volume.lastKnown.update(volume);
+  return 0;
+}

@@ -1,0 +1,181 @@
+// The device (or image file) that holds the meta-data: open, size, positioned reads and writes.
+
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import type { CommandIo } from './command-io.js';
+import type { Options } from './command-line.js';
+import { Exit } from './exit.js';
+import { hexdump } from './hexdump.js';
+import { confirmed } from './questions.js';
+import { errnoOf, strerror } from './strerror.js';
+
+/** First and one past the last byte that a command may write. */
+export interface ByteRange {
+  readonly first: number;
+  readonly end: number;
+}
+
+export interface OpenRequest {
+  readonly path: string;
+  /** Flexible layouts claim the device; indexed areas share it. */
+  readonly exclusive: boolean;
+  /** apply-al gives up at once when somebody else holds the device. */
+  readonly givesUpWhenBusy: boolean;
+  /** Number the descriptor has in verbose output. */
+  readonly fdLabel: number;
+}
+
+export class Device {
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly isBlockDevice: boolean;
+  readonly #fd: number;
+  readonly #fdLabel: number;
+  readonly #io: CommandIo;
+  readonly #options: Options;
+
+  private constructor(fd: number, request: OpenRequest, io: CommandIo, options: Options) {
+    this.path = request.path;
+    this.#fd = fd;
+    this.#fdLabel = request.fdLabel;
+    this.#io = io;
+    this.#options = options;
+    const stat = fstatSync(fd);
+    this.isBlockDevice = stat.isBlockDevice();
+    this.sizeBytes = this.isBlockDevice ? blockDeviceBytes(stat.rdev, fd) : stat.size;
+    if (this.isBlockDevice) {
+      if (options.verbose >= 2) io.stderr(`hard_sect_size is ${logicalSectorBytes(stat.rdev)} Byte\n`);
+    } else if (!options.quiet) {
+      io.stderr('ioctl(md_fd, BLKSSZGET) returned -1, assuming hard_sect_size is 512 Byte\n');
+    }
+  }
+
+  /** Opens for reading and writing, asks before it takes a busy device; every failure ends the command. */
+  static async open(request: OpenRequest, io: CommandIo, options: Options): Promise<Device> {
+    let flags = constants.O_RDWR | (request.exclusive ? constants.O_EXCL : 0);
+    for (;;) {
+      let fd: number;
+      try {
+        fd = openSync(request.path, flags);
+      } catch (error) {
+        io.stderr(`open(${request.path}) failed: ${strerror(error)}\n`);
+        if (errnoOf(error) !== 'EBUSY' || (flags & constants.O_EXCL) === 0) throw new Exit(20);
+        const goesOn =
+          (!request.givesUpWhenBusy || options.force) && (await confirmed('Exclusive open failed. Do it anyways?', io, options));
+        if (!goesOn) {
+          io.stdout('Operation canceled.\n');
+          throw new Exit(20);
+        }
+        flags &= ~constants.O_EXCL;
+        continue;
+      }
+      const stat = fstatSync(fd);
+      if (!stat.isBlockDevice() && !options.force) {
+        closeSync(fd);
+        io.stderr(`'${request.path}' is not a block device!\n`);
+        throw new Exit(20);
+      }
+      return new Device(fd, request, io, options);
+    }
+  }
+
+  /** Exactly `lengthBytes` from `offset`; anything else ends the command. `tag` names the reader in verbose output. */
+  read(tag: string, lengthBytes: number, offset: number, into = new Uint8Array(lengthBytes)): Uint8Array {
+    if (this.#options.verbose >= 2) this.#io.stderr(`${this.#line(tag, 'pread', lengthBytes, offset)}\n`);
+    let done = 0;
+    try {
+      while (done < lengthBytes) {
+        const got = readSync(this.#fd, into, done, lengthBytes - done, offset + done);
+        if (got === 0) break;
+        done += got;
+      }
+    } catch (error) {
+      this.#io.stderr(`pread(${this.#fdLabel},...,${lengthBytes},${offset}) in ${tag} failed: ${strerror(error)}\n`);
+      throw new Exit(10);
+    }
+    if (done !== lengthBytes) {
+      this.#io.stderr(`confused in ${tag}: expected to read ${lengthBytes} bytes, actually read ${done}\n`);
+      throw new Exit(10);
+    }
+    if (this.#options.verbose > 10) this.#io.stderr(hexdump(into.subarray(0, lengthBytes)));
+    return into;
+  }
+
+  /** Writes all of `bytes` at `offset`, inside `allowed` only; in a dry run it says what it would have written. */
+  write(tag: string, bytes: Uint8Array, offset: number, allowed: ByteRange, isQuiet = false): void {
+    if (offset < allowed.first || offset + bytes.length > allowed.end) {
+      this.#io.stderr(
+        `${tag}: offset+count (${offset}+${bytes.length}) not in meta data area range [${allowed.first}; ${allowed.end}], aborted\n`,
+      );
+      if (!this.#options.ignoreSanityChecks) {
+        this.#io.stderr('If you want to force this, tell me to --ignore-sanity-checks\n');
+        throw new Exit(10);
+      }
+    }
+    if (!isQuiet && (this.#options.verbose >= 2 || this.#options.dryRun)) {
+      this.#io.stderr(`${this.#line(tag, 'pwrite', bytes.length, offset)}${this.#options.dryRun ? ' SKIPPED DUE TO DRY-RUN' : ''}\n`);
+    }
+    if (this.#options.dryRun) {
+      if (this.#options.verbose > 10) this.#io.stderr(hexdump(bytes));
+      return;
+    }
+    try {
+      for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done, bytes.length - done, offset + done);
+    } catch (error) {
+      this.#io.stderr(`pwrite(${this.#fdLabel},...,${bytes.length},${offset}) in ${tag} failed: ${strerror(error)}\n`);
+      throw new Exit(10);
+    }
+  }
+
+  /** What was written so far is on the medium before anything written later. */
+  barrier(): void {
+    if (this.#options.dryRun) return;
+    try {
+      fsyncSync(this.#fd);
+    } catch (error) {
+      this.#io.stderr(`fsync(${this.path}) failed: ${strerror(error)}\n`);
+      throw new Exit(10);
+    }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #line(tag: string, call: 'pread' | 'pwrite', lengthBytes: number, offset: number): string {
+    return ` ${tag.padEnd(26)}: ${call}(${this.#fdLabel}, ...,${`${lengthBytes}`.padStart(6)},${`${offset}`.padStart(12)})`;
+  }
+}
+
+const sysfs = (rdev: number): string => {
+  const major = Math.floor(rdev / 256) & 0xfff;
+  const minor = (rdev % 256) + 256 * Math.floor(rdev / 0x10_0000);
+  return `/sys/dev/block/${major}:${minor}`;
+};
+
+function blockDeviceBytes(rdev: number, fd: number): number {
+  try {
+    return Number(readFileSync(`${sysfs(rdev)}/size`, 'latin1')) * 512;
+  } catch {
+    // No sysfs (a chroot): the end is where reading stops.
+    const byte = new Uint8Array(1);
+    let low = 0;
+    let high = 2 ** 50;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (readSync(fd, byte, 0, 1, middle) === 1) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function logicalSectorBytes(rdev: number): number {
+  for (const at of ['queue', '../queue']) {
+    try {
+      return Number(readFileSync(`${sysfs(rdev)}/${at}/logical_block_size`, 'latin1'));
+    } catch {
+      // A partition has its queue one level up.
+    }
+  }
+  return 512;
+}

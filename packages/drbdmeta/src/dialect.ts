@@ -1,0 +1,47 @@
+// drbd-utils releases differ in a few visible ways. The default is what distributions ship (9.22); UDRBD_UTILS_VERSION=9.34
+// selects the newer wording and exit codes. Defects of either release that lose data are in neither column.
+
+export interface Dialect {
+  /** Exit status of a command that failed without a status of its own. */
+  readonly failure: number;
+  /** Print the `members` line of a v09 dump also when it says nothing. */
+  readonly printsMembers: boolean;
+  /** create-md clears the whole external bitmap area, not only the part that an internal one would have. */
+  readonly clearsWholeExternalBitmap: boolean;
+  /** A wrong md_size_sect invalidates v09 meta-data. */
+  readonly checksAreaSize: boolean;
+  /** apply-al at the last known location moves the meta-data first. */
+  readonly appliesAtLastKnown: boolean;
+  /** Moving clears the complete old area. */
+  readonly wipesWholeOldArea: boolean;
+  /** forget-peer looks for the day-0 entry from the highest node id down. */
+  readonly findsDay0FromTop: boolean;
+  readonly bitmapModes: readonly string[];
+  readonly lockDir: string;
+}
+
+const V9_22: Dialect = {
+  failure: 1,
+  printsMembers: false,
+  clearsWholeExternalBitmap: false,
+  checksAreaSize: false,
+  appliesAtLastKnown: true,
+  wipesWholeOldArea: false,
+  findsDay0FromTop: false,
+  bitmapModes: ['automatic', 'zeroout', 'pwrite', 'skip'],
+  lockDir: '/var/lock',
+};
+const V9_34: Dialect = {
+  failure: 255,
+  printsMembers: true,
+  clearsWholeExternalBitmap: true,
+  checksAreaSize: true,
+  appliesAtLastKnown: false,
+  wipesWholeOldArea: true,
+  findsDay0FromTop: true,
+  bitmapModes: ['automatic', 'zeroout', 'pwrite', 'skip', 'set-all'],
+  lockDir: '/var/run/drbd/lock',
+};
+
+export const dialectOf = (env: Readonly<Record<string, string | undefined>>): Dialect =>
+  env.UDRBD_UTILS_VERSION?.startsWith('9.34') ? V9_34 : V9_22;
