@@ -1,6 +1,6 @@
 /** P_CONNECTION_FEATURES and what two nodes agree on. Source: drbd_protocol.h, struct p_connection_features; drbd_receiver.c. */
 import { decodeStruct, encodeStruct, layout, type StructOf } from './layout.js';
-import { accept, type Decoded, refuse } from './outcome.js';
+import { type Decoded, refuse } from './outcome.js';
 
 /** Feature flags; the agreed ones are those that both sides sent. */
 export const FF = {
@@ -134,5 +134,5 @@ export function negotiate(own: Offer, peer: PConnectionFeatures): Negotiation {
       return disagree(false, `Peer expects me to have a node_id of ${peer.receiver_node_id} instead of ${own.nodeId}`);
     }
   }
-  return accept({ apv, features }) as Negotiation;
+  return { ok: true, value: { apv, features } };
 }
