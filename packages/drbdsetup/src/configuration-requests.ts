@@ -1,7 +1,17 @@
 /** From a configuration command's words to the request it sends. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { resolve as resolvePath } from 'node:path';
-import { type Command, META_INDEX_FLEXIBLE, META_INDEX_INTERNAL, type RequestParameters } from '@udrbd/control';
+import {
+  type Command,
+  type DeviceOptions,
+  type DiskOptions,
+  META_INDEX_FLEXIBLE,
+  META_INDEX_INTERNAL,
+  type NetOptions,
+  type PeerDeviceOptions,
+  type RequestParameters,
+  type ResourceOptions,
+} from '@udrbd/control';
 import { parseEndpoint } from './addresses.js';
 import { CommandExit, EXIT_USAGE } from './command-io.js';
 import { givenFields } from './given-options.js';
@@ -27,6 +37,7 @@ const request = <C extends ConfigurationCommand>(command: C, parameters: Request
 export async function configurationRequest(invocation: Invocation): Promise<ConfigurationRequest> {
   const { io, row, peerNodeId, volume, minor } = invocation;
   const resource = invocation.resource ?? '';
+  if (Number.isNaN(peerNodeId)) return await refuseAddresses(invocation);
   const wanted = row.payload ?? [];
   const isWithoutNodeId = row.name === 'new-resource' && invocation.rest.length === 0;
   if (isWithoutNodeId) {
@@ -65,9 +76,9 @@ export async function configurationRequest(invocation: Invocation): Promise<Conf
 
   switch (row.name) {
     case 'new-resource':
-      return request('new-resource', { resource, nodeId, options: options() });
+      return request('new-resource', { resource, nodeId, options: options<ResourceOptions>() });
     case 'resource-options':
-      return request('resource-options', { resource, ...change() });
+      return request('resource-options', { resource, ...change<ResourceOptions>() });
     case 'rename-resource':
       return request('rename-resource', { resource, newName: argument(0) });
     case 'del-resource':
@@ -77,17 +88,17 @@ export async function configurationRequest(invocation: Invocation): Promise<Conf
       return request(row.name, { resource, ...force });
 
     case 'new-minor':
-      return request('new-minor', { resource, minor, volume, options: options() });
+      return request('new-minor', { resource, minor, volume, options: options<DeviceOptions>() });
     case 'del-minor':
     case 'outdate':
     case 'resume-io':
       return request(row.name, { minor });
     case 'attach':
-      return request('attach', { minor, ...disk!, options: options() });
+      return request('attach', { minor, ...disk!, options: options<DiskOptions>() });
     case 'detach':
       return request('detach', { minor, ...force, diskless: flag('diskless') });
     case 'disk-options':
-      return request('disk-options', { minor, ...change() });
+      return request('disk-options', { minor, ...change<DiskOptions>() });
     case 'resize':
       return request('resize', {
         minor,
@@ -111,9 +122,9 @@ export async function configurationRequest(invocation: Invocation): Promise<Conf
       return request('suspend-io', { minor, bdevFreeze: flag('bdev-freeze', true) });
 
     case 'new-peer':
-      return request('new-peer', { ...ofConnection, options: options() });
+      return request('new-peer', { ...ofConnection, options: options<NetOptions>() });
     case 'net-options':
-      return request('net-options', { ...ofConnection, ...change() });
+      return request('net-options', { ...ofConnection, ...change<NetOptions>() });
     case 'del-peer':
     case 'disconnect':
       return request(row.name, { ...ofConnection, ...force });
@@ -126,7 +137,7 @@ export async function configurationRequest(invocation: Invocation): Promise<Conf
       return request('connect', { ...ofConnection, tentative: flag('tentative'), discardMyData: flag('discard-my-data') });
 
     case 'peer-device-options':
-      return request('peer-device-options', { ...ofPeerDevice, ...change() });
+      return request('peer-device-options', { ...ofPeerDevice, ...change<PeerDeviceOptions>() });
     case 'invalidate-remote':
       return request('invalidate-remote', { ...ofPeerDevice, resetBitmap: flag('reset-bitmap', true) });
     case 'pause-sync':
@@ -137,6 +148,14 @@ export async function configurationRequest(invocation: Invocation): Promise<Conf
     default:
       throw new Error(`${row.name} is no configuration command`);
   }
+}
+
+/** `connect RESOURCE LOCAL REMOTE`: bad addresses get stock's messages; good ones do not say who the peer is. */
+async function refuseAddresses({ io, row, rest }: Invocation): Promise<never> {
+  for (const word of rest.slice(0, 2)) await parseEndpoint(word, io.stderr);
+  if (rest.length < 2)
+    throw new CommandExit(EXIT_USAGE, { stderr: 'Missing argument 3 to command\n', stdout: commandUsage(row, widthOf(io)) });
+  throw new CommandExit(EXIT_USAGE, { stderr: 'connect needs the node id of the peer; its addresses belong to new-path\n' });
 }
 
 function attachArguments(

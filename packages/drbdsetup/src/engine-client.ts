@@ -136,7 +136,8 @@ function idleClient(): ControlClient {
   const done: Reply = { id: 0, code: RETURN_CODES.NO_ERROR.code, info: [] };
   return {
     request: (command) => {
-      if (command === 'snapshot') return Promise.resolve({ ...done, data: { resources: [] } } as Reply<typeof command>);
+      if (command === 'snapshot')
+        return Promise.resolve({ ...done, data: { resources: [] } } as Reply<'snapshot'> as Reply<typeof command>);
       return Promise.resolve({ ...done, code: RETURN_CODES.ERR_RES_NOT_KNOWN.code } as Reply<typeof command>);
     },
     events: (_parameters, listener) => {

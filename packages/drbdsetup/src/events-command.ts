@@ -35,7 +35,12 @@ export async function runEvents(session: Session): Promise<number> {
     resource: session.resource,
   });
 
+  let toldInitialState: () => void = () => undefined;
+  const initialState = new Promise<void>((resolve) => {
+    toldInitialState = resolve;
+  });
   const print = (event: Notification) => {
+    if (event.kind === '-') toldInitialState();
     const lines = printer.accept(event);
     if (lines.length === 0) return;
     const stamp = hasTimestamps ? `${eventTimestamp(performance.timeOrigin + performance.now())} ` : '';
@@ -57,7 +62,7 @@ export async function runEvents(session: Session): Promise<number> {
     return 0;
   }
   const stream = fetch(!isNow);
-  if (isNow) await stream;
+  await Promise.race([stream, initialState]);
   const stdin = pollStdin(session, async () => {
     printer.expectInitialState(isNow);
     await fetch(false);

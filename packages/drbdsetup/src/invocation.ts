@@ -11,6 +11,7 @@ export interface Invocation {
   readonly row: CommandRow;
   /** Undefined when the command is about no resource, or about all. */
   readonly resource: string | undefined;
+  /** NaN for `connect` with addresses in its place, which are then in `rest`. */
   readonly peerNodeId: number;
   readonly volume: number;
   readonly minor: number;
@@ -58,6 +59,10 @@ export function takeContext(io: CommandIo, row: CommandRow, { options, positiona
         if (object === '??') object = word;
         break;
       case 'peer_node_id':
+        if (row.name === 'connect' && !/^\d+$/.test(word)) {
+          // The syntax of DRBD 8.4: addresses instead of a node id.
+          return { io, row, resource, peerNodeId: Number.NaN, volume, minor, object, rest: positionals.slice(at - 1), options };
+        }
         peerNodeId = parseU32(word);
         break;
       case 'volume':
@@ -90,5 +95,5 @@ function minorNumber(word: string): number {
 export const isGiven = (invocation: Invocation, name: string): boolean => invocation.options.some((option) => option.name === name);
 
 /** Value of the last occurrence; undefined when absent or without value. */
-export const valueOf = (invocation: Invocation, name: string): string | undefined =>
-  invocation.options.findLast((option) => option.name === name)?.value;
+export const lastValueOf = (invocation: Invocation, name: string): string | undefined =>
+  invocation.options.filter((option) => option.name === name).at(-1)?.value;

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { type DeviceSnapshot, META_INDEX_FLEXIBLE, type ResourceSnapshot } from '@udrbd/control';
 import { CommandExit, type CommandIo, EXIT_USAGE } from './command-io.js';
 import { generationLine, generationPicture } from './generation-identifiers.js';
-import { type Invocation, isGiven, type Session, valueOf, widthOf } from './invocation.js';
+import { type Invocation, isGiven, lastValueOf, type Session, widthOf } from './invocation.js';
 import { EXIT_CONFIGURATION_REFUSED } from './reply-report.js';
 import { showResource } from './show.js';
 import { showJson } from './show-json.js';
@@ -25,7 +25,7 @@ const notFound = ({ object }: Session, what: string): CommandExit =>
 export function wantsColor(invocation: Invocation): boolean {
   const { io } = invocation;
   if (!isGiven(invocation, 'color')) return io.stdoutIsTty;
-  const word = valueOf(invocation, 'color') ?? 'always';
+  const word = lastValueOf(invocation, 'color') ?? 'always';
   if (word === 'always') return true;
   if (word === 'never') return false;
   if (word === 'auto') return io.stdoutIsTty;

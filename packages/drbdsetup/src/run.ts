@@ -59,7 +59,8 @@ export async function run(argv: readonly string[], io: CommandIo): Promise<numbe
       if (error.stderrText !== '') io.stderr(error.stderrText);
       return error.status;
     }
-    throw error;
+    io.stderr(`drbdsetup: internal error: ${error instanceof Error ? error.message : String(error)}\n`);
+    return EXIT_USAGE;
   }
 }
 

@@ -10,7 +10,7 @@ import {
 import { isBeyondEstablished } from './colors.js';
 import { CommandExit, EXIT_USAGE } from './command-io.js';
 import { engineGone, refuseExcess } from './events-command.js';
-import { isGiven, type Session, valueOf } from './invocation.js';
+import { isGiven, lastValueOf, type Session } from './invocation.js';
 import { parseScaledNumber } from './numbers.js';
 
 const EXIT_TIMEOUT = 5;
@@ -27,7 +27,7 @@ interface Awaited {
 export async function runWait(session: Session): Promise<number> {
   const { engine, row } = session;
   refuseExcess(session);
-  const waitsAfterSplitBrain = isGiven(session, 'wait-after-sb') && (valueOf(session, 'wait-after-sb') ?? 'yes') === 'yes';
+  const waitsAfterSplitBrain = isGiven(session, 'wait-after-sb') && (lastValueOf(session, 'wait-after-sb') ?? 'yes') === 'yes';
   const timeoutsS = timeouts(session);
   const awaited = await awaitedPeerDevices(session, timeoutsS);
   if (awaited.length === 0) return 0;
@@ -113,7 +113,7 @@ async function awaitedPeerDevices(session: Session, timeoutsS: readonly number[]
 function timeouts(session: Session): readonly [wfc: number, degr: number, outdated: number] {
   const seconds = (name: string): number => {
     if (!isGiven(session, name)) return 0;
-    const value = parseScaledNumber(valueOf(session, name) ?? '', 1);
+    const value = parseScaledNumber(lastValueOf(session, name) ?? '', 1);
     if (value < 0n || value > BigInt(TIMEOUT_MAX_S)) {
       throw new CommandExit(EXIT_USAGE, { stderr: `${name.replaceAll('-', '_')} => ${value} out of range [0..${TIMEOUT_MAX_S}]\n` });
     }
