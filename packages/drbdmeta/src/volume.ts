@@ -138,7 +138,8 @@ export class Volume {
   /** An agreed size beyond what the meta-data can serve is cut, with a remark. */
   clipEffectiveSize(raw: bigint, places: Placement): void {
     const sectors = this.format === 'v07' ? raw * 2n : raw;
-    if (sectors > BigInt(Math.max(0, places.usableSectors))) {
+    // A nonsensical (negative) limit limits nothing.
+    if (places.usableSectors >= 0 && sectors > BigInt(places.usableSectors)) {
       this.io.stdout(`# la-size-sect was too big (${sectors}), truncated (${places.usableSectors})!\n`);
       this.md.effective_size = places.usableSectors;
     }
@@ -201,7 +202,9 @@ export class Volume {
   /** Fills the whole activity log with "nothing happened yet". */
   initializeActivityLog(tag: string): void {
     const { al_stripes, al_stripe_size_4k } = this.md;
-    this.device.write(tag, initializedActivityLog(al_stripes, al_stripe_size_4k), this.places.alOffsetBytes, this.writableRange);
+    const { alSizeBytes, alOffsetBytes } = this.places;
+    const log = this.format === 'v07' ? new Uint8Array(alSizeBytes) : initializedActivityLog(al_stripes, al_stripe_size_4k);
+    this.device.write(tag, log, alOffsetBytes, this.writableRange);
   }
 
   readActivityLog(tag: string): Uint8Array {

@@ -150,7 +150,7 @@ function parseHead(context: CommandContext, source: Source): { parser: DumpParse
 }
 
 function clip(context: CommandContext, md: MetaData, usableSectors: number): void {
-  if (md.effective_size <= usableSectors) return;
+  if (usableSectors < 0 || md.effective_size <= usableSectors) return;
   context.io.stdout(`# la-size-sect was too big (${md.effective_size}), truncated (${usableSectors})!\n`);
   md.effective_size = usableSectors;
 }
