@@ -1,2 +1,12 @@
+/** drbd.conf: from text to the resolved configuration, and back to text. */
+export { addressArgument, addressesEqual, addressText } from './address.js';
+export { isIgnored } from './connections.js';
+export { type DumpStyle, dumpCommon, dumpGlobal, dumpResource, quote } from './dump.js';
+export { dumpXmlHead, dumpXmlResource, XML_TAIL } from './dump-xml.js';
+export { parse } from './grammar.js';
+export { type ConfigFile, type Loaded, type LoadRequest, loadConfig } from './load.js';
+export * from './model.js';
 export * from './option-values.js';
 export * from './options.js';
+export { type ConfigSource, type ReadContext, resourceNameProblem, type SourceText } from './reader.js';
+export { type LoadedShow, loadShow } from './show.js';

@@ -89,7 +89,7 @@ interface OpenFile {
 export class Reader {
   readonly config: Config;
   readonly #context: ReadContext;
-  readonly #unique: Uniqueness;
+  readonly unique: Uniqueness;
   readonly #seen = new Set<string>();
   #file: OpenFile = { name: '', canonical: '', directory: '.', problem: undefined };
   #show = false;
@@ -98,7 +98,7 @@ export class Reader {
 
   constructor(context: ReadContext, mainFile: string) {
     this.#context = context;
-    this.#unique = new Uniqueness(context.report);
+    this.unique = new Uniqueness(context.report);
     this.config = { file: mainFile, global: { ...DEFAULT_GLOBALS }, common: undefined, resources: [], valid: true };
   }
 
@@ -123,7 +123,7 @@ export class Reader {
   /** Reads the output of `drbdsetup show`. @throws Fatal */
   readShow(text: string): void {
     this.#show = true;
-    this.#unique.enabled = false;
+    this.unique.enabled = false;
     const parsed = parse(text, 'show');
     this.#file = { name: 'drbdsetup show', canonical: 'drbdsetup show', directory: '.', problem: parsed.problem };
     for (const node of parsed.root.body) this.#resource(node);
@@ -161,11 +161,11 @@ export class Reader {
   }
 
   #onceInRun(line: number, what: string, key: string): void {
-    this.#unique.inRun(this.#file.name, line, what, key);
+    this.unique.inRun(this.#file.name, line, what, key);
   }
 
   #once(line: number, what: string, key: string): void {
-    this.#unique.inResource(this.#file.name, line, what, key);
+    this.unique.inResource(this.#file.name, line, what, key);
   }
 
   /** Stops here if the text broke off inside this statement. */
@@ -284,7 +284,7 @@ export class Reader {
   /** @param node - the section, in whatever file it stands */
   #common(node: Node): Resource {
     const common = newResource('common', this.#file.canonical, this.#file.name, node.openLine ?? node.at.line);
-    this.#unique.nextResource();
+    this.unique.nextResource();
     this.#resourceBody(common, node);
     if (common.hosts.length > 0) this.#error(lastSectionLine(node), 'in the common section, there are no host sections allowed.');
     return common;
@@ -299,7 +299,7 @@ export class Reader {
       throw new Fatal(EXIT.usage);
     }
     if (node.openLine === undefined) this.#syntaxError();
-    this.#unique.nextResource();
+    this.unique.nextResource();
     this.#onceInRun(name.line, 'resource section', name.text);
     const resource = newResource(name.text, this.#file.canonical, this.#file.name, node.openLine);
     this.config.resources.push(resource);
@@ -589,8 +589,8 @@ export class Reader {
   /** Minor and device name belong to one volume of a host only. */
   #minorOnce(host: Host, volume: Volume, file: string, line: number): void {
     for (const name of host.names) {
-      if (volume.minor !== undefined) this.#unique.inRun(file, line, 'device-minor', `device-minor:${name}:${volume.minor}`);
-      if (volume.device !== undefined) this.#unique.inRun(file, line, 'device', `device:${name}:${volume.device}`);
+      if (volume.minor !== undefined) this.unique.inRun(file, line, 'device-minor', `device-minor:${name}:${volume.minor}`);
+      if (volume.device !== undefined) this.unique.inRun(file, line, 'device', `device:${name}:${volume.device}`);
     }
   }
 

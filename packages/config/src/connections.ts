@@ -1,0 +1,223 @@
+/** Connections: made from a mesh or for two lone hosts, and their endpoints tied to hosts and addresses. */
+import { addressesEqual } from './address.js';
+import {
+  type Connection,
+  type Endpoint,
+  type Host,
+  hostNamesEqual,
+  newConnection,
+  newPath,
+  type OptionEntry,
+  type Path,
+  type Resource,
+} from './model.js';
+import { firstNode } from './node-ids.js';
+import { EXIT, Fatal, type Report } from './report.js';
+
+export interface ConnectionChecks {
+  readonly report: Report;
+  invalid(): void;
+}
+
+export const hostNamed = (res: Resource, name: string): Host | undefined =>
+  res.hosts.find((host) => host.names.some((n) => hostNamesEqual(n, name)));
+
+/** The name by which an endpoint stands for its host. */
+const endpointName = (host: Host): string => host.names.join('_');
+
+const newEndpoint = (host: Host, byName: boolean, line: number): Endpoint => ({
+  name: byName && host.lowerName === undefined ? host.names[0] : endpointName(host),
+  byAddress: host.byAddress || host.lowerName !== undefined,
+  line,
+  address: host.address,
+  port: host.address?.port,
+  addressHere: false,
+  host,
+  proxy: host.proxy,
+  proxyFromHost: host.proxy !== undefined,
+  outsideAddress: undefined,
+});
+
+/** Every path needs two ends. */
+export function checkEndpointCount(res: Resource, { report, invalid }: ConnectionChecks): void {
+  for (const connection of res.connections) {
+    for (const path of connection.paths) {
+      if (path.endpoints.length === 2) continue;
+      const what = path.implicit ? 'connection' : 'path';
+      report(`${res.file}:${path.line}: Resource ${res.name}: ${what} needs to have two endpoints\n`);
+      invalid();
+    }
+  }
+}
+
+const inherited = (list: readonly OptionEntry[]): OptionEntry[] => list.map((entry) => ({ ...entry, inherited: true }));
+
+/** Appends a connection for each pair of the hosts of each mesh. @returns whether there was a mesh with a pair in it */
+export function expandMeshes(res: Resource, { report, invalid }: ConnectionChecks): void {
+  for (const mesh of res.meshes) {
+    const hosts: Host[] = [];
+    for (const name of mesh.hosts) {
+      const host = hostNamed(res, name);
+      if (host === undefined) {
+        report(
+          `${res.file}:${res.line}: in resource ${res.name}:\n\tThere is no 'on' section for hostname '${name}' named in the connection-mesh\n`,
+        );
+        invalid();
+        return;
+      }
+      if (host.address === undefined) {
+        report(`"connection-mesh" (for "${res.name}") with a host ("${host.names[0]}") that has no "address" defined\n`);
+        invalid();
+        return;
+      }
+      if (host.proxy !== undefined) {
+        report(
+          `${res.file}:${host.line}: in resource ${res.name}:\n\tThere is a drbd-8.x proxy config syntax within an 'on' section and you are using\n\tthe 'mesh' keyword from drbd-9.x syntax. That does not work together.\n\n\tUse an explicit connection to configure a proxy and omit that pair of hosts\n\tfrom the mesh.\n`,
+        );
+        invalid();
+        return;
+      }
+      hosts.push(host);
+    }
+    hosts.forEach((a, i) => {
+      for (const b of hosts.slice(i + 1)) {
+        const connection = newConnection(res.file, 0, { fromMesh: true, implicit: true, net: inherited(mesh.net) });
+        const path = newPath(0, true);
+        path.endpoints = [newEndpoint(a, true, 0), newEndpoint(b, true, 0)];
+        connection.paths.push(path);
+        res.connections.push(connection);
+      }
+    });
+  }
+}
+
+/** Two hosts with addresses and nothing said about connections: they are connected. */
+export function createImplicitConnection(res: Resource, { report, invalid }: ConnectionChecks): void {
+  if (res.connections.length > 0) return;
+  if (res.hosts.length > 2) {
+    report(
+      `Resource ${res.name}:\n\tUse explicit 'connection' sections (or a 'connection-mesh' section) with more than two 'on' sections.\n`,
+    );
+    return;
+  }
+  if (res.hosts.length < 2) return;
+  const addressed = res.hosts.filter((host) => host.address !== undefined);
+  if (addressed.length === 0) {
+    for (const host of res.hosts) cannotDetermine(res, host.line, endpointName(host), 'address and port', { report, invalid });
+    return;
+  }
+  if (addressed.length === 1) return;
+  const connection = newConnection(res.file, 0, { implicit: true });
+  const path = newPath(0, true);
+  path.endpoints = addressed.map((host) => newEndpoint(host, true, 0));
+  connection.paths.push(path);
+  res.connections.push(connection);
+}
+
+function cannotDetermine(res: Resource, line: number, host: string, what: string, { report, invalid }: ConnectionChecks): void {
+  report(`${res.file}:${line}: Resource ${res.name}, host ${host}: cannot determine which ${what} to use\n`);
+  invalid();
+}
+
+/** Ties the endpoints of all paths to hosts, and completes their addresses from the host sections. */
+export function resolveEndpoints(res: Resource, checks: ConnectionChecks): void {
+  for (const connection of res.connections)
+    for (const path of connection.paths) for (const endpoint of path.endpoints) resolveEndpoint(res, endpoint, checks);
+}
+
+function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionChecks): void {
+  if (endpoint.host !== undefined) return;
+  if (endpoint.byAddress) {
+    endpoint.host = res.hosts.find((host) => host.address !== undefined && addressesEqual(host.address, endpoint.address));
+    if (endpoint.host === undefined) {
+      const { family, address, port } = endpoint.address!;
+      checks.report(
+        `${res.file}:${endpoint.line}: in resource ${res.name}, no host section has the address ${family} ${address}:${port}\n`,
+      );
+      checks.invalid();
+      return;
+    }
+    endpoint.name = endpointName(endpoint.host);
+    endpoint.port ??= endpoint.address?.port;
+    takeProxy(endpoint, endpoint.host);
+    return;
+  }
+  const host = hostNamed(res, endpoint.name ?? '');
+  if (host === undefined) {
+    checks.report(
+      `${res.file}:${endpoint.line}: in resource ${res.name} a hostname ("${endpoint.name}") is given\nwith a "host" keyword, has no "address" keyword, and no matching\nhost section ("on" keyword)\n`,
+    );
+    checks.invalid();
+    return;
+  }
+  endpoint.host = host;
+  takeProxy(endpoint, host);
+  if (endpoint.address !== undefined) return;
+  const port = endpoint.port ?? host.address?.port;
+  if (host.address === undefined) {
+    const what = port === undefined ? 'address and port' : 'address';
+    cannotDetermine(res, endpoint.line, endpoint.name ?? '', what, checks);
+    return;
+  }
+  endpoint.address = { ...host.address, port: port! };
+}
+
+function takeProxy(endpoint: Endpoint, host: Host): void {
+  if (endpoint.proxy !== undefined || host.proxy === undefined) return;
+  endpoint.proxy = host.proxy;
+  endpoint.proxyFromHost = true;
+}
+
+/**
+ * Gives the hosts of implicit connections their node ids. @returns whether it gave any
+ * @throws Fatal when the addresses have the same hash
+ */
+export function assignImplicitNodeIds(res: Resource, report: Report): boolean {
+  let assigned = false;
+  for (const connection of res.connections.filter((c) => c.implicit)) {
+    const [a, b] = connection.paths[0]!.endpoints as [Endpoint, Endpoint];
+    if (a.host === undefined || b.host === undefined || a.host.nodeId !== undefined || b.host.nodeId !== undefined) continue;
+    const first = firstNode(a, b);
+    if (first === undefined) {
+      report('BAD LUCK, equal hashes\n');
+      throw new Fatal(EXIT.exec);
+    }
+    for (const end of [a, b]) {
+      end.host!.nodeId = end === first ? '0' : '1';
+      end.host!.implicitNodeId = true;
+    }
+    assigned = true;
+  }
+  return assigned;
+}
+
+/** Whether an endpoint of a stacked resource stands on another of the lower resource's nodes. */
+function isElsewhere(endpoint: Endpoint, nodeName: string): boolean {
+  const { host } = endpoint;
+  if (host?.lowerName === undefined || endpoint.byAddress || endpoint.name === undefined) return false;
+  return !hostNamesEqual(endpoint.name, nodeName);
+}
+
+/** Finds out which end of each path is this node and where to connect to; what does not concern this node is ignored. */
+export function findMyPaths(res: Resource, nodeName: string): void {
+  for (const connection of res.connections) {
+    for (const path of connection.paths) findMyPath(path, nodeName);
+    const usable = connection.paths.filter((path) => path.me !== undefined);
+    if (usable.length < connection.paths.length || usable.length === 0) connection.ignore = true;
+    else connection.peer = usable[0]!.peer?.host;
+  }
+}
+
+function findMyPath(path: Path, nodeName: string): void {
+  const me = path.endpoints.find((e) => e.host?.isMe);
+  if (me === undefined) return;
+  path.me = me;
+  path.ignore = isElsewhere(me, nodeName);
+  const peer = path.endpoints.find((e) => e !== me);
+  if (peer === undefined) return;
+  path.peer = peer;
+  path.connectTo = me.proxy?.inside ?? peer.outsideAddress ?? peer.address;
+}
+
+/** Whether the connection is left out of everything, for this node or for this run. */
+export const isIgnored = (connection: Connection): boolean => connection.ignore || connection.ignoreForNow;
