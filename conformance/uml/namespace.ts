@@ -1,14 +1,20 @@
-// A network namespace of the test's own, in which the engine under test and its kernel peers meet.
+// A network namespace of the test's own, in which the engine under test and its kernel peers meet: a bridge with the host's address,
+// and one tap device for each peer.
 import { execFileSync } from 'node:child_process';
 import { command } from '../vm/host-tools.js';
+
+/** Where programs that run inside are reached. */
+export const HOST_ADDRESS = '10.98.0.254';
 
 export interface Namespace {
   readonly name: string;
   /** The words that run a program inside: `ip netns exec NAME ...`. */
   inside(argv: readonly string[]): string[];
-  /** Creates a tap device with an address (CIDR) on the host's side. */
-  addTap(device: string, address: string): void;
-  /** Takes a link down or up. */
+  /** Gives the host one more address, such as 10.98.0.253. */
+  addAddress(address: string): void;
+  /** Creates a tap device on the bridge. */
+  addTap(device: string): void;
+  /** Pulls the cable between a tap device and the bridge, or plugs it in: frames vanish, no end is told. */
   setLink(device: string, state: 'up' | 'down'): void;
   remove(): void;
 }
@@ -25,6 +31,10 @@ export function createNamespace(): Namespace {
   const name = `udrbd-${process.pid}-${counter}`;
   ip('netns', 'add', name);
   ip('-n', name, 'link', 'set', 'lo', 'up');
+  // An address of its own: it would take one from its ports, and change it with them.
+  ip('-n', name, 'link', 'add', 'bridge', 'address', '52:54:00:98:00:fe', 'type', 'bridge');
+  ip('-n', name, 'address', 'add', `${HOST_ADDRESS}/24`, 'dev', 'bridge');
+  ip('-n', name, 'link', 'set', 'bridge', 'up');
   let removed = false;
   const remove = (): void => {
     if (removed) return;
@@ -36,12 +46,12 @@ export function createNamespace(): Namespace {
   return {
     name,
     inside: (argv) => [command('ip'), 'netns', 'exec', name, ...argv],
-    addTap: (device, address) => {
+    addAddress: (address) => ip('-n', name, 'address', 'add', `${address}/24`, 'dev', 'bridge'),
+    addTap: (device) => {
       ip('-n', name, 'tuntap', 'add', 'dev', device, 'mode', 'tap');
-      ip('-n', name, 'address', 'add', address, 'dev', device);
-      ip('-n', name, 'link', 'set', device, 'up');
+      ip('-n', name, 'link', 'set', device, 'master', 'bridge', 'up');
     },
-    setLink: (device, state) => ip('-n', name, 'link', 'set', device, state),
+    setLink: (device, state) => ip('-n', name, 'link', 'set', device, ...(state === 'up' ? ['master', 'bridge'] : ['nomaster'])),
     remove,
   };
 }

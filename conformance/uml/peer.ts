@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { umlKernel } from './kernel.js';
-import { createNamespace, type Namespace } from './namespace.js';
+import { createNamespace, HOST_ADDRESS, type Namespace } from './namespace.js';
 
 export interface UmlPeerOptions {
   /** Where it is attached; one of its own by default, which `stop` removes. */
   readonly namespace?: Namespace;
-  /** 1 to 250, different for each peer in a namespace; 1 by default. The host is 10.98.NUMBER.1, the peer 10.98.NUMBER.2. */
+  /** 1 to 250, different for each peer in a namespace; 1 by default. Its address is 10.98.0.NUMBER. */
   readonly number?: number;
   /** `uname -n` in the guest; `kernelNUMBER` by default. */
   readonly name?: string;
@@ -37,7 +37,7 @@ export interface UmlPeer {
   exec(text: string, options?: { readonly timeoutMs?: number }): Promise<ExecResult>;
   /** The same, but a status other than 0 rejects with the output. Resolves to the trimmed output. */
   run(text: string, options?: { readonly timeoutMs?: number }): Promise<string>;
-  /** Takes the network link away (the peer notices only by its own timeouts) or gives it back. */
+  /** Pulls the network cable (either side notices only by its own timeouts) or plugs it in. */
   setLink(state: 'up' | 'down'): void;
   /** The kernel's log so far. */
   console(): string;
@@ -54,13 +54,13 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
   const namespace = options.namespace ?? createNamespace();
   const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'udrbd-uml-'));
   const tap = `tap${number}`;
-  const [hostAddress, address] = [`10.98.${number}.1`, `10.98.${number}.2`];
-  namespace.addTap(tap, `${hostAddress}/24`);
+  const [hostAddress, address] = [HOST_ADDRESS, `10.98.0.${number}`];
+  namespace.addTap(tap);
   writeFileSync(join(folder, 'initrd'), kernel.initrd);
   const ram = options.ramDisks ?? { count: 2, sizeMiB: 64 };
   const words = [
     `mem=${options.memoryMiB ?? 512}M initrd=${folder}/initrd root=/dev/ram0 rw quiet loglevel=5 panic=-1`,
-    `umid=peer uml_dir=${folder} con=null con0=null,fd:1 con1=fd:3,fd:3 ssl=null vec0:transport=tap,ifname=${tap},depth=64`,
+    `umid=peer uml_dir=${folder} con=null con0=null,fd:1 con1=fd:3,fd:3 ssl=null vec0:transport=tap,ifname=${tap},depth=64,gro=1`,
     `uml.modules=${kernel.modules} uml.stock=${kernel.stock} uml.name=${name} uml.address=${address}`,
     `uml.ramdisks=${ram.count} uml.ramdisk_kib=${ram.sizeMiB * 1024}`,
     ...(options.disks ?? []).map((file, index) => `ubd${String.fromCharCode(98 + index)}=${file}`),
@@ -179,6 +179,8 @@ class Agent {
     const result = new Promise<ExecResult>((settle, fail) => {
       this.waiting.set(id, { settle, fail });
     });
+    // Nobody listens any more once the time is up.
+    result.catch(() => {});
     this.line.write(`${id} ${Buffer.from(text).toString('base64')}\n`);
     return within(result, timeoutMs, `\`${text}\` has not ended`);
   }
