@@ -2,7 +2,7 @@
 import type { Address, Config, Connection, Endpoint, OptionList, ProxySection, Resource, Volume } from './model.js';
 
 const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' };
-const escape = (text: string): string => text.replace(/[&<>"']/g, (c) => ENTITIES[c]!);
+const escapeXml = (text: string): string => text.replace(/[&<>"']/g, (c) => ENTITIES[c]!);
 
 /** printf's way to show what is not there. */
 const NOTHING = '(null)';
@@ -41,7 +41,7 @@ class XmlPrinter {
   }
 
   option(name: string, value?: string): void {
-    this.line(`<option name="${escape(name)}"${value === undefined ? '' : ` value="${escape(value)}"`}/>`);
+    this.line(`<option name="${escapeXml(name)}"${value === undefined ? '' : ` value="${escapeXml(value)}"`}/>`);
   }
 
   sectionIfAny(name: string, list: OptionList): void {
@@ -55,14 +55,17 @@ const addressElement = (name: string, a: Address | undefined): string =>
 /** Everything before the resources. */
 export function dumpXmlHead(config: Config): string {
   const out = new XmlPrinter(0);
-  out.line(`<config file="${escape(config.file)}">`);
+  out.line(`<config file="${escapeXml(config.file)}">`);
   out.inside(() => {
     const { disableIpVerification, minorCount, dialogRefresh } = config.global;
     const lines: string[] = [];
     if (disableIpVerification) lines.push('<disable-ip-verification/>');
     if (minorCount !== 0) lines.push(`<minor-count count="${minorCount}"/>`);
     if (dialogRefresh !== 1) lines.push(`<dialog-refresh refresh="${dialogRefresh}"/>`);
-    if (lines.length > 0) out.element('global', 'global', () => lines.forEach((line) => out.line(line)));
+    if (lines.length > 0)
+      out.element('global', 'global', () => {
+        for (const line of lines) out.line(line);
+      });
     const { common } = config;
     if (common !== undefined) out.element('common', 'common', () => resourceSections(out, common));
   });
@@ -76,11 +79,11 @@ export const XML_TAIL = '</config>\n';
 export function dumpXmlResource(res: Resource, level: 0 | 1, verbose: boolean): string {
   const out = new XmlPrinter(level);
   const where = `${res.file}:${res.line}`;
-  out.element(`resource name="${escape(res.name)}" conf-file-line="${escape(where)}"`, 'resource', () => {
+  out.element(`resource name="${escapeXml(res.name)}" conf-file-line="${escapeXml(where)}"`, 'resource', () => {
     // Stock never closes this element.
-    if (res.templateFile !== undefined) out.line(`<template file="${escape(res.template?.file ?? res.templateFile)}">`);
+    if (res.templateFile !== undefined) out.line(`<template file="${escapeXml(res.template?.file ?? res.templateFile)}">`);
     for (const host of res.hosts) {
-      const name = host.byAddress ? 'floating="1"' : `name="${escape(host.names.join(' '))}"`;
+      const name = host.byAddress ? 'floating="1"' : `name="${escapeXml(host.names.join(' '))}"`;
       out.element(`host ${name}`, 'host', () => {
         out.sectionIfAny('options', host.options);
         for (const volume of host.volumes) dumpVolume(out, volume);
@@ -103,7 +106,10 @@ function resourceSections(out: XmlPrinter, res: Resource): void {
     });
   if (res.proxy.length > 0 || res.plugins.length > 0)
     out.section('proxy', res.proxy, () => {
-      if (res.plugins.length > 0) out.section('plugin', [], () => res.plugins.forEach((line) => out.option(line)));
+      if (res.plugins.length > 0)
+        out.section('plugin', [], () => {
+          for (const line of res.plugins) out.option(line);
+        });
     });
   out.sectionIfAny('handlers', res.handlers);
 }
@@ -111,19 +117,21 @@ function resourceSections(out: XmlPrinter, res: Resource): void {
 function dumpVolume(out: XmlPrinter, volume: Volume): void {
   out.element(`volume vnr="${volume.vnr}"`, 'volume', () => {
     out.sectionIfAny('disk', [...volume.deviceOptions, ...volume.diskOptions, ...volume.peerDeviceOptions]);
-    out.line(`<device minor="${volume.minor ?? 0}">${escape(volume.device ?? '')}</device>`);
-    if (volume.disk !== undefined) out.line(`<disk>${escape(volume.disk)}</disk>`);
+    out.line(`<device minor="${volume.minor ?? 0}">${escapeXml(volume.device ?? '')}</device>`);
+    if (volume.disk !== undefined) out.line(`<disk>${escapeXml(volume.disk)}</disk>`);
     if (volume.metaDisk === undefined) return;
     const { metaIndex } = volume;
     const index = metaIndex === 'internal' || metaIndex === 'flexible' ? '' : ` index="${metaIndex}"`;
-    out.line(`<meta-disk${index}>${escape(volume.metaDisk)}</meta-disk>`);
+    out.line(`<meta-disk${index}>${escapeXml(volume.metaDisk)}</meta-disk>`);
   });
 }
 
 function dumpConnection(out: XmlPrinter, connection: Connection, verbose: boolean): void {
   out.element('connection', 'connection', () => {
     for (const path of connection.paths) {
-      const body = () => path.endpoints.forEach((endpoint) => dumpEndpoint(out, endpoint));
+      const body = () => {
+        for (const endpoint of path.endpoints) dumpEndpoint(out, endpoint);
+      };
       if (path.implicit && !verbose) body();
       else out.element('path', 'path', body);
     }
@@ -138,7 +146,7 @@ function dumpConnection(out: XmlPrinter, connection: Connection, verbose: boolea
 
 function dumpEndpoint(out: XmlPrinter, endpoint: Endpoint): void {
   const address = addressElement('address', endpoint.address);
-  const open = `host name="${escape(endpoint.name ?? '')}"`;
+  const open = `host name="${escapeXml(endpoint.name ?? '')}"`;
   if (endpoint.proxy === undefined) {
     out.line(`<${open}>${address}</host>`);
     return;
@@ -150,10 +158,12 @@ function dumpEndpoint(out: XmlPrinter, endpoint: Endpoint): void {
 }
 
 function dumpProxy(out: XmlPrinter, proxy: ProxySection): void {
-  out.element(`proxy hostname="${escape(proxy.names.join(' '))}"`, 'proxy', () => {
+  out.element(`proxy hostname="${escapeXml(proxy.names.join(' '))}"`, 'proxy', () => {
     out.line(addressElement('inside', proxy.inside));
     out.line(addressElement('outside', proxy.outside));
     if (proxy.options.length > 0 || proxy.plugins.length > 0)
-      out.section('options', proxy.options, () => proxy.plugins.forEach((line) => out.option(line)));
+      out.section('options', proxy.options, () => {
+        for (const line of proxy.plugins) out.option(line);
+      });
   });
 }

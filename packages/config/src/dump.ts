@@ -3,18 +3,7 @@
  * written; with it, and verbose, everything that was derived.
  */
 import { addressText } from './address.js';
-import {
-  type Address,
-  type Config,
-  type Connection,
-  type Endpoint,
-  type Host,
-  namesOf,
-  type OptionList,
-  type ProxySection,
-  type Resource,
-  type Volume,
-} from './model.js';
+import type { Address, Config, Connection, Endpoint, Host, OptionList, ProxySection, Resource, Volume } from './model.js';
 
 export interface DumpStyle {
   readonly nodeName: string;
@@ -84,7 +73,9 @@ export function dumpGlobal(config: Config, { verbose }: DumpStyle): string {
   if (dialogRefresh !== 1) lines.push(`dialog-refresh ${dialogRefresh};`);
   if (usageCount !== 'ask') lines.push(`usage-count ${usageCount};`);
   if (lines.length > 0 || verbose) {
-    out.section('global', () => lines.forEach((line) => out.line(line)));
+    out.section('global', () => {
+      for (const line of lines) out.line(line);
+    });
     out.text += '\n';
   }
   return out.text;
@@ -138,7 +129,10 @@ function resourceSections(out: Printer, res: Resource): void {
 
 function proxyOptions(out: Printer, options: OptionList, plugins: readonly string[]): void {
   out.options(options);
-  if (plugins.length > 0) out.section('plugin', () => plugins.forEach((line) => out.line(`${line};`)));
+  if (plugins.length > 0)
+    out.section('plugin', () => {
+      for (const line of plugins) out.line(`${line};`);
+    });
 }
 
 function dumpVolume(out: Printer, volume: Volume, { verbose }: DumpStyle, stacked: boolean): void {
@@ -219,7 +213,9 @@ function dumpConnection(out: Printer, connection: Connection, style: DumpStyle):
   if (connection.implicit && !style.verbose) return;
   out.section('connection', () => {
     for (const path of connection.paths) {
-      const body = () => path.endpoints.forEach((endpoint) => dumpEndpoint(out, endpoint, style));
+      const body = () => {
+        for (const endpoint of path.endpoints) dumpEndpoint(out, endpoint, style);
+      };
       if (path.implicit && !style.verbose) body();
       else out.section('path', body);
     }
