@@ -61,8 +61,8 @@ export class Ring {
   #fd: number;
   #enterFd: number;
   #registeredIndex = -1;
-  readonly #enterFlags: number;
-  readonly #submitFlags: number;
+  #enterFlags: number;
+  #submitFlags: number;
   readonly #ringBuffer: ArrayBuffer;
   readonly #sqeBuffer: ArrayBuffer;
   readonly #timespecBuffer: ArrayBuffer;
@@ -541,6 +541,8 @@ export class Ring {
     native.ringClose(this.#fd, this.#registeredIndex);
     this.#fd = -1;
     this.#enterFd = -1;
+    this.#enterFlags = GETEVENTS;
+    this.#submitFlags = GETEVENTS;
     native.munmap(this.#ringBuffer);
     native.munmap(this.#sqeBuffer);
     native.munmap(this.#timespecBuffer);

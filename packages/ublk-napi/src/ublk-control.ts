@@ -51,6 +51,8 @@ export interface EmbedOptions {
   readonly userDataHi: number;
   /** Commands in flight at most; more wait (default 16). */
   readonly concurrency?: number;
+  /** Default `/dev/ublk-control`. */
+  readonly path?: string;
 }
 
 /** Memory that the kernel may still write to: buffers of commands that were in flight when their control device was closed. */
@@ -70,8 +72,8 @@ export class UblkControl {
   readonly #own: { readonly eventfd: EventFd; readonly watcher: FdWatcher } | undefined;
 
   /** A control device with a ring of its own; completions arrive in libuv's loop. @throws ErrnoError ENOENT (driver not loaded), EACCES, or of the ring */
-  static open(): UblkControl {
-    const fd = openFile(CONTROL_PATH, O.RDWR);
+  static open(path = CONTROL_PATH): UblkControl {
+    const fd = openFile(path, O.RDWR);
     let ring: Ring | undefined;
     try {
       ring = Ring.create({ entries: 16, sqe128: true });
@@ -90,7 +92,7 @@ export class UblkControl {
    */
   static embed(ring: Ring, options: EmbedOptions): UblkControl {
     if (!ring.sqe128) throw new RangeError('ublk control commands need a ring with 128-byte SQEs');
-    return new UblkControl(openFile(CONTROL_PATH, O.RDWR), ring, options.userDataHi, options.concurrency ?? 16, false);
+    return new UblkControl(openFile(options.path ?? CONTROL_PATH, O.RDWR), ring, options.userDataHi, options.concurrency ?? 16, false);
   }
 
   private constructor(fd: number, ring: Ring, userDataHi: number, concurrency: number, own: boolean) {
