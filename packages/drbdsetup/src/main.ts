@@ -1,6 +1,7 @@
 /** The executable: drbdsetup on the real terminal, environment and exit status. */
 import { writeSync } from 'node:fs';
 import type { Interface } from 'node:readline';
+import { isatty } from 'node:tty';
 import type { CommandIo } from './command-io.js';
 import { run } from './run.js';
 
@@ -11,7 +12,7 @@ const io: CommandIo = {
   stdout: (text) => void process.stdout.write(text),
   stderr: (text) => void process.stderr.write(text),
   env: process.env,
-  stdinIsTty: process.stdin.isTTY === true,
+  stdinIsTty: isatty(0),
   stdoutIsTty: process.stdout.isTTY === true,
   ...(process.stdout.isTTY === true && process.stdout.columns > 0 ? { columns: process.stdout.columns } : {}),
   async readLine() {
@@ -39,5 +40,7 @@ if (io.stdoutIsTty) {
 }
 
 process.exitCode = await run(process.argv.slice(2), io);
-reader?.close();
-process.stdin.destroy();
+if (reader !== undefined) {
+  reader.close();
+  process.stdin.destroy();
+}
