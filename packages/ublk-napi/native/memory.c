@@ -1,15 +1,16 @@
 /* Memory for buffers, descriptors of ublk queues, and what the process asks of memory management. */
 #include "binding.h"
 
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
-#endif
-#ifndef MCL_ONFAULT
-#define MCL_ONFAULT 4
 #endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -58,10 +59,30 @@ static napi_value mmap_descriptors(napi_env env, napi_callback_info info) {
   return region_wrap(env, address, (size_t)length, (size_t)length);
 }
 
-/* lockProcessMemory(): pages are locked when first touched, for V8 reserves far more than it uses. */
+/* Is this line of /proc/self/maps memory that may be locked? Mapped files (the program, its libraries), the stack and the C heap.
+ * Not the rest of the anonymous memory: V8 gives its pages back with MADV_DONTNEED, which locked memory refuses, and V8 then ends
+ * the process. mlockall is out of the question for the same reason. */
+static bool lockable(const char *perms, const char *path) {
+  if (perms[0] != 'r') return false;
+  if (strcmp(path, "[stack]") == 0 || strcmp(path, "[heap]") == 0) return true;
+  return path[0] == '/' && strncmp(path, "/dev/", 5) != 0 && strncmp(path, "/memfd:", 7) != 0;
+}
+
+/* lockProcessMemory(): pages are locked when first touched. 0, or the first -errno; what was locked before it stays locked. */
 static napi_value lock_process_memory(napi_env env, napi_callback_info info) {
   (void)info;
-  return result(env, mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
+  FILE *maps = fopen("/proc/self/maps", "re");
+  char line[PATH_MAX + 128];
+  int error = 0;
+  if (maps == NULL) return error_number(env, errno);
+  while (fgets(line, sizeof line, maps) != NULL) {
+    unsigned long start, end;
+    char perms[5] = "", path[PATH_MAX] = "";
+    if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %4095[^\n]", &start, &end, perms, path) < 3 || !lockable(perms, path)) continue;
+    if (syscall(SYS_mlock2, start, end - start, 1 /* MLOCK_ONFAULT */) != 0 && error == 0) error = errno;
+  }
+  fclose(maps);
+  return error_number(env, error);
 }
 
 /* setIoFlusher(on): concerns the calling thread */

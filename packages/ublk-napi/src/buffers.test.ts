@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import t from 'tap';
 import { BufferPool } from './buffers.js';
@@ -9,7 +11,7 @@ import { crc32c, crc32cIsHardware } from './crc32c.js';
 import { closeFile, O, openFile, preadFile } from './files.js';
 import { MessageTable } from './messages.js';
 import { native } from './native.js';
-import { lockProcessMemory, setIoFlusher } from './process-memory.js';
+import { lockProcessMemory, setIoFlusher, setOomScore } from './process-memory.js';
 import { Ring } from './ring.js';
 import { reapOne } from './testing/reap.js';
 
@@ -147,11 +149,34 @@ t.test('crc32c', async (t) => {
   t.throws(() => crc32c(bytes, 60, 10), RangeError);
 });
 
+t.test('with its memory locked the process still returns memory and ends workers', async (t) => {
+  const script = `
+    const native = require(process.argv[1]);
+    const { Worker } = require('node:worker_threads');
+    console.log(native.lockProcessMemory());
+    new Worker('setTimeout(() => {}, 20)', { eval: true }).on('exit', () => {
+      for (let round = 0; round < 5; round++) {
+        let rows = [];
+        for (let i = 0; i < 300; i++) rows.push(new Array(20000).fill(i));
+        rows = null;
+        gc();
+      }
+      console.log('alive');
+    });`;
+  const addon = fileURLToPath(new URL('../build/Release/ublk_napi.node', import.meta.url));
+  const child = spawnSync(process.execPath, ['--expose-gc', '-e', script, addon], { encoding: 'utf8' });
+  t.match(child.stdout, /^-?\d+\nalive\n$/);
+  t.equal(child.status, 0, child.stderr);
+});
+
 t.test('what the process may ask for is answered as a value', async (t) => {
   // Either answer is right: it depends on the privileges of whoever runs the tests.
   const flusher = setIoFlusher();
   t.ok([0, 1, 22].includes(flusher), `errno ${flusher}`);
   if (flusher === 0) t.equal(setIoFlusher(false), 0);
-  const locked = 0 && lockProcessMemory();
-  t.ok([0, 1, 12].includes(locked), `errno ${locked}`);
+  const locked = lockProcessMemory();
+  t.ok([0, 1, 11, 12].includes(locked), `errno ${locked}`);
+  const score = readFileSync('/proc/self/oom_score_adj', 'utf8');
+  t.equal(setOomScore(Number(score)), 0);
+  t.ok([1, 13, 22].includes(setOomScore(5000)));
 });

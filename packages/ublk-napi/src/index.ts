@@ -19,7 +19,7 @@ export {
 } from './io-uring-abi.js';
 export { MessageTable } from './messages.js';
 export { AddonError } from './native.js';
-export { type Grant, lockProcessMemory, setIoFlusher } from './process-memory.js';
+export { type Grant, lockProcessMemory, setIoFlusher, setOomScore } from './process-memory.js';
 export { type AddressRange, Ring, type RingOptions } from './ring.js';
 export { type ServeOptions, serveUblk, type UblkHandlers } from './serve-ublk.js';
 export { decodeAddress, encodeAddress, encodeAddressInto, SOCKADDR_BYTES_MAX, type SocketAddress } from './socket-address.js';
