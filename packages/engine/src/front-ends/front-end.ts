@@ -17,6 +17,8 @@ export interface FrontEndHost extends OperationOwner {
   acquire(volume: number, frontEnd: FrontEnd): number;
   /** Gives the slot a buffer. @returns its first page, or -1 when there is no memory now */
   allocate(slot: number, lengthBytes: number): number;
+  /** First page of the slot's buffer, or -1. */
+  pageOf(slot: number): number;
   /** A slot that was not submitted after all. */
   release(slot: number): void;
   /** Takes the buffer of a completed request over; the front end releases the page when it is done with it. -1 without one. */
@@ -32,9 +34,11 @@ export interface FrontEndHost extends OperationOwner {
 export interface FrontEnd {
   /** The size or the right to write has changed; also called once at the beginning. */
   update(sizeSectors: number, writable: boolean): void;
-  /** A submitted request is finished: errno 0 or positive. */
+  /** A submitted request is finished: errno 0 or positive. The buffer is taken with `takePage`. */
   complete(slot: number, errno: number): void;
   resume(): void;
+  /** Once per turn after completions: sends the answers that were queued. */
+  settle(): void;
   /** Somebody has the device open for writing. */
   readonly openForWriting: boolean;
   readonly isOpen: boolean;

@@ -2,6 +2,8 @@
 import type { Endpoint, Refusal } from '@udrbd/control';
 import type { BackingDisk, ControlRequest, LogLevel, Options, ResourceSnapshot } from '@udrbd/replication';
 
+import type { UblkDeviceSetup } from '../front-ends/ublk-front-end.js';
+
 /** Which front end serves the volumes. */
 export type FrontEndKind = 'ublk' | 'nbd' | 'none';
 
@@ -35,6 +37,16 @@ export type DeskMessage =
   | { readonly type: 'paths'; readonly host: number; readonly connection: number; readonly paths: readonly PathSetup[] }
   | { readonly type: 'snapshot'; readonly host: number; readonly operation: number }
   | { readonly type: 'helper-done'; readonly host: number; readonly token: number; readonly exitCode: number }
+  /** The device exists: serve it. Answered with `reply` once every tag is armed. */
+  | {
+      readonly type: 'ublk-serve';
+      readonly host: number;
+      readonly operation: number;
+      readonly volume: number;
+      readonly setup: UblkDeviceSetup;
+    }
+  /** The device is stopped: answered when every tag is retired and the character device closed. */
+  | { readonly type: 'ublk-drain'; readonly host: number; readonly operation: number; readonly volume: number }
   | { readonly type: 'stop' };
 
 /** A resource as its reactor sees it, with what only the host knows. */
@@ -67,7 +79,15 @@ export type ReactorMessage =
       readonly token: number;
     }
   | { readonly type: 'disk-closed'; readonly host: number; readonly volume: number; readonly dataFd: number }
-  | { readonly type: 'device'; readonly host: number; readonly volume: number; readonly path: string | undefined }
+  /** With ublk: what the block device has to be like. */
+  | {
+      readonly type: 'volume';
+      readonly host: number;
+      readonly volume: number;
+      readonly minor: number;
+      readonly sizeSectors: number;
+      readonly writable: boolean;
+    }
   | { readonly type: 'failed'; readonly host: number; readonly text: string }
   | { readonly type: 'log'; readonly level: LogLevel; readonly text: string };
 

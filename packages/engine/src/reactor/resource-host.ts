@@ -90,6 +90,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   /** Slots that wait for memory, oldest first. */
   readonly #waiting: number[] = [];
   readonly #resuming = new Set<FrontEnd>();
+  #lacksMemory = false;
   readonly #metaWaiting: MetaWriter[] = [];
   #isDraining = false;
   #stateChanged = false;
@@ -152,6 +153,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     this.#link(connection).setPaths(paths);
   }
 
+  /** The front end of a volume, or undefined. */
+  frontEndOf(volume: number): FrontEnd | undefined {
+    return this.#volumes[volume]?.frontEnd;
+  }
+
   helperDone(token: number, exitCode: number): void {
     this.touched = true;
     this.core.helperDone(this.reactor.now, token, exitCode);
@@ -189,6 +195,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
       this.#serveWaiting();
       for (const link of this.#links) link?.settle();
       this.#resume();
+      for (const entry of this.#volumes) entry?.frontEnd?.settle();
     } while (this.touched || this.core.effects.count > 0 || this.core.effects.cold.length > 0);
     this.#schedule();
     if (this.#stateChanged) {
@@ -200,6 +207,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
 
   expire(now: number): void {
     for (const link of this.#links) if (link !== undefined && link.deadline <= now) link.expire(now);
+    if (this.#waiting.length > 0 || this.#lacksMemory) this.touched = true;
     if (!this.hasFailed && this.core.deadline <= now) {
       this.touched = true;
       this.core.tick(now);
@@ -656,6 +664,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
 
   allocate(slot: number, lengthBytes: number): number {
     const page = this.memory.allocate(ARENA.Application, lengthBytes);
+    if (page < 0) this.#lacksMemory = true;
     this.#page[slot] = page;
     return page;
   }
@@ -687,6 +696,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   }
 
   #resume(): void {
+    this.#lacksMemory = false;
     if (this.#resuming.size === 0) return;
     const frontEnds = [...this.#resuming];
     this.#resuming.clear();
@@ -708,7 +718,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     let deadline = this.hasFailed ? Infinity : this.core.deadline;
     for (const link of this.#links) if (link !== undefined && link.deadline < deadline) deadline = link.deadline;
     // Memory may be given back by another resource, which does not wake this one.
-    if (this.#waiting.length > 0 || this.#resuming.size > 0) deadline = Math.min(deadline, this.reactor.now + MEMORY_RETRY_MS);
+    if (this.#waiting.length > 0 || this.#lacksMemory) deadline = Math.min(deadline, this.reactor.now + MEMORY_RETRY_MS);
     this.deadline = deadline;
   }
 
