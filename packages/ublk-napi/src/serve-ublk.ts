@@ -25,37 +25,35 @@ export interface UblkHandlers {
 export type ServeOptions = Omit<UblkServerOptions, 'onRequest' | 'onCompletion' | 'discard'> & { readonly handlers: UblkHandlers };
 
 /** Creates /dev/ublkbN and serves it until `stop()`. @throws ErrnoError: ENOENT without the driver, EPERM without CAP_SYS_ADMIN */
-export async function serveUblk(options: ServeOptions): Promise<UblkServer> {
+export function serveUblk(options: ServeOptions): Promise<UblkServer> {
   const { handlers } = options;
   const userCopy = ((options.flags ?? 0) & UBLK_F.USER_COPY) !== 0;
   const scratch = new Uint8Array(userCopy ? (options.maxIoBytes ?? 512 * 1024) : 0);
-  const server: UblkServer = await UblkServer.start({
+  return UblkServer.start({
     ...options,
     attrs: options.attrs ?? (handlers.flush === undefined ? 0 : 4 | 8),
     discard: handlers.discard !== undefined || handlers.writeZeroes !== undefined,
-    onRequest: (queue, tag) => queue.commitAndFetch(tag, answer(queue, tag)),
+    onRequest: (server, queue, tag) => queue.commitAndFetch(tag, answer(server, queue, tag)),
   });
-  return server;
-
-  function answer(queue: UblkQueue, tag: number): number {
+  function answer(server: UblkServer, queue: UblkQueue, tag: number): number {
     try {
-      return perform(queue, tag);
+      return perform(server.device.fd, queue, tag);
     } catch (error) {
       return error instanceof ErrnoError ? -error.errno : -ERRNO.EIO;
     }
   }
 
-  function perform(queue: UblkQueue, tag: number): number {
+  function perform(charFd: number, queue: UblkQueue, tag: number): number {
     const offset = queue.startBytes(tag);
     const length = queue.lengthBytes(tag);
     switch (queue.op(tag)) {
       case UBLK_OP.READ: {
         const into = payload(queue, tag, length);
-        return handlers.read(into, offset) || push(queue, tag, into);
+        return handlers.read(into, offset) || push(charFd, queue, tag, into);
       }
       case UBLK_OP.WRITE: {
         const from = payload(queue, tag, length);
-        const got = pull(queue, tag, from);
+        const got = pull(charFd, queue, tag, from);
         if (got !== length) return got < 0 ? got : -ERRNO.EIO;
         return handlers.write(from, offset, (queue.opFlags(tag) & UBLK_IO_F.FUA) !== 0) || length;
       }
@@ -77,13 +75,13 @@ export async function serveUblk(options: ServeOptions): Promise<UblkServer> {
     return queue.buffers.bytes.subarray(start, start + length);
   }
 
-  function pull(queue: UblkQueue, tag: number, into: Uint8Array): number {
+  function pull(charFd: number, queue: UblkQueue, tag: number, into: Uint8Array): number {
     if (!queue.userCopy) return into.length;
-    return native.pread(server.device.fd, into, 0, into.length, userCopyPosition(queue.queue, tag, 0));
+    return native.pread(charFd, into, 0, into.length, userCopyPosition(queue.queue, tag, 0));
   }
 
-  function push(queue: UblkQueue, tag: number, from: Uint8Array): number {
+  function push(charFd: number, queue: UblkQueue, tag: number, from: Uint8Array): number {
     if (!queue.userCopy) return from.length;
-    return native.pwrite(server.device.fd, from, 0, from.length, userCopyPosition(queue.queue, tag, 0));
+    return native.pwrite(charFd, from, 0, from.length, userCopyPosition(queue.queue, tag, 0));
   }
 }

@@ -37,10 +37,10 @@ export interface UblkServerOptions {
   readonly mark?: bigint;
   /** Take over device `id`, whose server is gone, instead of adding one. */
   readonly recover?: boolean;
-  /** A request arrived: commit it now or later. Must not throw. */
-  readonly onRequest: (queue: UblkQueue, tag: number) => void;
-  /** A completion of an operation that the server put on `ring` itself, with a user_data high half below 0xc000. */
-  readonly onCompletion?: (lo: number, hi: number, res: number) => void;
+  /** A request arrived (possibly before `start` has returned): commit it now or later. Must not throw. */
+  readonly onRequest: (server: UblkServer, queue: UblkQueue, tag: number) => void;
+  /** A completion of an operation that the handlers put on `server.ring` themselves, with a user_data high half below 0xc000. */
+  readonly onCompletion?: (server: UblkServer, lo: number, hi: number, res: number) => void;
 }
 
 export class UblkServer {
@@ -175,13 +175,13 @@ export class UblkServer {
 
   #completed(lo: number, hi: number, res: number): void {
     if (hi !== HI_QUEUE) {
-      this.#options.onCompletion?.(lo, hi, res);
+      this.#options.onCompletion?.(this, lo, hi, res);
       return;
     }
     const queue = this.queues[lo >>> 16]!;
     const tag = lo & 0xffff;
     if (queue.completed(tag, res) === TAG_EVENT.REQUEST) {
-      this.#options.onRequest(queue, tag);
+      this.#options.onRequest(this, queue, tag);
     } else if (this.queues.every((q) => q.isDrained)) {
       this.#resolveDrained();
       if (this.#live && this.#stopping === undefined) this.#stopping = this.#finish();
