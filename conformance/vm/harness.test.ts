@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { repository } from './cache.js';
 import { cpio } from './cpio.js';
+import { compareFigures, parseFigures } from './figures.js';
 import { parseChecks } from './guest-checks.js';
 import { runVm } from './machine.js';
 import { runPair } from './pair.js';
@@ -107,4 +108,13 @@ t.test('archive and check lines', async (t) => {
       ['other', true, 'no disk', ''],
     ],
   );
+});
+
+t.test('figures', async (t) => {
+  const line = (device: string, iops: number): string => JSON.stringify({ device, job: 'randwrite:4k:1', iops, mibps: 1, lat_us: 9 });
+  const figures = parseFigures(
+    ['noise', line('/dev/a', 100), line('/dev/b', 200), line('/dev/a', 300), line('/dev/b', 300), ''].join('\n'),
+  );
+  t.same(compareFigures(figures, '/dev/a', '/dev/b'), [{ job: 'randwrite:4k:1', iops: 200, otherIops: 250, ratio: 0.75 }]);
+  t.throws(() => compareFigures(figures, '/dev/a', '/dev/c'), /not run on both/);
 });

@@ -14,3 +14,14 @@ figure() {
 
 # The jobs that the project measures itself by.
 FIGURE_JOBS='randwrite:4k:1 randwrite:4k:32 randread:4k:1 randread:4k:32 write:128k:8 read:128k:8'
+
+# figures_interleaved ROUNDS DEVICE_A DEVICE_B [JOBS...]: each job on A and on B in turn, so that a busy host slows both alike.
+figures_interleaved() {
+  local rounds=$1 a=$2 b=$3 round job
+  shift 3
+  for round in $(seq $rounds); do
+    for job in ${*:-$FIGURE_JOBS}; do
+      figure $a $job && figure $b $job || return 1
+    done
+  done
+}
