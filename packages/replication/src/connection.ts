@@ -1,6 +1,7 @@
 /** One connection: two streams, the transfer log of what was sent, the epochs of what was received. */
 import type { NetOptions } from '@udrbd/control';
 import { HEADER_KIND, type HeaderKind } from '@udrbd/wire';
+import type { LinkEnd } from './core.js';
 import type { Millis } from './host.js';
 import { OutboxQueue } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
@@ -66,8 +67,15 @@ export class Connection {
   linkRequested = false;
   /** closeLink has been asked for; nothing is sent or taken any more. */
   closing = false;
-  /** Where the connection goes when the link is down. */
-  afterLink: ConnNumber = CONN.Unconnected;
+  /** Why we closed it ourselves. */
+  closeReason: LinkEnd | undefined;
+  /** The peer's P_PROTOCOL has come and fits. */
+  protocolSeen = false;
+  /** Wait before the next attempt: after a refusal that may heal. */
+  retryAfterMs = 0;
+  retryAt: Millis = Number.POSITIVE_INFINITY;
+  readonly whenStandAlone: (() => void)[] = [];
+  nextRequestCheck: Millis = 0;
   apv = 0;
   features = 0;
   headerKind: HeaderKind = HEADER_KIND.H80;

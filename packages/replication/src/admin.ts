@@ -1,0 +1,378 @@
+/** Administrative operations: one function per command (replication semantics: administrative operations). */
+import {
+  DEVICE_OPTIONS,
+  DISK_OPTIONS,
+  defaultOptions,
+  type DeviceOptions,
+  NET_OPTIONS,
+  type NetOptions,
+  type OptionTable,
+  type OptionValues,
+  PEER_DEVICE_OPTIONS,
+  type PeerDeviceOptions,
+  RESOURCE_OPTIONS,
+  RETURN_CODES,
+  type Refusal,
+  type ReturnCode,
+} from '@udrbd/control';
+import { COMMAND, UUID_FLAG } from '@udrbd/wire';
+import { askPeer, askPeerAboutConnection, REQUEST } from './agreement.js';
+import { allocateSlots, attach } from './attach.js';
+import { Connection } from './connection.js';
+import type { ControlRequest } from './core.js';
+import { durably, keepGenerations, newCurrentUuid } from './generation-changes.js';
+import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
+import { introduce, openLink } from './link.js';
+import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
+import { isConnected, sendProtocol, sendState, sendSyncParam, sendUuids } from './packets.js';
+import { PeerDevice } from './peer-device.js';
+import { promote } from './promote.js';
+import type { Resource } from './resource.js';
+import { resyncOptions, setAllBits } from './resync.js';
+import { changeConnection, changePeerDevice, changeResource, changeVolume } from './state-change.js';
+import { CONN, DISK, ROLE } from './state-view.js';
+import { Volume } from './volume.js';
+import { releaseHeld } from './write-path.js';
+
+/** Answers an operation: nothing is success. */
+export type Reply = (error?: Refusal) => void;
+const no = (name: ReturnCode, ...info: string[]): Refusal => ({ name, info });
+/** A state change's code as an answer. */
+export const answer = (code: ReturnCode): Refusal | undefined => (RETURN_CODES[code].code > 0 ? undefined : no(code));
+const nameOfCode = (code: number): ReturnCode =>
+  (Object.entries(RETURN_CODES).find(([, row]) => row.code === code)?.[0] as ReturnCode | undefined) ?? 'SS_UNKNOWN_ERROR';
+export { nameOfCode };
+
+const merged = <T extends OptionTable>(table: T, current: OptionValues<T>, given: object, setDefaults: boolean): OptionValues<T> => ({
+  ...(setDefaults ? defaultOptions(table) : current),
+  ...(given as Partial<OptionValues<T>>),
+});
+
+export function control(res: Resource, request: ControlRequest, reply: Reply): void {
+  switch (request.command) {
+    case 'resource-options':
+      res.options = merged(RESOURCE_OPTIONS, res.options, request.options, false);
+      res.stateChanged();
+      return reply();
+    case 'new-minor':
+      return reply(newMinor(res, request.volume, request.minor, { ...defaultOptions(DEVICE_OPTIONS), ...request.options } as DeviceOptions));
+    case 'new-peer':
+      return reply(newPeer(res, request.connection, request.peerNodeId, { ...defaultOptions(NET_OPTIONS), ...request.options } as NetOptions));
+    case 'connect':
+    case 'disconnect':
+    case 'del-peer':
+    case 'net-options': {
+      const c = res.connections[request.connection];
+      if (c === undefined) return reply(no('ERR_INVALID_REQUEST', 'unknown connection'));
+      if (request.command === 'connect') return reply(connect(res, c, request.tentative, request.discardMyData));
+      if (request.command === 'disconnect') return disconnect(res, c, request.force, reply);
+      if (request.command === 'del-peer') return delPeer(res, c, reply);
+      return reply(netOptions(res, c, request.options, request.setDefaults));
+    }
+    case 'primary':
+      return promote(res, request.force, reply);
+    case 'secondary':
+      return demote(res, request.openVolumes, reply);
+    case 'suspend-io':
+      changeResource(res, () => ({ suspUser: true }), { hard: true });
+      return reply();
+    case 'resume-io':
+      return resumeIo(res, reply);
+    case 'peer-device-options':
+    case 'invalidate-remote':
+    case 'pause-sync':
+    case 'resume-sync': {
+      const c = res.connections[request.connection];
+      const pd = c === undefined ? undefined : res.peerDevice(c, request.volume);
+      if (pd === undefined) return reply(no('ERR_INVALID_REQUEST', 'unknown volume'));
+      if (request.command === 'peer-device-options') return reply(peerDeviceOptions(res, pd, request.options, request.setDefaults));
+      if (request.command === 'invalidate-remote') return fullSync(res, pd.volume, pd, 'source', reply);
+      return reply(request.command === 'pause-sync' ? pauseSync(res, pd) : resumeSync(res, pd));
+    }
+    default: {
+      const volume = res.volumes.get(request.volume);
+      if (volume === undefined) {
+        if (request.command === 'attach') res.cold({ type: 'closeDisk', volume: request.volume });
+        return reply(no('ERR_MINOR_INVALID'));
+      }
+      return volumeControl(res, volume, request, reply);
+    }
+  }
+}
+
+type VolumeRequest = Extract<
+  ControlRequest,
+  { readonly command: 'del-minor' | 'attach' | 'detach' | 'disk-options' | 'invalidate' | 'outdate' | 'new-current-uuid' }
+>;
+
+function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, reply: Reply): void {
+  switch (request.command) {
+    case 'del-minor':
+      return reply(delMinor(res, volume));
+    case 'attach':
+      return attach(res, volume, request.disk, reply);
+    case 'detach':
+      return detach(res, volume, request.force, reply);
+    case 'disk-options':
+      if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
+      volume.disk.options = merged(DISK_OPTIONS, volume.disk.options, request.options, request.setDefaults);
+      res.evaluateWriteOrdering();
+      res.stateChanged();
+      return reply();
+    case 'invalidate': {
+      if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
+      const pd = volume.peerDevices.find((p) => p.conn >= CONN.Connected) ?? volume.peerDevices[0];
+      return fullSync(res, volume, pd, 'target', reply);
+    }
+    case 'outdate':
+      if (volume.peerDevices.some((pd) => pd.conn >= CONN.Connected)) return reply(no('SS_CONNECTED_OUTDATES'));
+      return reply(outdate(res, volume));
+    case 'new-current-uuid':
+      return reply(newCurrentUuidCommand(res, volume, request.clearBitmap));
+  }
+}
+
+function newMinor(res: Resource, number: number, minor: number, options: DeviceOptions): Refusal | undefined {
+  if (res.volumes.has(number)) return no('ERR_MINOR_OR_VOLUME_EXISTS');
+  const volume = new Volume(number, minor, options, res.requests);
+  res.volumes.set(number, volume);
+  for (const c of res.connections) if (c !== undefined) addPeerDevice(res, volume, c);
+  res.stateChanged();
+  res.volumeChanged(volume);
+  return undefined;
+}
+
+function addPeerDevice(res: Resource, volume: Volume, c: Connection): void {
+  const pd = new PeerDevice(volume, c, defaultOptions(PEER_DEVICE_OPTIONS) as PeerDeviceOptions);
+  volume.peerDevices.push(pd);
+  c.peerDevices.push(pd);
+  c.peerDevices.sort((a, b) => a.volume.number - b.volume.number);
+  if (isConnected(c) && c.isUp) introduce(res, volume.number, c);
+}
+
+function delMinor(res: Resource, volume: Volume): Refusal | undefined {
+  if (volume.diskState !== DISK.Diskless || volume.disk !== undefined || res.role !== ROLE.Secondary) return no('ERR_MINOR_CONFIGURED');
+  res.volumes.delete(volume.number);
+  for (const pd of volume.peerDevices) {
+    const list = pd.connection.peerDevices;
+    list.splice(list.indexOf(pd), 1);
+  }
+  res.stateChanged();
+  return undefined;
+}
+
+function newPeer(res: Resource, index: number, peerNodeId: number, options: NetOptions): Refusal | undefined {
+  if (res.connections[index] !== undefined) return no('ERR_INVALID_REQUEST', 'connection exists');
+  const refused = checkNetOptions(res, options);
+  if (refused !== undefined) return refused;
+  const c = new Connection(index, peerNodeId, options, res.requests.capacity, res.outboxBytes);
+  const added: Volume[] = [];
+  res.connections[index] = c;
+  for (const volume of res.volumes.values()) {
+    addPeerDevice(res, volume, c);
+    if (volume.disk !== undefined) {
+      const slots = allocateSlots(volume, volume.disk.metaData);
+      if (slots !== undefined) {
+        for (const done of [...added, volume]) done.peerDevices.splice(done.peerDevices.findIndex((pd) => pd.connection === c), 1);
+        delete res.connections[index];
+        return slots;
+      }
+      markMetaDataDirty(res, volume);
+    }
+    added.push(volume);
+  }
+  res.stateChanged();
+  return undefined;
+}
+
+/** Combinations that DRBD refuses, and algorithms that are not there. */
+function checkNetOptions(res: Resource, o: NetOptions): Refusal | undefined {
+  if (o['allow-two-primaries'] && o.protocol !== 'C') return no('ERR_NOT_PROTO_C');
+  if (o.fencing === 'resource-and-stonith' && o.protocol === 'A') return no('ERR_STONITH_AND_PROT_A');
+  if (o['on-congestion'] !== 'block' && o.protocol !== 'A') return no('ERR_CONG_NOT_PROTO_A');
+  if (o['cram-hmac-alg'] !== '' && res.hmac(o['cram-hmac-alg'], new Uint8Array(1), new Uint8Array(1)) === undefined) return no('ERR_AUTH_ALG');
+  // A digest over every payload is not computed by this engine: better refused than promised.
+  if (o['data-integrity-alg'] !== '') return no('ERR_INTEGRITY_ALG');
+  return undefined;
+}
+
+function netOptions(res: Resource, c: Connection, given: object, setDefaults: boolean): Refusal | undefined {
+  const next = merged(NET_OPTIONS, c.options, given, setDefaults);
+  const options = { ...next, _name: c.options._name, transport: c.options.transport };
+  const refused = checkNetOptions(res, options);
+  if (refused !== undefined) return refused;
+  c.options = options;
+  if (c.isUp) {
+    c.wireProtocol = { A: 1, B: 2, C: 3 }[options.protocol];
+    sendProtocol(res, c, COMMAND.P_PROTOCOL_UPDATE);
+    for (const pd of c.peerDevices) sendSyncParam(res, pd);
+  }
+  res.stateChanged();
+  return undefined;
+}
+
+function peerDeviceOptions(res: Resource, pd: PeerDevice, given: object, setDefaults: boolean): Refusal | undefined {
+  pd.options = merged(PEER_DEVICE_OPTIONS, pd.options, given, setDefaults);
+  pd.resync?.controller.configure(resyncOptions(pd));
+  res.stateChanged();
+  return undefined;
+}
+
+function connect(res: Resource, c: Connection, tentative: boolean, discardMyData: boolean): Refusal | undefined {
+  if (c.state !== CONN.StandAlone) return no('ERR_NET_CONFIGURED');
+  if (discardMyData && res.role === ROLE.Primary) return no('ERR_DISCARD_IMPOSSIBLE');
+  c.discardMyData = discardMyData;
+  c.tentative = tentative;
+  openLink(res, c);
+  return undefined;
+}
+
+export function disconnect(res: Resource, c: Connection, force: boolean, reply: Reply): void {
+  if (c.state === CONN.StandAlone) return reply();
+  const close = (): void => {
+    c.whenStandAlone.push(() => reply());
+    if (c.state !== CONN.Disconnecting) changeConnection(res, c, CONN.Disconnecting, {}, { hard: true });
+    res.closeLink(c, 'closed');
+  };
+  if (force || c.state < CONN.WFReportParams || !c.isUp) return close();
+  if (c.agreement !== undefined) return reply(no('SS_IN_TRANSIENT_STATE'));
+  const code = changeConnection(res, c, CONN.Disconnecting, {}, { dryRun: true, verbose: true });
+  const outdatesPeer = code === 'SS_PRIMARY_NOP';
+  if (!outdatesPeer && code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') return reply(no(code));
+  askPeerAboutConnection(res, c, outdatesPeer ? REQUEST.disconnectOutdatePeer : REQUEST.disconnect, (first) => {
+    if (first >= 1 || !c.isUp) {
+      if (outdatesPeer && first >= 1) for (const pd of c.peerDevices) changePeerDevice(res, pd, { peerDisk: DISK.Outdated }, { hard: true });
+      return close();
+    }
+    if (!c.peerDevices.some((pd) => pd.volume.diskState >= DISK.Outdated) || res.role === ROLE.Primary) {
+      return reply(no('SS_CW_FAILED_BY_PEER'));
+    }
+    // The peer does not let us go with data that it cannot tell from its own: leave as Outdated.
+    askPeerAboutConnection(res, c, REQUEST.disconnectOutdateSelf, (second) => {
+      if (second < 1 && c.isUp) return reply(no('SS_CW_FAILED_BY_PEER'));
+      close();
+      for (const pd of c.peerDevices) if (pd.volume.diskState > DISK.Outdated) changeVolume(res, pd.volume, { disk: DISK.Outdated }, { hard: true });
+    });
+  });
+}
+
+function delPeer(res: Resource, c: Connection, reply: Reply): void {
+  const remove = (error?: Refusal): void => {
+    if (error !== undefined) return reply(error);
+    for (const pd of c.peerDevices) pd.volume.peerDevices.splice(pd.volume.peerDevices.indexOf(pd), 1);
+    delete res.connections[c.index];
+    res.stateChanged();
+    reply();
+  };
+  disconnect(res, c, false, remove);
+}
+
+function demote(res: Resource, openVolumes: readonly number[], reply: Reply): void {
+  const wasPrimary = res.role === ROLE.Primary;
+  const code = changeResource(res, () => ({ role: ROLE.Secondary }), { openVolumes, verbose: true });
+  if (wasPrimary && code === 'SS_SUCCESS') {
+    for (const volume of res.volumes.values()) {
+      const md = volume.disk?.metaData;
+      if (md !== undefined) md.current_uuid = withPrimaryBit(md.current_uuid, false);
+      for (const pd of volume.peerDevices) if (pd.connection.isUp && pd.conn >= CONN.Connected) sendState(res, pd);
+      syncMetaData(res, volume);
+    }
+  }
+  reply(answer(code));
+}
+
+function resumeIo(res: Resource, reply: Reply): void {
+  changeResource(res, () => ({ suspUser: false, suspNoData: false, suspFencing: false }), { hard: true });
+  res.suspNoData = false;
+  res.suspFencing = false;
+  for (const volume of res.volumes.values()) releaseHeld(res, volume);
+  reply();
+}
+
+function detach(res: Resource, volume: Volume, force: boolean, reply: Reply): void {
+  if (volume.diskState === DISK.Diskless && volume.disk === undefined) return reply();
+  const wait = (): void => {
+    volume.whenDiskless.push(() => reply());
+    changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
+    res.wantSettle();
+  };
+  if (force || volume.diskState <= DISK.Failed) {
+    wait();
+    return;
+  }
+  const code = changeVolume(res, volume, { disk: DISK.Failed }, { dryRun: true, verbose: true });
+  if (code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') return reply(no(code));
+  const pd = volume.peerDevices.find((p) => p.connection.isUp && p.conn >= CONN.Connected);
+  if (pd === undefined) return wait();
+  if (pd.connection.agreement !== undefined) return reply(no('SS_IN_TRANSIENT_STATE'));
+  askPeer(res, pd.connection, [pd], REQUEST.detach, (result) => {
+    if (result < 1 && pd.connection.isUp) return reply(no('SS_CW_FAILED_BY_PEER'));
+    wait();
+  });
+}
+
+function outdate(res: Resource, volume: Volume): Refusal | undefined {
+  return answer(changeVolume(res, volume, { disk: DISK.Outdated }, { verbose: true }));
+}
+
+/** invalidate and invalidate-remote: everything is copied, from the peer or to it. */
+function fullSync(res: Resource, volume: Volume, pd: PeerDevice | undefined, side: 'source' | 'target', reply: Reply): void {
+  if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
+  if (pd === undefined || pd.conn === CONN.StandAlone) {
+    const fits = side === 'target' ? res.role === ROLE.Secondary : res.role === ROLE.Primary;
+    if (!fits) return reply(no('SS_NEED_CONNECTION'));
+    if (side === 'target') changeVolume(res, volume, { disk: DISK.Inconsistent }, { hard: true });
+    else if (pd !== undefined) changePeerDevice(res, pd, { peerDisk: DISK.Inconsistent }, { hard: true });
+    if (pd === undefined) return reply();
+    setAllBits(res, pd, () => reply());
+    return;
+  }
+  const conn = side === 'target' ? CONN.StartingSyncT : CONN.StartingSyncS;
+  // Without a check the clamps would declare a disk that never held data good (DRBD 8.4 does).
+  const sourceDisk = side === 'target' ? pd.peerDisk : volume.diskState;
+  if (pd.conn === CONN.Connected && sourceDisk !== DISK.UpToDate) return reply(no('SS_NO_UP_TO_DATE_DISK'));
+  const code = changePeerDevice(res, pd, { conn }, { dryRun: true, verbose: true });
+  if (code !== 'SS_SUCCESS') return reply(answer(code));
+  if (pd.connection.agreement !== undefined) return reply(no('SS_IN_TRANSIENT_STATE'));
+  askPeer(res, pd.connection, [pd], side === 'target' ? REQUEST.invalidate : REQUEST.invalidateRemote, (result) => {
+    if (result < 1) return reply(no('SS_CW_FAILED_BY_PEER'));
+    reply(answer(changePeerDevice(res, pd, { conn }, { verbose: true })));
+  });
+}
+
+function pauseSync(res: Resource, pd: PeerDevice): Refusal | undefined {
+  if (pd.resyncSuspUser) return no('ERR_PAUSE_IS_SET');
+  changePeerDevice(res, pd, { resyncSuspUser: true }, { hard: true });
+  return undefined;
+}
+
+function resumeSync(res: Resource, pd: PeerDevice): Refusal | undefined {
+  if (!pd.resyncSuspUser) {
+    if (pd.resyncSuspDependency) return no('ERR_PIC_AFTER_DEP');
+    return no(pd.resyncSuspPeer ? 'ERR_PIC_PEER_DEP' : 'ERR_PAUSE_IS_CLEAR');
+  }
+  changePeerDevice(res, pd, { resyncSuspUser: false }, { hard: true });
+  return undefined;
+}
+
+function newCurrentUuidCommand(res: Resource, volume: Volume, clearBitmap: boolean): Refusal | undefined {
+  const { disk } = volume;
+  if (disk === undefined || volume.diskState < DISK.Inconsistent) return no('ERR_NO_DISK');
+  const connected = volume.peerDevices.filter((pd) => pd.conn === CONN.Connected);
+  const skips = connected.length > 0 && clearBitmap && uuidEqual(disk.metaData.current_uuid, UUID_JUST_CREATED);
+  if (!skips && volume.peerDevices.some((pd) => pd.conn !== CONN.StandAlone)) return no('ERR_CONNECTED');
+  newCurrentUuid(res, volume, true);
+  if (clearBitmap) {
+    for (const pd of volume.peerDevices) if (pd.bitmapSlot >= 0) disk.bitmap.clearAll(pd.bitmapSlot);
+    writeBitmap(res, volume, 'all');
+  }
+  if (skips) {
+    for (const pd of connected) {
+      sendUuids(res, pd, UUID_FLAG.SKIP_INITIAL_SYNC);
+      keepGenerations(res, volume, pd, { ...volume.generationsFor(pd), bitmap: 0n });
+      changePeerDevice(res, pd, { disk: DISK.UpToDate, peerDisk: DISK.UpToDate }, { hard: true });
+    }
+    durably(res, volume);
+  }
+  return undefined;
+}

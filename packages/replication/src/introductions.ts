@@ -1,0 +1,311 @@
+/** What two nodes tell each other about a connection and its volumes, and what follows (wire protocol: handshake). */
+import {
+  CF,
+  convertAfterSb,
+  decodeStruct,
+  AFTER_SB,
+  isStateValid,
+  P_PROTOCOL,
+  P_RS_PARAM_89,
+  P_SIZES,
+  P_STATE,
+  P_UUIDS,
+  readName,
+  refusalText,
+  stateFromWire,
+  type PProtocol,
+  unpackState,
+  UUID_FLAG,
+} from '@udrbd/wire';
+import { continueBitmapSend } from './bitmap-exchange.js';
+import type { Connection } from './connection.js';
+import { durably, keepGenerations } from './generation-changes.js';
+import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
+import { disconnectForGood } from './link.js';
+import { syncMetaData } from './meta-data-io.js';
+import { sendSizes, sendState, sendUuids } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import type { Resource } from './resource.js';
+import { beginFinish, resyncLeft, setAllBits } from './resync.js';
+import { resizeVolume } from './size.js';
+import { newDeviceSize } from './size-rule.js';
+import { changePeerDevice, changeVolume } from './state-change.js';
+import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
+import { syncHandshake } from './sync-handshake.js';
+
+const PROTOCOL_LETTERS = ['', 'A', 'B', 'C'] as const;
+
+/** P_PROTOCOL: both nodes have to be configured alike. */
+export function receiveProtocol(res: Resource, c: Connection, view: DataView, base: number, length: number, update: boolean): string | undefined {
+  const decoded = decodeStruct(P_PROTOCOL, view, base, base + length);
+  if (!decoded.ok) return refusalText(decoded.error);
+  const integrity = readName(view, base + P_PROTOCOL.size, length - P_PROTOCOL.size);
+  if (integrity === undefined) return 'P_PROTOCOL: algorithm name is not terminated';
+  const p = decoded.value;
+  if (update) return adoptProtocol(res, c, p, integrity);
+  c.protocolSeen = true;
+  const mismatch = protocolMismatch(c, p, integrity);
+  if (mismatch !== undefined) {
+    res.logConnection('err', c, `incompatible ${mismatch} settings`);
+    disconnectForGood(res, c);
+    return undefined;
+  }
+  c.peerDiscardMyData = (p.conn_flags & CF.DISCARD_MY_DATA) !== 0;
+  if ((p.conn_flags & CF.DRY_RUN) !== 0) c.tentative = true;
+  return undefined;
+}
+
+function protocolMismatch(c: Connection, p: PProtocol, integrity: string): string | undefined {
+  const o = c.options;
+  if (PROTOCOL_LETTERS[p.protocol] !== o.protocol) return 'protocol';
+  if (convertAfterSb(p.after_sb_0p) !== AFTER_SB[o['after-sb-0pri']]) return 'after-sb-0pri';
+  if (convertAfterSb(p.after_sb_1p) !== AFTER_SB[o['after-sb-1pri']]) return 'after-sb-1pri';
+  if (convertAfterSb(p.after_sb_2p) !== AFTER_SB[o['after-sb-2pri']]) return 'after-sb-2pri';
+  if (p.two_primaries !== (o['allow-two-primaries'] ? 1 : 0)) return 'allow-two-primaries';
+  if (integrity !== o['data-integrity-alg']) return 'data-integrity-alg';
+  return undefined;
+}
+
+/** P_PROTOCOL_UPDATE: the peer changed its net options while connected; from here on ours are the same. */
+function adoptProtocol(res: Resource, c: Connection, p: PProtocol, integrity: string): string | undefined {
+  const letter = PROTOCOL_LETTERS[p.protocol];
+  if (letter === undefined || letter === '') return 'P_PROTOCOL_UPDATE: unknown protocol';
+  if (integrity !== '') return 'P_PROTOCOL_UPDATE: data-integrity-alg is not supported';
+  const name = (value: number): string | undefined => Object.entries(AFTER_SB).find(([, v]) => v === convertAfterSb(value))?.[0];
+  c.options = {
+    ...c.options,
+    protocol: letter,
+    'after-sb-0pri': (name(p.after_sb_0p) ?? c.options['after-sb-0pri']) as typeof c.options['after-sb-0pri'],
+    'after-sb-1pri': (name(p.after_sb_1p) ?? c.options['after-sb-1pri']) as typeof c.options['after-sb-1pri'],
+    'after-sb-2pri': (name(p.after_sb_2p) ?? c.options['after-sb-2pri']) as typeof c.options['after-sb-2pri'],
+    'allow-two-primaries': p.two_primaries !== 0,
+  };
+  c.wireProtocol = p.protocol;
+  res.stateChanged();
+  return undefined;
+}
+
+/** P_SYNC_PARAM89. The controller's values of the peer are not taken over: two nodes would swap their settings. */
+export function receiveSyncParam(res: Resource, pd: PeerDevice, view: DataView, base: number, length: number): string | undefined {
+  const decoded = decodeStruct(P_RS_PARAM_89, view, base, base + length);
+  if (!decoded.ok) return refusalText(decoded.error);
+  const { verify_alg, csums_alg } = decoded.value;
+  const c = pd.connection;
+  if (pd.conn !== CONN.WFReportParams) return undefined;
+  for (const [name, own, peer] of [
+    ['verify-alg', c.options['verify-alg'], verify_alg],
+    ['csums-alg', c.options['csums-alg'], csums_alg],
+  ] as const) {
+    if (own === peer) continue;
+    res.log('err', pd.volume, pd, `Different ${name} settings. me="${own}" peer="${peer}"`);
+    disconnectForGood(res, c);
+    return undefined;
+  }
+  return undefined;
+}
+
+/** P_SIZES: both nodes export the same size. */
+export function receiveSizes(res: Resource, pd: PeerDevice, view: DataView, base: number, length: number): string | undefined {
+  const decoded = decodeStruct(P_SIZES, view, base, base + length);
+  if (!decoded.ok) return refusalText(decoded.error);
+  const { d_size, u_size, c_size, dds_flags } = decoded.value;
+  const { volume } = pd;
+  pd.peerDiskSectors = d_size;
+  pd.peerConfiguredSectors = u_size;
+  const { disk } = volume;
+  if (disk === undefined || volume.diskState < DISK.Negotiating) {
+    const size = c_size || u_size || d_size;
+    if (size === 0 || (volume.sizeSectors > 0 && d_size === 0)) return undefined;
+    if (size < volume.sizeSectors && res.role === ROLE.Primary) {
+      res.log('err', volume, pd, `The peer's device size is too small! (${size} < ${volume.sizeSectors} sectors); demote me first!`);
+      disconnectForGood(res, pd.connection);
+      return undefined;
+    }
+    resizeVolume(res, volume, size);
+    return undefined;
+  }
+  const configured = smallestSet(disk.options.size, u_size);
+  const decision = newDeviceSize({
+    own: disk.usableSectors,
+    peer: d_size,
+    lastAgreed: disk.metaData.effective_size,
+    configured,
+    connected: true,
+    forced: false,
+  });
+  for (const line of decision.logs) res.log(line.level, volume, pd, line.text);
+  // Growing is an administrator's decision (resize): a larger pair of disks alone changes nothing.
+  const size = volume.sizeSectors > 0 ? Math.min(decision.sizeSectors, volume.sizeSectors) : decision.sizeSectors;
+  if (size < volume.sizeSectors && volume.diskState >= DISK.Outdated && (pd.conn < CONN.Connected || pd.peerDisk === DISK.Diskless)) {
+    res.log('err', volume, pd, `The peer's disk size is too small! (${size} < ${volume.sizeSectors} sectors)`);
+    disconnectForGood(res, pd.connection);
+    return undefined;
+  }
+  resizeVolume(res, volume, size);
+  if (pd.conn > CONN.WFReportParams && c_size !== volume.sizeSectors && (d_size > 0 || c_size === 0)) sendSizes(res, pd, volume.sizeSectors, dds_flags);
+  return undefined;
+}
+
+const smallestSet = (a: number, b: number): number => (a === 0 ? b : b === 0 ? a : Math.min(a, b));
+
+/** P_UUIDS. */
+export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base: number, length: number): string | undefined {
+  const decoded = decodeStruct(P_UUIDS, view, base, base + length);
+  if (!decoded.ok) return refusalText(decoded.error);
+  const p = decoded.value;
+  const { volume } = pd;
+  const wasDiskless = pd.conn < CONN.Connected || pd.peerDisk === DISK.Diskless;
+  pd.peerUuids = {
+    generations: { current: p.current, bitmap: p.bitmap, history: [p.history0, p.history1] },
+    dirtyBits: Number(p.dirty_bits),
+    flags: p.flags,
+  };
+  if (wasDiskless && volume.diskState < DISK.Inconsistent && res.role === ROLE.Primary && volume.exposedUuid !== 0n && !uuidEqual(volume.exposedUuid, p.current)) {
+    res.log('err', volume, pd, `Can only connect to data with current UUID=${hex(volume.exposedUuid)}`);
+    disconnectForGood(res, pd.connection);
+    return undefined;
+  }
+  const md = volume.disk?.metaData;
+  if (volume.diskState < DISK.Negotiating || md === undefined) {
+    volume.exposedUuid = p.current;
+    return undefined;
+  }
+  const skips = pd.conn === CONN.Connected && uuidEqual(md.current_uuid, UUID_JUST_CREATED) && (p.flags & UUID_FLAG.SKIP_INITIAL_SYNC) !== 0n;
+  if (skips) {
+    res.log('info', volume, pd, 'Accepted new current UUID, preparing to skip initial sync');
+    volume.disk!.bitmap.clearAll(pd.bitmapSlot);
+    const g = volume.generationsFor(pd);
+    keepGenerations(res, volume, pd, { ...g, current: p.current, bitmap: 0n });
+    res.writeWholeBitmap(volume);
+    changePeerDevice(res, pd, { disk: DISK.UpToDate, peerDisk: DISK.UpToDate }, { hard: true });
+    durably(res, volume);
+  }
+  return undefined;
+}
+
+const hex = (uuid: bigint): string => uuid.toString(16).toUpperCase().padStart(16, '0');
+
+/** P_STATE, the moment of decision: who has the better data, and whether we may be connected at all. */
+export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base: number, length: number): string | undefined {
+  const decoded = decodeStruct(P_STATE, view, base, base + length);
+  if (!decoded.ok) return refusalText(decoded.error);
+  const c = pd.connection;
+  if (!isStateValid(decoded.value.state, c.apv)) return `bad state 0x${decoded.value.state.toString(16)}`;
+  const peer = unpackState(stateFromWire(decoded.value.state, c.apv));
+  const { volume } = pd;
+  const old = res.view(volume, pd);
+  if (old.conn <= CONN.TearDown) return undefined;
+  let peerDisk = peer.disk as DiskNumber;
+  if (peerDisk === DISK.Negotiating) {
+    if (pd.peerUuids === undefined) return 'state Negotiating without generations';
+    peerDisk = (pd.peerUuids.flags & UUID_FLAG.INCONSISTENT) !== 0n ? DISK.Inconsistent : DISK.Consistent;
+  }
+  const isSource = old.conn === CONN.SyncSource || old.conn === CONN.PausedSyncS;
+  if ((old.peerDisk === DISK.Inconsistent || old.peerDisk === DISK.Consistent) && peerDisk === DISK.UpToDate && old.conn > CONN.Connected && old.disk === DISK.UpToDate) {
+    if (peer.conn > CONN.Connected && peer.conn < CONN.SyncSource) peerDisk = DISK.Inconsistent;
+    else if (old.conn >= CONN.SyncSource && peer.conn === CONN.Connected) {
+      if (isSource && resyncLeft(pd) === 0 && pd.finishPing === 0) beginFinish(res, pd);
+      return undefined;
+    }
+  }
+  let conn: ConnNumber = old.conn === CONN.WFReportParams ? CONN.Connected : old.conn;
+  if (peer.conn === CONN.Ahead) conn = CONN.Behind;
+  // The target gave up with blocks that failed: it waits for nothing more.
+  if (isSource && peer.conn === CONN.Connected && peerDisk === DISK.Inconsistent && pd.resync !== undefined && pd.resync.failedBits > 0) {
+    pd.resync = undefined;
+    conn = CONN.Connected;
+  }
+  let ownDisk = old.disk;
+  if (pd.peerUuids !== undefined && peerDisk >= DISK.Negotiating && old.disk >= DISK.Negotiating && wantsHandshake(pd, old.conn, old.disk, peer)) {
+    const outcome = handshake(res, pd, peer.role as RoleNumber, peerDisk);
+    if (outcome !== undefined) conn = outcome;
+    else if (old.disk === DISK.Negotiating) {
+      changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
+      conn = CONN.Connected;
+      ownDisk = volume.diskState;
+    } else if (peer.disk === DISK.Negotiating) {
+      res.log('err', volume, pd, 'Disk attach process on the peer node was aborted.');
+      peerDisk = DISK.Diskless;
+      conn = CONN.Connected;
+    } else {
+      disconnectForGood(res, c);
+      return undefined;
+    }
+  }
+  pd.considerResync = false;
+  if ((conn === CONN.Connected || conn === CONN.WFBitMapS) && ownDisk === DISK.Negotiating) ownDisk = volume.stateAfterAttach;
+  const isConnecting = old.conn < CONN.Connected && conn >= CONN.Connected;
+  const wanted = {
+    conn,
+    disk: ownDisk,
+    peerRole: peer.role as RoleNumber,
+    peerDisk,
+    resyncSuspPeer: peer.aftr_isp !== 0 || peer.user_isp !== 0,
+  };
+  const result = changePeerDevice(res, pd, wanted, { hard: !isConnecting, verbose: true });
+  if (result !== 'SS_SUCCESS' && result !== 'SS_NOTHING_TO_DO') {
+    disconnectForGood(res, c);
+    return undefined;
+  }
+  if (old.conn > CONN.WFReportParams && pd.conn > CONN.Connected && peer.conn <= CONN.Connected && peer.disk !== DISK.Negotiating && pd.conn !== old.conn) {
+    // We want a resync that the peer has not decided on yet: a node was made Primary by force.
+    sendUuids(res, pd);
+    sendState(res, pd);
+  }
+  if (isConnecting || old.disk === DISK.Negotiating) {
+    c.discardMyData = false;
+    pd.stateSent = false;
+    syncMetaData(res, volume);
+  }
+  continueBitmapSend(res, pd);
+  return undefined;
+}
+
+function wantsHandshake(pd: PeerDevice, conn: ConnNumber, disk: DiskNumber, peer: { readonly conn: number; readonly disk: number }): boolean {
+  if (conn < CONN.Connected || pd.considerResync) return true;
+  if (conn !== CONN.Connected) return false;
+  return disk === DISK.Negotiating || peer.disk === DISK.Negotiating || (peer.conn >= CONN.StartingSyncS && peer.conn <= CONN.WFBitMapT);
+}
+
+/** @returns the new connection state, or undefined when the two cannot go together */
+function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk: DiskNumber): ConnNumber | undefined {
+  const { volume } = pd;
+  const c = pd.connection;
+  const uuids = pd.peerUuids!;
+  const slot = pd.bitmapSlot;
+  const self = volume.generationsFor(pd);
+  const outcome = syncHandshake({
+    self,
+    peer: uuids.generations,
+    role: res.role,
+    peerRole,
+    disk: volume.diskState,
+    diskAfterAttach: volume.stateAfterAttach,
+    peerDisk,
+    selfCrashedPrimary: volume.crashedPrimary,
+    peerCrashedPrimary: (uuids.flags & UUID_FLAG.CRASHED_PRIMARY) !== 0n,
+    selfBits: slot < 0 ? 0 : volume.disk!.bitmap.weight(slot),
+    peerBits: uuids.dirtyBits,
+    peerFlags: Number(uuids.flags),
+    discardMyData: c.discardMyData,
+    peerDiscardMyData: (uuids.flags & UUID_FLAG.DISCARD_MY_DATA) !== 0n,
+    tentative: c.tentative,
+    resolveConflicts: c.resolveConflicts,
+    apv: c.apv,
+    features: c.features,
+    policies: {
+      afterSb0pri: c.options['after-sb-0pri'],
+      afterSb1pri: c.options['after-sb-1pri'],
+      afterSb2pri: c.options['after-sb-2pri'],
+      rrConflict: c.options['rr-conflict'],
+      alwaysAsbp: c.options['always-asbp'],
+    },
+  });
+  for (const line of outcome.logs) res.log(line.level, volume, pd, line.text);
+  for (const name of outcome.handlers) res.helper(name, volume, c);
+  if (outcome.self !== self) keepGenerations(res, volume, pd, outcome.self);
+  uuids.generations = outcome.peer;
+  if (outcome.kind === 'abort') return undefined;
+  if (outcome.setAllBits) setAllBits(res, pd, () => continueBitmapSend(res, pd));
+  return outcome.conn;
+}

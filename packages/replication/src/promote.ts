@@ -1,0 +1,102 @@
+/** Becoming Primary, by agreement or by force (replication semantics: promote). */
+import type { ReturnCode } from '@udrbd/control';
+import { type Reply, answer, nameOfCode } from './admin.js';
+import { askPeer, REQUEST } from './agreement.js';
+import type { Connection } from './connection.js';
+import { newCurrentUuid } from './generation-changes.js';
+import { withPrimaryBit } from './generations.js';
+import { ping } from './link.js';
+import { syncMetaData } from './meta-data-io.js';
+import { sendState, sendUuids } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import type { Resource } from './resource.js';
+import { changeResource, type Wanted } from './state-change.js';
+import { CONN, DISK, ROLE } from './state-view.js';
+import type { Volume } from './volume.js';
+
+export function promote(res: Resource, force: boolean, reply: Reply): void {
+  for (const c of res.connections) if (c !== undefined) ping(res, c);
+  attempt(res, force, true, reply);
+}
+
+/** Volumes whose own data are declared good, when force has to. */
+function forcedVolumes(res: Resource): Set<Volume> {
+  const volumes = new Set<Volume>();
+  for (const volume of res.volumes.values()) {
+    const peerHasData = volume.peerDevices.some((pd) => pd.peerDisk === DISK.UpToDate && pd.conn >= CONN.Connected);
+    if (!peerHasData && volume.diskState >= DISK.Inconsistent && volume.diskState <= DISK.Consistent && volume.disk !== undefined) volumes.add(volume);
+  }
+  return volumes;
+}
+
+function attempt(res: Resource, force: boolean, mayWait: boolean, reply: Reply): void {
+  if (res.role === ROLE.Primary) return reply();
+  if (res.connections.some((c) => c?.agreement !== undefined)) return reply({ name: 'SS_IN_TRANSIENT_STATE' });
+  let forced = new Set<Volume>();
+  const wanted = (volume: Volume): Wanted => (forced.has(volume) ? { role: ROLE.Primary, disk: DISK.UpToDate } : { role: ROLE.Primary });
+  let code: ReturnCode = changeResource(res, wanted, { dryRun: true });
+  if (code === 'SS_NO_UP_TO_DATE_DISK' && force) {
+    forced = forcedVolumes(res);
+    code = changeResource(res, wanted, { dryRun: true });
+  }
+  if (code === 'SS_TWO_PRIMARIES' && mayWait) {
+    // The other Primary may be dead or about to step down: the ping will tell.
+    res.later(res.pingTimeoutMs() + 100, () => attempt(res, force, false, reply));
+    return;
+  }
+  if (code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') {
+    changeResource(res, wanted, { dryRun: true, verbose: true });
+    return reply(answer(code));
+  }
+  askPeers(res, forced, (refusal) => {
+    if (refusal !== undefined) return reply({ name: refusal });
+    const result = changeResource(res, wanted, { verbose: true });
+    if (answer(result) !== undefined) return reply(answer(result));
+    promoted(res, forced);
+    reply();
+  });
+}
+
+function askPeers(res: Resource, forced: ReadonlySet<Volume>, done: (refusal: ReturnCode | undefined) => void): void {
+  const asked: { c: Connection; pds: PeerDevice[] }[] = [];
+  for (const c of res.connections) {
+    const pds = c === undefined || !c.isUp ? [] : c.peerDevices.filter((pd) => pd.conn >= CONN.Connected);
+    if (pds.length > 0) asked.push({ c: c!, pds });
+  }
+  let outstanding = asked.length;
+  let refusal: ReturnCode | undefined;
+  if (outstanding === 0) return done(undefined);
+  for (const { c, pds } of asked) {
+    const request = pds.some((pd) => forced.has(pd.volume)) ? REQUEST.promoteForced : REQUEST.promote;
+    askPeer(res, c, pds, request, (code) => {
+      if (code < 1 && c.isUp) {
+        refusal = code === -18 || code === -19 ? nameOfCode(code) : 'SS_CW_FAILED_BY_PEER';
+        // Volumes that the peer did agree to: it believes we are Primary there.
+        for (const pd of pds) sendState(res, pd);
+      }
+      if (--outstanding === 0) done(refusal);
+    });
+  }
+}
+
+function promoted(res: Resource, forced: ReadonlySet<Volume>): void {
+  for (const c of res.connections) if (c !== undefined) c.discardMyData = false;
+  for (const volume of res.volumes.values()) {
+    const { disk } = volume;
+    const isForced = forced.has(volume);
+    if (isForced) res.log('warning', volume, undefined, 'Forced to consider local data as UpToDate!');
+    if (disk !== undefined && volume.diskState >= DISK.Inconsistent) {
+      const alone = volume.peerDevices.some((pd) => pd.conn < CONN.Connected || pd.peerDisk <= DISK.Failed);
+      const fresh = (isForced || (alone && volume.diskState === DISK.UpToDate)) && newCurrentUuid(res, volume, isForced);
+      if (!fresh) {
+        disk.metaData.current_uuid = withPrimaryBit(disk.metaData.current_uuid, true);
+        syncMetaData(res, volume);
+      }
+    }
+    for (const pd of volume.peerDevices) {
+      if (!pd.connection.isUp || pd.conn < CONN.Connected) continue;
+      if (isForced && disk !== undefined) sendUuids(res, pd);
+      sendState(res, pd);
+    }
+  }
+}

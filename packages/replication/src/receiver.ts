@@ -1,0 +1,398 @@
+/** Takes packets apart as they arrive and hands them to whoever they concern. The hot ones without allocating. */
+import {
+  checkPacket,
+  checkRange,
+  COMMAND,
+  decodeHeader,
+  decodeStruct,
+  discardBytesMax,
+  DP,
+  HEADER_NEED_MORE,
+  HEADER_OK,
+  HEADER_BAD_MAGIC,
+  HEADER_BAD_PAD,
+  P_REQ_STATE,
+  P_REQ_STATE_REPLY,
+  P_UUID,
+  PACKET_OK,
+  PACKET_UNKNOWN,
+  PACKET_WRONG_SOCKET,
+  PacketHeader,
+  packetLogName,
+  pBarrierAckSetSize,
+  pBarrierNumber,
+  pBlockAckIdHigh,
+  pBlockAckIdLow,
+  pBlockAckSector,
+  pBlockAckSize,
+  pBlockDescSector,
+  pBlockDescSize,
+  pBlockReqIdHigh,
+  pBlockReqIdLow,
+  pBlockReqSector,
+  pBlockReqSize,
+  pDataBlockIdHigh,
+  pDataBlockIdLow,
+  pDataFlags,
+  pDataSector,
+  pTrimSize,
+  RANGE_OK,
+  requestBytesMax,
+} from '@udrbd/wire';
+import { receiveConnectionRequest, receiveReply, receiveRequest } from './agreement.js';
+import { receiveBitmap } from './bitmap-exchange.js';
+import { type Connection, NET } from './connection.js';
+import { STREAM, type Stream } from './host.js';
+import { receiveProtocol, receiveSizes, receiveState, receiveSyncParam, receiveUuids } from './introductions.js';
+import { receiveAuthentication, receiveFeatures } from './link.js';
+import { beginMirroredWrite, mirroredWriteReceived, receiveBarrier } from './mirrored-writes.js';
+import { ID_ALL_ONES, sendMetaEmpty } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import { PEER, peerKind } from './peer-requests.js';
+import { serveRead } from './remote-reads.js';
+import { OP } from './requests.js';
+import type { Resource } from './resource.js';
+import {
+  finishResync,
+  receiveResyncReply,
+  receiveSyncUuid,
+  resyncBlockAcked,
+  resyncPayloadReceived,
+  resyncRefused,
+  serveResyncRead,
+  takeRequest,
+} from './resync.js';
+import { barrierAcked, unwait, writeAnswered } from './write-path.js';
+
+const header = new PacketHeader();
+/** Fixed part of packets whose payload goes into a slot. */
+const DATA_FIXED_BYTES = 24;
+/** Room in the meta outbox below which no more work is taken from the peer. */
+const META_RESERVE_BYTES = 64 * 1024;
+/** Packets about a volume that we do not have which are passed over. */
+const IGNORABLE = new Set<number>([COMMAND.P_SYNC_PARAM89, COMMAND.P_SIZES, COMMAND.P_UUIDS, COMMAND.P_STATE]);
+
+/** Outcome of a handler: taken, not now (nothing was consumed), or the text of a protocol error. */
+const TAKEN = undefined;
+const LATER = 'later';
+type Taken = undefined | string;
+
+export function receive(res: Resource, c: Connection, stream: Stream, view: DataView, bytes: Uint8Array, start: number, end: number): number {
+  let at = start;
+  while (at < end) {
+    if (c.phase === 'none' || c.closing) return end - start;
+    if (stream === STREAM.Data && c.wantedSlot >= 0) break;
+    const verdict = decodeHeader(view, at, end, c.headerKind, header);
+    if (verdict === HEADER_NEED_MORE) break;
+    if (verdict !== HEADER_OK) {
+      res.protocolError(c, headerProblem(view, at, verdict, c.apv));
+      return end - start;
+    }
+    const { command, length, headerBytes, volume } = header;
+    const base = at + headerBytes;
+    if (c.phase !== 'running') {
+      if (stream === STREAM.Meta) {
+        // Only a ping left over from before can come here.
+        if (base + length > end) break;
+        if (command === COMMAND.P_PING && c.apv > 0) sendMetaEmpty(res, c, COMMAND.P_PING_ACK);
+        at = base + length;
+        continue;
+      }
+      if (length > 4096) {
+        res.protocolError(c, `${packetLogName(command)} of ${length} bytes in the handshake`);
+        return end - start;
+      }
+      if (base + length > end) break;
+      if (c.phase === 'features') receiveFeatures(res, c, command, view, base, length);
+      else receiveAuthentication(res, c, command, bytes.slice(base, base + length));
+      at = base + length;
+      continue;
+    }
+    const isMeta = stream === STREAM.Meta;
+    const fits = checkPacket(isMeta, command, length, c.apv, c.features);
+    if (fits !== PACKET_OK) {
+      res.protocolError(c, packetProblem(command, length, fits, isMeta), isMeta && (fits === PACKET_UNKNOWN || fits === PACKET_WRONG_SOCKET));
+      return end - start;
+    }
+    const carriesPayload = command === COMMAND.P_DATA || command === COMMAND.P_DATA_REPLY || command === COMMAND.P_RS_DATA_REPLY;
+    if (base + (carriesPayload ? DATA_FIXED_BYTES : length) > end) break;
+    let result: Taken;
+    if (isMeta) {
+      c.lastMetaReceived = res.now;
+      result = receiveMeta(res, c, command, volume, view, base, length);
+    } else {
+      c.lastDataReceived = res.now;
+      result = receiveData(res, c, command, volume, view, bytes, base, length);
+    }
+    if (result === LATER) {
+      c.stalled = true;
+      break;
+    }
+    if (result !== TAKEN) {
+      res.protocolError(c, result);
+      return end - start;
+    }
+    at = base + (carriesPayload ? DATA_FIXED_BYTES : length);
+  }
+  return at - start;
+}
+
+function headerProblem(view: DataView, at: number, verdict: number, apv: number): string {
+  if (verdict === HEADER_BAD_MAGIC) return `Wrong magic value 0x${view.getUint32(at).toString(16).padStart(8, '0')} in protocol version ${apv}`;
+  return verdict === HEADER_BAD_PAD ? 'Header padding is not zero' : 'packet is too long';
+}
+
+function packetProblem(command: number, length: number, fits: number, isMeta: boolean): string {
+  const hex = `0x${command.toString(16).padStart(4, '0')}`;
+  if (fits === PACKET_UNKNOWN || fits === PACKET_WRONG_SOCKET) return `Unexpected ${isMeta ? 'meta' : 'data'} packet ${packetLogName(command)} (${hex})`;
+  return `bad length of packet ${packetLogName(command)} (${hex}): ${length}`;
+}
+
+const hasRoom = (c: Connection): boolean => c.outboxes[1].freeBytes > META_RESERVE_BYTES && c.outboxes[0].hasBulkRoom(64);
+
+function receiveData(
+  res: Resource,
+  c: Connection,
+  command: number,
+  volumeNumber: number,
+  view: DataView,
+  bytes: Uint8Array,
+  base: number,
+  length: number,
+): Taken {
+  // Packets of the connection.
+  switch (command) {
+    case COMMAND.P_BARRIER:
+      receiveBarrier(res, c, pBarrierNumber(view, base));
+      return TAKEN;
+    case COMMAND.P_UNPLUG_REMOTE:
+    case COMMAND.P_DELAY_PROBE:
+      return TAKEN;
+    case COMMAND.P_PROTOCOL:
+    case COMMAND.P_PROTOCOL_UPDATE:
+      return receiveProtocol(res, c, view, base, length, command === COMMAND.P_PROTOCOL_UPDATE);
+    case COMMAND.P_CONN_ST_CHG_REQ: {
+      const decoded = decodeStruct(P_REQ_STATE, view, base, base + length);
+      if (decoded.ok) receiveConnectionRequest(res, c, decoded.value.mask, decoded.value.val);
+      return TAKEN;
+    }
+  }
+  if (!c.protocolSeen) return `${packetLogName(command)} before ReportProtocol`;
+  const pd = res.peerDevice(c, volumeNumber);
+  if (pd === undefined) {
+    if (!IGNORABLE.has(command)) return `${packetLogName(command)} for volume ${volumeNumber}, which is not configured locally`;
+    res.logConnection('warning', c, `${packetLogName(command)} packet received for volume ${volumeNumber}, which is not configured locally`);
+    return TAKEN;
+  }
+  switch (command) {
+    case COMMAND.P_DATA:
+      return receiveWrite(res, pd, view, base, length - DATA_FIXED_BYTES);
+    case COMMAND.P_TRIM:
+    case COMMAND.P_ZEROES:
+      return receiveTrim(res, pd, command, view, base);
+    case COMMAND.P_DATA_REQUEST:
+    case COMMAND.P_RS_DATA_REQUEST:
+      return receiveReadRequest(res, pd, command, view, base);
+    case COMMAND.P_RS_DATA_REPLY: {
+      const slot = receiveResyncReply(res, pd, pDataSector(view, base), length - DATA_FIXED_BYTES);
+      if (slot < 0) return `RSDataReply for a block that was not requested`;
+      want(pd.connection, slot, length - DATA_FIXED_BYTES);
+      return TAKEN;
+    }
+    case COMMAND.P_DATA_REPLY:
+      return receiveDataReply(res, pd, view, base, length - DATA_FIXED_BYTES);
+    case COMMAND.P_OUT_OF_SYNC:
+      return receiveOutOfSync(pd, view, base);
+    case COMMAND.P_BITMAP:
+    case COMMAND.P_COMPRESSED_BITMAP:
+      return receiveBitmap(res, pd, command, bytes, base, base + length);
+    case COMMAND.P_SYNC_PARAM89:
+      return receiveSyncParam(res, pd, view, base, length);
+    case COMMAND.P_SIZES:
+      return receiveSizes(res, pd, view, base, length);
+    case COMMAND.P_UUIDS:
+      return receiveUuids(res, pd, view, base, length);
+    case COMMAND.P_STATE:
+      return receiveState(res, pd, view, base, length);
+    case COMMAND.P_SYNC_UUID: {
+      const decoded = decodeStruct(P_UUID, view, base, base + length);
+      return decoded.ok ? receiveSyncUuid(res, pd, decoded.value.uuid) : 'bad ReportSyncUUID';
+    }
+    case COMMAND.P_STATE_CHG_REQ: {
+      const decoded = decodeStruct(P_REQ_STATE, view, base, base + length);
+      if (decoded.ok) receiveRequest(res, pd, decoded.value.mask, decoded.value.val);
+      return TAKEN;
+    }
+    default:
+      return `Unexpected data packet ${packetLogName(command)} (0x${command.toString(16).padStart(4, '0')})`;
+  }
+}
+
+function want(c: Connection, slot: number, lengthBytes: number): void {
+  c.wantedSlot = slot;
+  c.wantedBytes = lengthBytes;
+}
+
+function badRange(pd: PeerDevice, sector: number, lengthBytes: number, most: number): string | undefined {
+  if (checkRange(sector, lengthBytes, most, pd.volume.sizeSectors) === RANGE_OK) return undefined;
+  return `request from peer beyond end of local disk: capacity: ${pd.volume.sizeSectors}s < sector: ${sector}s + size: ${lengthBytes}`;
+}
+
+function receiveWrite(res: Resource, pd: PeerDevice, view: DataView, base: number, lengthBytes: number): Taken {
+  const sector = pDataSector(view, base);
+  const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
+  if (bad !== undefined) return bad;
+  if (!hasRoom(pd.connection)) return LATER;
+  const idHigh = pDataBlockIdHigh(view, base);
+  const slot = beginMirroredWrite(res, pd, OP.Write, sector, lengthBytes, idHigh, pDataBlockIdLow(view, base), pDataFlags(view, base));
+  if (slot < 0) return LATER;
+  want(pd.connection, slot, lengthBytes);
+  return TAKEN;
+}
+
+function receiveTrim(res: Resource, pd: PeerDevice, command: number, view: DataView, base: number): Taken {
+  const sector = pDataSector(view, base);
+  const lengthBytes = pTrimSize(view, base);
+  const bad = badRange(pd, sector, lengthBytes, discardBytesMax(pd.connection.features));
+  if (bad !== undefined) return bad;
+  if (!hasRoom(pd.connection)) return LATER;
+  const flags = pDataFlags(view, base);
+  // What is trimmed reads as zeroes on both nodes: a discard that might leave old data would let them differ.
+  const op = command === COMMAND.P_TRIM ? OP.Discard : OP.WriteZeroes;
+  const slot = beginMirroredWrite(res, pd, op, sector, lengthBytes, pDataBlockIdHigh(view, base), pDataBlockIdLow(view, base), flags | (op === OP.Discard ? DP.DISCARD : 0));
+  if (slot < 0) return LATER;
+  mirroredWriteReceived(res, pd, slot);
+  return TAKEN;
+}
+
+function receiveReadRequest(res: Resource, pd: PeerDevice, command: number, view: DataView, base: number): Taken {
+  const sector = pBlockReqSector(view, base);
+  const lengthBytes = pBlockReqSize(view, base);
+  const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
+  if (bad !== undefined) return bad;
+  if (!hasRoom(pd.connection)) return LATER;
+  const idHigh = pBlockReqIdHigh(view, base);
+  const idLow = pBlockReqIdLow(view, base);
+  const served =
+    command === COMMAND.P_DATA_REQUEST
+      ? serveRead(res, pd, sector, lengthBytes, idHigh, idLow)
+      : serveResyncRead(res, pd, sector, lengthBytes, idHigh, idLow);
+  return served ? TAKEN : LATER;
+}
+
+/** An application read of ours comes back: its payload goes into the application's own buffer. */
+function receiveDataReply(res: Resource, pd: PeerDevice, view: DataView, base: number, lengthBytes: number): Taken {
+  const slot = ownSlot(res, pd, pDataSector(view, base), pDataBlockIdHigh(view, base), pDataBlockIdLow(view, base), NET.Read);
+  if (slot < 0 || res.requests.lengthBytes[slot] !== lengthBytes) return 'DataReply for a block that was not requested';
+  pd.receivedSectors += lengthBytes / 512;
+  want(pd.connection, slot, lengthBytes);
+  return TAKEN;
+}
+
+/** The slot that a handle of ours names, or -1 when it is not in the state that the answer needs. */
+function ownSlot(res: Resource, pd: PeerDevice, sector: number, idHigh: number, idLow: number, needs: number): number {
+  const { requests } = res;
+  if (idLow >= requests.applicationSlots || requests.generation[idLow] !== idHigh) return -1;
+  if (requests.sector[idLow] !== sector || requests.volume[idLow] !== pd.volume.number) return -1;
+  return (pd.connection.net[idLow]! & needs) !== 0 ? idLow : -1;
+}
+
+function receiveOutOfSync(pd: PeerDevice, view: DataView, base: number): Taken {
+  const sector = pBlockDescSector(view, base);
+  const lengthBytes = pBlockDescSize(view, base);
+  const bad = badRange(pd, sector, lengthBytes, 128 << 20);
+  if (bad !== undefined) return bad;
+  if (pd.volume.disk !== undefined && pd.bitmapSlot >= 0) pd.volume.disk.bitmap.setRange(pd.bitmapSlot, sector, lengthBytes);
+  return TAKEN;
+}
+
+/** All bytes of the wanted payload are in the slot's buffer. */
+export function payloadDone(res: Resource, c: Connection): void {
+  const slot = c.wantedSlot;
+  c.wantedSlot = -1;
+  c.wantedBytes = 0;
+  c.lastDataReceived = res.now;
+  const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
+  if (slot < res.requests.applicationSlots) {
+    c.net[slot] = (c.net[slot]! & ~(NET.Pending | NET.Read)) | NET.Ok | NET.Done;
+    pd.applicationPending--;
+    unwait(res, pd.volume, slot, 1);
+    return;
+  }
+  if (peerKind(res, slot) === PEER.MirroredWrite) mirroredWriteReceived(res, pd, slot);
+  else resyncPayloadReceived(res, pd, slot);
+}
+
+function receiveMeta(res: Resource, c: Connection, command: number, volumeNumber: number, view: DataView, base: number, length: number): Taken {
+  switch (command) {
+    case COMMAND.P_PING:
+      sendMetaEmpty(res, c, COMMAND.P_PING_ACK);
+      return TAKEN;
+    case COMMAND.P_PING_ACK:
+      c.pingsAcked++;
+      if (c.pingsAcked >= c.pingsSent) c.pingDeadline = Number.POSITIVE_INFINITY;
+      for (const pd of c.peerDevices) if (pd.finishPing > 0 && c.pingsAcked >= pd.finishPing) finishResync(res, pd);
+      return TAKEN;
+    case COMMAND.P_BARRIER_ACK:
+      return barrierAcked(res, c, pBarrierNumber(view, base), pBarrierAckSetSize(view, base));
+    case COMMAND.P_STATE_CHG_REPLY:
+    case COMMAND.P_CONN_ST_CHG_REPLY: {
+      const decoded = decodeStruct(P_REQ_STATE_REPLY, view, base, base + length);
+      if (decoded.ok) receiveReply(res, c, command === COMMAND.P_CONN_ST_CHG_REPLY ? -1 : volumeNumber, decoded.value.retcode);
+      return TAKEN;
+    }
+    case COMMAND.P_DELAY_PROBE:
+      return TAKEN;
+  }
+  const pd = res.peerDevice(c, volumeNumber);
+  if (pd === undefined) return `${packetLogName(command)} for volume ${volumeNumber}, which is not configured locally`;
+  const sector = pBlockAckSector(view, base);
+  const idHigh = pBlockAckIdHigh(view, base);
+  const idLow = pBlockAckIdLow(view, base);
+  const lengthBytes = pBlockAckSize(view, base);
+  const isResync = idHigh === ID_ALL_ONES && idLow === ID_ALL_ONES;
+  switch (command) {
+    case COMMAND.P_RS_WRITE_ACK:
+    case COMMAND.P_NEG_ACK:
+      if (isResync) {
+        const bad = badRange(pd, sector, lengthBytes, 1 << 20);
+        if (bad !== undefined) return bad;
+        resyncBlockAcked(pd, sector, lengthBytes, command === COMMAND.P_RS_WRITE_ACK);
+        return TAKEN;
+      }
+      return answered(res, pd, sector, idHigh, idLow, command === COMMAND.P_RS_WRITE_ACK, command === COMMAND.P_RS_WRITE_ACK);
+    case COMMAND.P_WRITE_ACK:
+      return answered(res, pd, sector, idHigh, idLow, true, false);
+    case COMMAND.P_RECV_ACK:
+      return answered(res, pd, sector, idHigh, idLow, true, false);
+    case COMMAND.P_NEG_DREPLY: {
+      const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.Read);
+      if (slot < 0) return 'NegDReply for a block that was not requested';
+      c.net[slot] = 0;
+      pd.applicationPending--;
+      unwait(res, pd.volume, slot, 1);
+      return TAKEN;
+    }
+    case COMMAND.P_NEG_RS_DREPLY:
+    case COMMAND.P_RS_CANCEL: {
+      const slot = takeRequest(res, pd, sector, lengthBytes);
+      if (slot >= 0) resyncRefused(res, pd, slot, command === COMMAND.P_NEG_RS_DREPLY);
+      return TAKEN;
+    }
+    case COMMAND.P_RS_IS_IN_SYNC:
+    case COMMAND.P_OV_RESULT:
+      return `unexpected ${packetLogName(command)}: neither checksum based resync nor verify runs`;
+    default:
+      return `Unexpected meta packet ${packetLogName(command)} (0x${command.toString(16).padStart(4, '0')})`;
+  }
+}
+
+function answered(res: Resource, pd: PeerDevice, sector: number, idHigh: number, idLow: number, ok: boolean, setInSync: boolean): Taken {
+  const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.InLog);
+  if (slot < 0) {
+    return `failed to find request 0x${idHigh.toString(16)}${idLow.toString(16).padStart(8, '0')}, sector ${sector}s`;
+  }
+  writeAnswered(res, pd, slot, ok, setInSync);
+  return TAKEN;
+}
+

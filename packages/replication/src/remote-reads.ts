@@ -1,0 +1,45 @@
+/** Reads of a peer's application that we serve: a diskless Primary, or read balancing (P_DATA_REQUEST). */
+import { COMMAND } from '@udrbd/wire';
+import { diskError, maybeDiskless } from './disk-errors.js';
+import { EFFECT } from './effects.js';
+import { sendBlockAck, sendBlockReply } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
+import { acquirePeerSlot, allocateBuffer, PEER, releasePeerSlot } from './peer-requests.js';
+import { OP } from './requests.js';
+import type { Resource } from './resource.js';
+import { DISK } from './state-view.js';
+
+/** @returns false when no slot is free */
+export function serveRead(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number, idHigh: number, idLow: number): boolean {
+  const { volume } = pd;
+  if (volume.diskState !== DISK.UpToDate || volume.disk === undefined) {
+    sendBlockAck(res, pd, COMMAND.P_NEG_DREPLY, sector, idHigh, idLow, lengthBytes);
+    return true;
+  }
+  const slot = acquirePeerSlot(res, pd.connection, volume.number, PEER.RemoteRead, sector, lengthBytes, idHigh, idLow);
+  if (slot < 0) return false;
+  res.requests.op[slot] = OP.Read;
+  allocateBuffer(res, slot);
+  pd.unacked++;
+  volume.lowerPending++;
+  res.effects.push(EFFECT.DiskRead, slot, 0);
+  return true;
+}
+
+export function remoteReadDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
+  const { requests } = res;
+  const { volume } = pd;
+  const sector = requests.sector[slot]!;
+  const length = requests.lengthBytes[slot]!;
+  volume.lowerPending--;
+  volume.readSectors += length / 512;
+  if (pd.unacked > 0) pd.unacked--;
+  if (!pd.connection.isUp) releasePeerSlot(res, slot);
+  else if (errno === 0) sendBlockReply(res, pd, COMMAND.P_DATA_REPLY, slot);
+  else {
+    sendBlockAck(res, pd, COMMAND.P_NEG_DREPLY, sector, requests.blockIdHigh[slot]!, requests.blockIdLow[slot]!, length);
+    releasePeerSlot(res, slot);
+  }
+  if (errno !== 0) diskError(res, volume, 'drbd_endio_read_sec_final');
+  if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+}
