@@ -21,11 +21,9 @@ const DISK_STATES = [
 
 export async function isAttached(minor: number, io: CommandIo): Promise<boolean> {
   if (io.isAttached) return io.isAttached(minor);
-  const result = spawnSync('drbdsetup', ['dstate', `${minor}`], {
-    env: io.env as NodeJS.ProcessEnv,
-    stdio: ['inherit', 'pipe', 'ignore'],
-    encoding: 'utf8',
-  });
+  // Asking must not start an engine: without one nothing is attached.
+  const env = { ...io.env, UDRBD_NO_START: '1' };
+  const result = spawnSync('drbdsetup', ['dstate', `${minor}`], { env, stdio: ['inherit', 'pipe', 'ignore'], encoding: 'utf8' });
   if (result.error || result.status === 10 || result.status === 20 || result.signal) return false;
   const word = /^[^/\s]*/.exec(result.stdout)![0];
   if (result.stdout === '') {

@@ -95,7 +95,7 @@ export function parseCommandLine(argv: readonly string[], io: CommandIo, dialect
   };
   if (argv.length < 3) return usageExit();
   const { events, operands, permuted } = getoptLong('drbdmeta', argv, OPTIONS, io.env.POSIXLY_CORRECT !== undefined);
-  const options = defaultOptions();
+  const options = defaultOptions(io.env.UDRBD_STATE_DIR ?? '/var/lib/drbd');
   const preset = new Map<string, string>();
   options.preset = preset;
   const number = (text: string, unit: '' | 's' | 'k' = ''): bigint => {
@@ -230,7 +230,7 @@ export function checkOptions(invocation: Invocation, io: CommandIo): void {
   if (command.wantsNodeId && options.nodeId === undefined) stop(`The ${command.name} command requires the --node-id option`);
 }
 
-function defaultOptions(): Options {
+function defaultOptions(varLibDrbd: string): Options {
   return {
     force: false,
     quiet: false,
@@ -245,7 +245,7 @@ function defaultOptions(): Options {
     initializeBitmap: 'automatic',
     bmBytesPerBit: undefined,
     outputFormat: 'auto',
-    varLibDrbd: '/var/lib/drbd',
+    varLibDrbd,
     preset: new Map(),
   };
 }

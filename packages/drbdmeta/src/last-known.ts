@@ -21,15 +21,12 @@ export class LastKnownFile {
   readonly path: string;
   readonly #io: CommandIo;
   readonly #directory: string;
-  readonly #sharedName: string | undefined;
 
   constructor(invocation: Invocation, io: CommandIo) {
     this.#io = io;
     const { varLibDrbd } = invocation.options;
     this.#directory = varLibDrbd;
     this.path = `${this.#directory}/drbd-minor-${(invocation.minor ?? -1) | 0}.lkbd`;
-    // Without a minor the file is shared by all devices: an entry counts only for the device that it names.
-    this.#sharedName = invocation.minor === undefined ? invocation.metaDevice : undefined;
   }
 
   load(): LastKnown | undefined {
@@ -46,7 +43,6 @@ export class LastKnownFile {
       return undefined;
     }
     const deviceName = match[2] ?? '';
-    if (this.#sharedName !== undefined && deviceName !== this.#sharedName) return undefined;
     return { deviceBytes: Number(match[1]), deviceName, deviceUuid: match[3] ? BigInt(`0x${match[3]}`) : 0n };
   }
 
