@@ -11,6 +11,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,7 +21,7 @@ import { command, findCommand, installMissing } from './host-tools.js';
 import { unpackedPackage } from './packages.js';
 
 /** What every guest has beside busybox, which fills in the rest. */
-const TOOLS = `node fio bash jq fuser strace
+const TOOLS = `fio bash jq fuser strace
   dd stat sha256sum md5sum truncate timeout od sync seq date cmp diff env sort tail tee
   mkfs.ext4 e2fsck fsck.ext4 tune2fs resize2fs debugfs dumpe2fs mkfs.xfs
   mount umount losetup lsblk blkid blockdev blkdiscard fallocate findmnt flock setsid wipefs dmsetup
@@ -54,7 +55,7 @@ export function baseImage(): BaseImage {
   if (image === undefined) throw new Error(`${kernelPackage} has no kernel`);
   const release = image.slice('vmlinuz-'.length);
   const tools = TOOLS.map((name) => (OPTIONAL.has(name) ? findCommand(name) : command(name))).filter((path) => path !== undefined);
-  const key = fingerprint([release, ...MODULES, ...tools, command('busybox'), import.meta.filename]);
+  const key = fingerprint([release, ...MODULES, ...tools, process.execPath, command('busybox'), import.meta.filename]);
   const folder = once(`base-${key}`, (scratch) => {
     process.stderr.write('scripts/vm: building the base image\n');
     const tree = join(scratch, 'tree');
@@ -72,12 +73,23 @@ export function baseImage(): BaseImage {
     });
     rmSync(tree, { recursive: true });
   });
+  removeOutdated(folder);
   return {
     kernel: join(kernelPackage, 'boot', image),
     release,
     root: join(folder, 'root.ext4'),
     bootModules: BOOT_MODULES.map((name) => join(folder, 'boot', `${name}.ko`)),
   };
+}
+
+/** Images for other tools or kernels, unless another run has just made them. */
+function removeOutdated(current: string): void {
+  for (const name of readdirSync(dirname(current))) {
+    const folder = join(dirname(current), name);
+    if (!/^base-[0-9a-f]+$/.test(name) || folder === current) continue;
+    const age = Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    if (age > 3_600_000) rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 function fillSkeleton(tree: string): void {
@@ -134,7 +146,8 @@ function copyLibraries(tree: string, programs: readonly string[]): void {
 
 function fillTools(tree: string, tools: readonly string[]): void {
   for (const tool of tools) copyInto(tree, tool);
-  copyLibraries(tree, tools);
+  copyInto(tree, process.execPath, '/usr/bin/node');
+  copyLibraries(tree, [...tools, process.execPath]);
 }
 
 /** The stock commands and the programs that drive the 8.4 module, under /stock; /lib/drbd is where they look for each other. */

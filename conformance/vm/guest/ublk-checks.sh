@@ -54,7 +54,7 @@ file_system() {
   mkfs.ext4 -q -F /dev/ublkb0 && mount /dev/ublkb0 /mnt
 }
 verified_fio() {
-  quick_fio --directory=/mnt --rw=randwrite --bs=4k-64k --iodepth=16 --size=48m --verify=crc32c --verify_fatal=1 --do_verify=1 --fsync=64 &&
+  quick_fio --directory=/mnt --rw=randwrite --bs=4k-64k --iodepth=16 --size=32m --verify=crc32c --verify_fatal=1 --do_verify=1 --fsync=64 &&
     cp -r /usr/sbin /mnt/copy && sync && diff -rq /usr/sbin /mnt/copy
 }
 remount_and_compare() {
@@ -78,7 +78,7 @@ busy_fio() {
   sleep 2
 }
 paused_server() {
-  busy_fio 0 8
+  busy_fio 0 7
   kill -STOP $(server 0); sleep 3; kill -CONT $(server 0)
   wait $(cat /run/busy.pid) || { cat /run/busy.log; return 1; }
 }
@@ -110,6 +110,17 @@ on_block_device() {
   serve file 4 --size $((64 * MiB)) --file /dev/ram0 || return 1
   quick_fio --filename=/dev/ublkb4 --rw=randwrite --bs=4k --iodepth=16 --size=16m --verify=crc32c --do_verify=1 && stop_server 4
 }
+user_copy() {
+  serve file 8 --size $size --file $backing --user-copy || return 1
+  quick_fio --filename=/dev/ublkb8 --rw=randwrite --bs=512-128k --iodepth=16 --size=24m --verify=crc32c --do_verify=1 --verify_fatal=1 || return 1
+  sync
+  equal "$(dd if=/dev/ublkb8 bs=1M iflag=direct status=none | sha256sum)" "$(sha256sum < $backing)" && stop_server 8
+}
+two_queues() {
+  serve null 9 --size $size --queues 2 --user-copy || return 1
+  equal 2 $(ls /sys/block/ublkb9/mq | wc -l) || return 1
+  quick_fio --filename=/dev/ublkb9 --rw=randrw --bs=4k --iodepth=16 --numjobs=2 --time_based --runtime=2 && stop_server 9
+}
 side_by_side() {
   serve null 5 --size $size && serve null 6 --size $size || return 1
   quick_fio --rw=randread --bs=4k --iodepth=16 --time_based --runtime=2 --filename=/dev/ublkb5:/dev/ublkb6 || return 1
@@ -117,14 +128,14 @@ side_by_side() {
 }
 churn() {
   local round
-  for round in 1 2 3 4 5 6; do
+  for round in 1 2 3 4; do
     serve null 7 --size $size && dd if=/dev/ublkb7 of=/dev/null bs=1M count=1 iflag=direct status=none && stop_server 7 || { echo "round $round"; return 1; }
   done
 }
 bad_arguments() {
-  ! node /udrbd/examples/file.mjs --id 9 --size $size --file /nonexistent/file > /tmp/bad 2>&1 || return 1
+  ! node /udrbd/examples/file.mjs --id 10 --size $size --file /nonexistent/file > /tmp/bad 2>&1 || return 1
   cat /tmp/bad
-  ! grep -q '^ *at .*:[0-9]' /tmp/bad && is_gone 9
+  ! grep -q '^ *at .*:[0-9]' /tmp/bad && is_gone 10
 }
 
 check 'a null target starts' serve null 0 --size $size
@@ -146,6 +157,8 @@ check 'server killed while busy' kill_while_busy
 check 'server killed below a mounted file system' kill_while_mounted
 check 'what was synced is there for the next server' recovered_journal
 check 'a block device behind it' on_block_device
+check 'user-copy mode, verified' user_copy
+check 'two queues' two_queues
 check 'two devices at once' side_by_side
 check 'start and stop, again and again' churn
 check 'a bad backing file is refused in words' bad_arguments
