@@ -1,0 +1,56 @@
+/** Where the daemon lives and what it uses, from the environment. docs/engine.md lists the variables. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { FrontEndKind } from '../reactor/messages.js';
+
+export interface EngineEnvironment {
+  readonly runDir: string;
+  readonly devDir: string;
+  readonly frontEnd: FrontEndKind;
+  /** Program and first arguments of a handler call; undefined: handlers are not run. */
+  readonly helper: readonly string[] | undefined;
+  /** Payload memory in bytes: of the block devices, of data from peers, of data read for peers. */
+  readonly arenaBytes: readonly [number, number, number];
+  readonly lockMemory: boolean;
+  readonly applicationSlots: number;
+  readonly peerSlots: number;
+}
+
+const MIB = 1 << 20;
+const POOL_MIB_DEFAULT = 32;
+const FRONT_ENDS: readonly string[] = ['ublk', 'nbd', 'none'] satisfies FrontEndKind[];
+
+/** @throws RangeError for a value that is out of range or unknown */
+export function readEnvironment(env: NodeJS.ProcessEnv): EngineEnvironment {
+  const number = (name: string, min: number, max: number, preset: number): number => {
+    const text = env[name];
+    if (text === undefined || text === '') return preset;
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < min || value > max) throw new RangeError(`${name}=${text}: not a number from ${min} to ${max}`);
+    return value;
+  };
+  const frontEnd = env.UDRBD_FRONT_END || (existsSync('/dev/ublk-control') ? 'ublk' : 'nbd');
+  if (!FRONT_ENDS.includes(frontEnd)) throw new RangeError(`UDRBD_FRONT_END=${frontEnd}: not one of ${FRONT_ENDS.join(', ')}`);
+  const poolBytes = number('UDRBD_POOL_MIB', 8, 65536, POOL_MIB_DEFAULT) * MIB;
+  return {
+    runDir: env.UDRBD_RUN_DIR || '/run/udrbd',
+    devDir: env.UDRBD_DEV_DIR || '/dev',
+    frontEnd: frontEnd as FrontEndKind,
+    helper: helperOf(env.UDRBD_USERMODE_HELPER),
+    arenaBytes: [poolBytes / 2, poolBytes / 4, poolBytes / 4],
+    lockMemory: env.UDRBD_NO_MLOCK !== '1',
+    applicationSlots: number('UDRBD_APPLICATION_SLOTS', 16, 8192, 1024),
+    peerSlots: number('UDRBD_PEER_SLOTS', 16, 8192, 1024),
+  };
+}
+
+/**
+ * The analogue of the module parameter `usermode_helper`: a program; `disabled` or nothing runs no handler at all.
+ * The default is the drbdadm that was bundled with the engine, else the one in PATH.
+ */
+function helperOf(setting: string | undefined): readonly string[] | undefined {
+  if (setting === 'disabled' || setting === '') return undefined;
+  if (setting !== undefined) return [setting];
+  const bundled = fileURLToPath(new URL('./drbdadm.js', import.meta.url));
+  return existsSync(bundled) ? [process.execPath, bundled] : ['drbdadm'];
+}

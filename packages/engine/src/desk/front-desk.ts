@@ -1,0 +1,793 @@
+/**
+ * The front desk: every request of the control socket ends up here. It knows what is configured, checks what concerns more
+ * than one resource, opens disks, runs handlers, and passes the rest on to the reactors, whose cores decide.
+ */
+import {
+  CONTROL_VERSION,
+  DEVICE_OPTIONS,
+  DISK_OPTIONS,
+  defaultOptions,
+  NET_OPTIONS,
+  type Notification,
+  type Outcome,
+  PEER_DEVICE_OPTIONS,
+  RESOURCE_OPTIONS,
+  RETURN_CODES,
+  type Refusal,
+  type Reply,
+  type Request,
+  type RequestOf,
+  type ResourceSnapshot,
+  refuse,
+  succeed,
+} from '@udrbd/control';
+import { type ControlRequest, formatProcDrbd, type Options } from '@udrbd/replication';
+import { closeDisk, openDisk } from '../disks/open-disk.js';
+import type { DeskMessage, HostSnapshot, ReactorMessage } from '../reactor/messages.js';
+import type { ControlHandler } from './control-server.js';
+import { createLinks, type DeviceNames, removeLinks } from './device-links.js';
+import type { EngineEnvironment } from './environment.js';
+import { HANDLER_NOT_RUN, runHandler } from './handlers.js';
+import { JOURNAL_VERSION, type Journal, JournalFile } from './journal.js';
+import type { Log } from './log.js';
+import { type ConfiguredPath, checkNetOptions, checkNewPath, samePath } from './net-rules.js';
+import { difference } from './notifications.js';
+import { findOpeners } from './openers.js';
+import { PROC_HEADER, ProcFile } from './proc-file.js';
+import type { ReactorPort } from './reactor-thread.js';
+import { type ConnectionEntry, ResourceEntry, type VolumeEntry } from './resource-entry.js';
+import { viewOf } from './snapshot-view.js';
+import { UblkDevices } from './ublk-devices.js';
+
+export const ENGINE_VERSION = '0.1.0';
+const NODE_ID_NONE = 0xffff_ffff;
+/** Progress of a resync is told this often. */
+const PROGRESS_MS = 3000;
+
+/** The answer to an operation: warnings of a success, or a refusal. */
+type Answer = Outcome<readonly string[]>;
+type Operation<C extends Request['command']> = RequestOf<C>;
+
+const DONE: Answer = { ok: true, value: [] };
+
+export class FrontDesk implements ControlHandler {
+  readonly #environment: EngineEnvironment;
+  readonly #log: Log;
+  readonly #journal: JournalFile;
+  readonly #proc: ProcFile;
+  readonly #ublk: UblkDevices | undefined;
+  readonly #resources = new Map<string, ResourceEntry>();
+  readonly #byHost = new Map<number, ResourceEntry>();
+  readonly #minors = new Map<number, { readonly entry: ResourceEntry; readonly volume: VolumeEntry }>();
+  readonly #operations = new Map<number, { readonly done: (message: ReactorMessage) => void; readonly host: number }>();
+  readonly #subscribers = new Set<(notification: Notification) => void>();
+  readonly #progress: NodeJS.Timeout;
+  #port: ReactorPort | undefined;
+  #lastOperation = 0;
+
+  constructor(environment: EngineEnvironment, log: Log) {
+    this.#environment = environment;
+    this.#log = log;
+    this.#journal = new JournalFile(`${environment.runDir}/journal.json`);
+    this.#ublk = environment.frontEnd === 'ublk' ? new UblkDevices(log) : undefined;
+    this.#proc = new ProcFile(
+      environment.runDir,
+      () => this.#procText(),
+      (error) => log('warning', `proc/drbd: ${error instanceof Error ? error.message : String(error)}`),
+    );
+    this.#progress = setInterval(() => this.#tellProgress(), PROGRESS_MS);
+    this.#progress.unref();
+  }
+
+  /** The reactor that hosts the resources. */
+  use(port: ReactorPort): void {
+    this.#port = port;
+  }
+
+  // The control server's side.
+
+  async handle(request: Request): Promise<Reply> {
+    switch (request.command) {
+      case 'ping':
+        return success(request.id, []);
+      case 'version':
+        return { ...success(request.id, []), data: { control: CONTROL_VERSION, engine: ENGINE_VERSION, pid: process.pid } };
+      case 'snapshot':
+        return { ...success(request.id, []), data: { resources: await this.#snapshots(request.resource) } };
+      case 'proc':
+        return { ...success(request.id, []), data: { text: (await this.#procText()).text } };
+      case 'events':
+        return success(request.id, []);
+      case 'timeout-type': {
+        const known = this.#peerDevice(request);
+        return known.ok ? { ...success(request.id, []), data: { timeoutType: 0 } } : refusalReply(request.id, known.error);
+      }
+      default: {
+        const answer = await this.#operate(request);
+        return answer.ok ? success(request.id, answer.value) : refusalReply(request.id, answer.error);
+      }
+    }
+  }
+
+  async initialState(): Promise<readonly Notification[]> {
+    const all: Notification[] = [];
+    for (const snapshot of await this.#snapshots(undefined)) all.push(...difference(undefined, snapshot, 'exists'));
+    return all;
+  }
+
+  subscribe(listener: (notification: Notification) => void): () => void {
+    this.#subscribers.add(listener);
+    return () => this.#subscribers.delete(listener);
+  }
+
+  // The reactor's side.
+
+  received(message: ReactorMessage): void {
+    switch (message.type) {
+      case 'reply':
+      case 'snapshot':
+        this.#operations.get(message.operation)?.done(message);
+        break;
+      case 'state': {
+        const entry = this.#byHost.get(message.host);
+        if (entry !== undefined) this.#stateChanged(entry, message.snapshot);
+        break;
+      }
+      case 'helper':
+        void this.#helper(message);
+        break;
+      case 'disk-closed':
+        void this.#diskClosed(message.host, message.volume);
+        break;
+      case 'volume':
+        this.#volumeChanged(message);
+        break;
+      case 'failed':
+        this.#log('err', `resource ${this.#byHost.get(message.host)?.name ?? message.host} is stopped after an internal error`);
+        break;
+      case 'log':
+        this.#log(message.level, message.text);
+        break;
+      default:
+        break;
+    }
+  }
+
+  /** Takes everything down, as far as it is not in use, and the journal with it when nothing is left. */
+  async shutDown(): Promise<void> {
+    for (const entry of [...this.#resources.values()]) {
+      const answer = await Promise.race([entry.serialize(() => this.#down(entry)), timeout(10_000)]);
+      if (answer === undefined || !answer.ok) this.#log('warning', `resource ${entry.name} is still in use and was left as it is`);
+    }
+    clearInterval(this.#progress);
+    this.#proc.close();
+    this.#ublk?.close();
+    if (this.#resources.size === 0) await this.#journal.remove();
+  }
+
+  // Operations.
+
+  async #operate(request: Request): Promise<Answer> {
+    if (request.command === 'new-resource') return this.#newResource(request);
+    const entry = 'resource' in request && request.resource !== undefined ? this.#resources.get(request.resource) : undefined;
+    if ('minor' in request && request.command !== 'new-minor') {
+      const known = this.#minors.get(request.minor);
+      if (known === undefined) return refuse('ERR_MINOR_INVALID', 'unknown minor');
+      return this.#finish(known.entry, () => this.#operateMinor(request, known.entry, known.volume));
+    }
+    if (entry === undefined) return refuse('ERR_RES_NOT_KNOWN', 'unknown resource');
+    return this.#finish(entry, () => this.#operateResource(request, entry));
+  }
+
+  /** One operation on a resource at a time; afterwards what has changed is told and written down. */
+  #finish(entry: ResourceEntry, work: () => Promise<Answer>): Promise<Answer> {
+    return entry.serialize(async () => {
+      // Deleted while this request waited.
+      if (this.#resources.get(entry.name) !== entry) return refuse('ERR_RES_NOT_KNOWN', 'unknown resource');
+      const answer = await work();
+      if (this.#resources.get(entry.name) === entry) await this.#refresh(entry);
+      if (answer.ok) await this.#writeJournal();
+      return answer;
+    });
+  }
+
+  async #operateResource(request: Request, entry: ResourceEntry): Promise<Answer> {
+    switch (request.command) {
+      case 'resource-options': {
+        const options = changed(defaultOptions(RESOURCE_OPTIONS), request);
+        const answer = await this.#control(entry, { command: 'resource-options', options });
+        if (answer.ok) entry.options = { ...entry.options, ...options };
+        return answer;
+      }
+      case 'rename-resource':
+        if (this.#resources.has(request.newName)) {
+          return refuse('ERR_ALREADY_EXISTS', `Cannot rename to ${request.newName}: a resource with that name already exists\n`);
+        }
+        return unsupported('rename-resource');
+      case 'del-resource':
+        return this.#deleteResource(entry);
+      case 'primary': {
+        const answer = await this.#control(entry, { command: 'primary', force: request.force });
+        if (answer.ok) entry.primary = true;
+        return answer;
+      }
+      case 'secondary':
+        return this.#secondary(entry, request.force);
+      case 'down':
+        return this.#down(entry);
+      case 'new-minor':
+        return this.#newMinor(entry, request);
+      case 'new-peer':
+        return this.#newPeer(entry, request);
+      case 'forget-peer':
+        return entry.connections.has(request.peerNodeId) ? refuse('ERR_NET_CONFIGURED') : unsupported('forget-peer');
+      default:
+        return 'peerNodeId' in request ? this.#operateConnection(request as ConnectionRequest, entry) : unsupported(request.command);
+    }
+  }
+
+  async #operateConnection(request: ConnectionRequest, entry: ResourceEntry): Promise<Answer> {
+    const connection = entry.connections.get(request.peerNodeId);
+    if (connection === undefined) return refuse('ERR_INVALID_REQUEST', 'unknown connection');
+    if ('volume' in request && !entry.volumes.has(request.volume)) return refuse('ERR_INVALID_REQUEST', 'unknown volume');
+    const { number } = connection;
+    switch (request.command) {
+      case 'net-options': {
+        const options = changed(defaultOptions(NET_OPTIONS), request, connection.options);
+        const allowed = checkNetOptions({ ...connection.options, ...options });
+        if (!allowed.ok) return allowed;
+        const answer = await this.#control(entry, {
+          command: 'net-options',
+          connection: number,
+          options: request.options as Options,
+          setDefaults: request.setDefaults,
+        });
+        if (answer.ok) connection.options = { ...connection.options, ...options };
+        return answer;
+      }
+      case 'del-peer':
+        return this.#deletePeer(entry, connection, request.force);
+      case 'new-path':
+        return this.#newPath(entry, connection, request);
+      case 'del-path': {
+        const at = connection.paths.findIndex((path) => samePath(path, request));
+        if (at < 0) return refuse('ERR_INVALID_REQUEST', 'no such path');
+        if (connection.paths.length === 1 && this.#connectionState(entry, number) !== 'StandAlone') {
+          return refuse('ERR_INVALID_REQUEST', 'Can not delete last path, use disconnect first!');
+        }
+        connection.paths.splice(at, 1);
+        this.#sendPaths(entry, connection);
+        return DONE;
+      }
+      case 'connect': {
+        if (connection.paths.length === 0) return refuse('ERR_INVALID_REQUEST', 'connection endpoint(s) missing');
+        const { tentative, discardMyData } = request;
+        const answer = await this.#control(entry, { command: 'connect', connection: number, tentative, discardMyData });
+        if (answer.ok && !tentative) connection.connect = true;
+        return answer;
+      }
+      case 'disconnect': {
+        const answer = await this.#control(entry, { command: 'disconnect', connection: number, force: request.force });
+        if (answer.ok) connection.connect = false;
+        return answer;
+      }
+      case 'peer-device-options':
+        return this.#control(entry, {
+          command: 'peer-device-options',
+          connection: number,
+          volume: request.volume,
+          options: changed(defaultOptions(PEER_DEVICE_OPTIONS), request),
+          setDefaults: request.setDefaults,
+        });
+      case 'invalidate-remote':
+      case 'pause-sync':
+      case 'resume-sync':
+        return this.#control(entry, { command: request.command, connection: number, volume: request.volume });
+      default:
+        return unsupported(request.command);
+    }
+  }
+
+  async #operateMinor(request: Request & { minor: number }, entry: ResourceEntry, volume: VolumeEntry): Promise<Answer> {
+    const number = volume.volume;
+    switch (request.command) {
+      case 'del-minor':
+        return this.#deleteMinor(entry, volume);
+      case 'attach':
+        return this.#attach(entry, volume, request);
+      case 'detach':
+        return this.#detach(entry, volume, request.force);
+      case 'disk-options': {
+        const { size: _size, ...defaults } = defaultOptions(DISK_OPTIONS);
+        const options = changed(defaults, request);
+        const answer = await this.#control(entry, {
+          command: 'disk-options',
+          volume: number,
+          options: request.options as Options,
+          setDefaults: request.setDefaults,
+        });
+        if (answer.ok && volume.disk !== undefined) volume.disk.options = { ...volume.disk.options, ...options };
+        return answer;
+      }
+      case 'invalidate':
+      case 'outdate':
+        return this.#control(entry, { command: request.command, volume: number });
+      case 'suspend-io':
+      case 'resume-io':
+        return this.#control(entry, { command: request.command });
+      case 'new-current-uuid':
+        if (request.forceResync) return unsupported('new-current-uuid --force-resync');
+        return this.#control(entry, { command: 'new-current-uuid', volume: number, clearBitmap: request.clearBitmap });
+      default:
+        return unsupported(request.command);
+    }
+  }
+
+  async #newResource(request: Operation<'new-resource'>): Promise<Answer> {
+    if (this.#resources.has(request.resource)) return DONE;
+    let host = 0;
+    while (this.#byHost.has(host)) host++;
+    const drbd8Compat = request.nodeId === NODE_ID_NONE;
+    const nodeId = drbd8Compat ? 0 : request.nodeId;
+    const options: Options = { ...defaultOptions(RESOURCE_OPTIONS), ...request.options };
+    const entry = new ResourceEntry(request.resource, nodeId, drbd8Compat, host, options);
+    this.#resources.set(entry.name, entry);
+    this.#byHost.set(host, entry);
+    this.#post({ type: 'add-resource', host, name: entry.name, nodeId, options });
+    return this.#finish(entry, () => Promise.resolve(DONE));
+  }
+
+  async #deleteResource(entry: ResourceEntry): Promise<Answer> {
+    if (entry.connections.size > 0) return refuse('ERR_NET_CONFIGURED');
+    if (entry.volumes.size > 0) return refuse('ERR_RES_IN_USE');
+    const answer = await this.#ask(entry, (operation) => ({ type: 'remove-resource', host: entry.host, operation }));
+    if (!answer.ok) return answer;
+    this.#resources.delete(entry.name);
+    this.#byHost.delete(entry.host);
+    this.#tell(difference(entry.told, undefined));
+    this.#proc.changed();
+    return answer;
+  }
+
+  async #newMinor(entry: ResourceEntry, request: Operation<'new-minor'>): Promise<Answer> {
+    const known = this.#minors.get(request.minor);
+    if (known !== undefined && known.entry === entry && known.volume.volume === request.volume) return DONE;
+    if (known !== undefined || entry.volumes.has(request.volume)) return refuse('ERR_MINOR_OR_VOLUME_EXISTS');
+    const options: Options = { ...defaultOptions(DEVICE_OPTIONS), ...request.options };
+    const volume: VolumeEntry = {
+      volume: request.volume,
+      minor: request.minor,
+      options,
+      disk: undefined,
+      closing: Promise.resolve(),
+      closed: () => undefined,
+      devicePath: undefined,
+      isOpen: false,
+    };
+    this.#minors.set(request.minor, { entry, volume });
+    entry.volumes.set(request.volume, volume);
+    const answer = await this.#control(entry, { command: 'new-minor', volume: request.volume, minor: request.minor, options });
+    if (!answer.ok) this.#forgetVolume(entry, volume);
+    return answer;
+  }
+
+  async #deleteMinor(entry: ResourceEntry, volume: VolumeEntry): Promise<Answer> {
+    const state = await this.#refresh(entry);
+    const present = state.core.volumes.find((v) => v.volume === volume.volume);
+    if (state.core.role === 'Primary' || (present !== undefined && present.diskState !== 'Diskless')) return refuse('ERR_MINOR_CONFIGURED');
+    await this.#ublk?.remove(volume.minor);
+    const answer = await this.#control(entry, { command: 'del-minor', volume: volume.volume });
+    if (answer.ok) this.#forgetVolume(entry, volume);
+    return answer;
+  }
+
+  #forgetVolume(entry: ResourceEntry, volume: VolumeEntry): void {
+    entry.volumes.delete(volume.volume);
+    this.#minors.delete(volume.minor);
+  }
+
+  async #attach(entry: ResourceEntry, volume: VolumeEntry, request: Operation<'attach'>): Promise<Answer> {
+    await volume.closing;
+    if (volume.disk !== undefined) return refuse('ERR_DISK_CONFIGURED');
+    const options: Options = { ...defaultOptions(DISK_OPTIONS), ...request.options };
+    for (const connection of entry.connections.values()) {
+      const allowed = checkNetOptions(connection.options);
+      if (!allowed.ok && allowed.error.name === 'ERR_STONITH_AND_PROT_A') return allowed;
+    }
+    const { backingDev, metaDev, metaIndex } = request;
+    const { nodeId, drbd8Compat } = entry;
+    const opened = await openDisk({ backingDev, metaDev, metaIndex, options, nodeId, drbd8Compat });
+    if (!opened.ok) return opened;
+    const { handles, backing } = opened.value;
+    volume.disk = { backingDev, metaDev, metaIndex, options, handles };
+    volume.closing = new Promise((resolve) => {
+      volume.closed = resolve;
+    });
+    const answer = await this.#ask(entry, (operation) => ({
+      type: 'attach',
+      host: entry.host,
+      operation,
+      volume: volume.volume,
+      disk: backing,
+      handles,
+    }));
+    if (!answer.ok) await volume.closing;
+    else await this.#linkNames(entry, volume, true);
+    return answer;
+  }
+
+  async #detach(entry: ResourceEntry, volume: VolumeEntry, force: boolean): Promise<Answer> {
+    const names = this.#names(entry, volume);
+    const answer = await this.#control(entry, { command: 'detach', volume: volume.volume, force });
+    if (answer.ok && !force) await volume.closing;
+    if (answer.ok && volume.devicePath !== undefined && volume.disk === undefined) {
+      await removeLinks(this.#environment.devDir, names, volume.devicePath);
+      await this.#linkNames(entry, volume, true);
+    }
+    return answer;
+  }
+
+  async #diskClosed(host: number, number: number): Promise<void> {
+    const volume = this.#byHost.get(host)?.volumes.get(number);
+    const disk = volume?.disk;
+    if (volume === undefined || disk === undefined) return;
+    await closeDisk(disk.handles).catch((error: unknown) => this.#log('warning', `closing ${disk.backingDev}: ${String(error)}`));
+    volume.disk = undefined;
+    volume.closed();
+    void this.#writeJournal();
+  }
+
+  async #newPeer(entry: ResourceEntry, request: Operation<'new-peer'>): Promise<Answer> {
+    const { peerNodeId } = request;
+    if (!entry.drbd8Compat && peerNodeId === entry.nodeId) return refuse('ERR_INVALID_REQUEST', 'peer node id cannot be my own node id');
+    if (entry.connections.has(peerNodeId)) return refuse('ERR_INVALID_REQUEST', `Connection for peer node id ${peerNodeId} already exists`);
+    const options: Options = { ...defaultOptions(NET_OPTIONS), ...request.options };
+    for (const other of entry.connections.values()) {
+      if (options._name !== '' && other.options._name === options._name) return refuse('ERR_ALREADY_EXISTS', 'name already exists');
+    }
+    const allowed = checkNetOptions(options);
+    if (!allowed.ok) return allowed;
+    const connection: ConnectionEntry = { number: entry.freeConnectionNumber(), peerNodeId, options, paths: [], connect: false };
+    const answer = await this.#control(entry, { command: 'new-peer', connection: connection.number, peerNodeId, options });
+    if (answer.ok) entry.connections.set(peerNodeId, connection);
+    return answer;
+  }
+
+  async #newPath(entry: ResourceEntry, connection: ConnectionEntry, request: Operation<'new-path'>): Promise<Answer> {
+    const path: ConfiguredPath = { resource: entry.name, peerNodeId: connection.peerNodeId, local: request.local, remote: request.remote };
+    const others: ConfiguredPath[] = [];
+    for (const other of this.#resources.values()) {
+      for (const c of other.connections.values()) {
+        for (const p of c.paths) others.push({ resource: other.name, peerNodeId: c.peerNodeId, local: p.local, remote: p.remote });
+      }
+    }
+    const allowed = checkNewPath(path, others);
+    if (!allowed.ok) return allowed;
+    connection.paths.push({ local: request.local, remote: request.remote });
+    this.#sendPaths(entry, connection);
+    return DONE;
+  }
+
+  #sendPaths(entry: ResourceEntry, connection: ConnectionEntry): void {
+    this.#post({ type: 'paths', host: entry.host, connection: connection.number, paths: connection.paths.slice() });
+  }
+
+  async #deletePeer(entry: ResourceEntry, connection: ConnectionEntry, force: boolean): Promise<Answer> {
+    await this.#refresh(entry);
+    if (this.#connectionState(entry, connection.number) !== 'StandAlone') {
+      const left = await this.#control(entry, { command: 'disconnect', connection: connection.number, force });
+      if (!left.ok) return left;
+    }
+    const answer = await this.#control(entry, { command: 'del-peer', connection: connection.number });
+    if (answer.ok) entry.connections.delete(connection.peerNodeId);
+    return answer;
+  }
+
+  async #secondary(entry: ResourceEntry, force: boolean): Promise<Answer> {
+    const openVolumes: number[] = [];
+    const info: string[] = [];
+    for (const volume of entry.volumes.values()) {
+      if (volume.devicePath === undefined) continue;
+      const openers = await findOpeners(volume.devicePath);
+      if (openers.length === 0) continue;
+      openVolumes.push(volume.volume);
+      info.push(`/dev/drbd${volume.minor} open_cnt:${openers.length}, writable:1; list of openers follows`);
+      for (const opener of openers.slice(0, 10)) info.push(`drbd${volume.minor} ${opener.text}`);
+    }
+    const answer = await this.#control(entry, { command: 'secondary', openVolumes, force });
+    if (answer.ok) entry.primary = false;
+    return !answer.ok && answer.error.name === 'SS_DEVICE_IN_USE'
+      ? refuse('SS_DEVICE_IN_USE', ...info, ...(answer.error.info ?? []))
+      : answer;
+  }
+
+  /** Demote, disconnect, detach, delete: as far as it goes, with DRBD's words for the step that failed. */
+  async #down(entry: ResourceEntry): Promise<Answer> {
+    const failed = (answer: Answer, text: string): Answer =>
+      answer.ok ? answer : refuse(answer.error.name, ...(answer.error.info ?? []), text);
+    const demoted = await this.#secondary(entry, false);
+    if (!demoted.ok) return failed(demoted, 'failed to demote');
+    for (const connection of [...entry.connections.values()]) {
+      const answer = await this.#deletePeer(entry, connection, false);
+      if (!answer.ok) return failed(answer, 'failed to disconnect');
+    }
+    for (const volume of [...entry.volumes.values()]) {
+      const detached = await this.#detach(entry, volume, false);
+      if (!detached.ok) return failed(detached, 'failed to detach');
+      const deleted = await this.#deleteMinor(entry, volume);
+      if (!deleted.ok) return failed(deleted, 'failed to delete volume');
+    }
+    await this.#refresh(entry);
+    return this.#deleteResource(entry);
+  }
+
+  // Talking to the reactor.
+
+  #post(message: DeskMessage): void {
+    if (this.#port === undefined) throw new Error('no reactor');
+    this.#port.post(message);
+  }
+
+  #control(entry: ResourceEntry, request: ControlRequest): Promise<Answer> {
+    return this.#ask(entry, (operation) => ({ type: 'control', host: entry.host, operation, request }));
+  }
+
+  async #ask(entry: ResourceEntry, message: (operation: number) => DeskMessage): Promise<Answer> {
+    const answer = await this.#exchange(entry.host, message);
+    if (answer.type !== 'reply') throw new Error(`unexpected ${answer.type}`);
+    return answer.error === undefined ? { ok: true, value: answer.info ?? [] } : { ok: false, error: answer.error };
+  }
+
+  #exchange(host: number, message: (operation: number) => DeskMessage): Promise<ReactorMessage> {
+    this.#lastOperation += 1;
+    const operation = this.#lastOperation;
+    return new Promise((resolve) => {
+      this.#operations.set(operation, {
+        host,
+        done: (answer) => {
+          this.#operations.delete(operation);
+          resolve(answer);
+        },
+      });
+      this.#post(message(operation));
+    });
+  }
+
+  // State, notifications, /proc.
+
+  async #refresh(entry: ResourceEntry): Promise<HostSnapshot> {
+    const answer = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
+    if (answer.type !== 'snapshot') throw new Error(`no snapshot of ${entry.name}`);
+    this.#stateChanged(entry, answer.snapshot);
+    return answer.snapshot;
+  }
+
+  #view(entry: ResourceEntry, state: HostSnapshot): ResourceSnapshot {
+    return viewOf(state, {
+      drbd8Compat: entry.drbd8Compat,
+      pathsOf: (number) => entry.connectionByNumber(number)?.paths ?? [],
+      isOpen: (volume) => entry.volumes.get(volume)?.isOpen ?? false,
+    });
+  }
+
+  #stateChanged(entry: ResourceEntry, state: HostSnapshot): void {
+    entry.state = state;
+    const now = this.#view(entry, state);
+    this.#tell(difference(entry.told, now));
+    entry.told = now;
+    this.#proc.changed();
+  }
+
+  #tell(batch: readonly Notification[]): void {
+    for (const notification of batch) for (const subscriber of this.#subscribers) subscriber(notification);
+  }
+
+  /** A running resync changes no state; its progress is told from time to time all the same. */
+  #tellProgress(): void {
+    if (this.#subscribers.size === 0) return;
+    for (const entry of this.#resources.values()) {
+      if (!isSyncing(entry.state)) continue;
+      void this.#refresh(entry).then((state) => {
+        for (const connection of this.#view(entry, state).connections) {
+          for (const peer of connection.peerDevices) {
+            if (peer.statistics.rsTotal === 0) continue;
+            this.#tell([
+              {
+                kind: 'peer-device',
+                action: 'change',
+                resource: entry.name,
+                peerNodeId: connection.peerNodeId,
+                connection: connection.name,
+                volume: peer.volume,
+                state: peer.state,
+                statistics: peer.statistics,
+              },
+            ]);
+          }
+        }
+      });
+    }
+  }
+
+  async #snapshots(name: string | undefined): Promise<ResourceSnapshot[]> {
+    const all: ResourceSnapshot[] = [];
+    for (const entry of [...this.#resources.values()]) {
+      if ((name === undefined || entry.name === name) && this.#resources.has(entry.name)) {
+        const state = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
+        // Deleted meanwhile: it is not listed any more.
+        if (state.type === 'snapshot') all.push(this.#view(entry, state.snapshot));
+      }
+    }
+    return all;
+  }
+
+  async #procText(): Promise<{ text: string; isActive: boolean }> {
+    const states: HostSnapshot[] = [];
+    for (const entry of [...this.#resources.values()]) {
+      const answer = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
+      if (answer.type === 'snapshot') states.push(answer.snapshot);
+    }
+    const text = formatProcDrbd(
+      states.map((state) => state.core),
+      PROC_HEADER,
+    );
+    return { text, isActive: states.some((state) => isSyncing(state) || state.core.role === 'Primary' || hasPeerPrimary(state)) };
+  }
+
+  #connectionState(entry: ResourceEntry, number: number): string {
+    return entry.state?.core.connections.find((c) => c.connection === number)?.state ?? 'StandAlone';
+  }
+
+  // Handlers.
+
+  async #helper(message: ReactorMessage & { type: 'helper' }): Promise<void> {
+    const entry = this.#byHost.get(message.host);
+    if (entry === undefined) return;
+    const connection = message.connection === undefined ? undefined : entry.connectionByNumber(message.connection);
+    const volume = message.volume === undefined ? undefined : entry.volumes.get(message.volume);
+    const about = {
+      kind: 'helper',
+      resource: entry.name,
+      helper: message.name,
+      ...(connection !== undefined && { peerNodeId: connection.peerNodeId, connection: String(connection.options._name ?? '') }),
+      ...(volume !== undefined && { volume: volume.volume, minor: volume.minor }),
+    } as const;
+    this.#tell([{ ...about, action: 'call' }]);
+    const call = { handler: message.name, resource: entry.name, variables: this.#handlerVariables(entry, connection, volume) };
+    const exitCode = await runHandler(this.#environment.helper, call, this.#log);
+    this.#tell([{ ...about, action: 'response', status: exitCode === HANDLER_NOT_RUN ? 0 : exitCode * 256 }]);
+    this.#post({ type: 'helper-done', host: message.host, token: message.token, exitCode });
+  }
+
+  #handlerVariables(
+    entry: ResourceEntry,
+    connection: ConnectionEntry | undefined,
+    volume: VolumeEntry | undefined,
+  ): Record<string, string> {
+    const variables: Record<string, string> = {};
+    if (volume !== undefined) {
+      variables.DRBD_MINOR = String(volume.minor);
+      variables.DRBD_VOLUME = String(volume.volume);
+      if (volume.disk !== undefined) variables.DRBD_BACKING_DEV = volume.disk.backingDev;
+    }
+    if (connection === undefined) return variables;
+    const path = connection.paths[0];
+    if (path !== undefined) {
+      variables.DRBD_MY_ADDRESS = path.local.address;
+      variables.DRBD_MY_AF = path.local.family;
+      variables.DRBD_PEER_ADDRESS = path.remote.address;
+      variables.DRBD_PEER_AF = path.remote.family;
+    }
+    variables.DRBD_PEER_NODE_ID = String(connection.peerNodeId);
+    variables.DRBD_CSTATE = this.#connectionState(entry, connection.number);
+    if (volume !== undefined) return variables;
+    for (const each of entry.volumes.values()) {
+      variables[`DRBD_MINOR_${each.volume}`] = String(each.minor);
+      if (each.disk !== undefined) variables[`DRBD_BACKING_DEV_${each.volume}`] = each.disk.backingDev;
+    }
+    return variables;
+  }
+
+  // Block devices.
+
+  #volumeChanged(message: ReactorMessage & { type: 'volume' }): void {
+    const entry = this.#byHost.get(message.host);
+    const volume = entry?.volumes.get(message.volume);
+    if (entry === undefined || volume === undefined || this.#ublk === undefined) return;
+    const ask = async (make: (operation: number) => DeskMessage) => {
+      const answer = await this.#ask(entry, make);
+      if (!answer.ok) throw new Error(answer.error.info?.join(' ') ?? answer.error.name);
+    };
+    const { host } = message;
+    void this.#ublk.update(message.minor, message.sizeSectors, message.writable, {
+      serve: (setup) => ask((operation) => ({ type: 'ublk-serve', host, operation, volume: message.volume, setup })),
+      drain: () => ask((operation) => ({ type: 'ublk-drain', host, operation, volume: message.volume })),
+      appeared: async (path) => {
+        volume.devicePath = path;
+        await this.#linkNames(entry, volume, true);
+      },
+      disappearing: async (path) => {
+        volume.devicePath = undefined;
+        await removeLinks(this.#environment.devDir, this.#names(entry, volume), path);
+      },
+    });
+  }
+
+  #names(entry: ResourceEntry, volume: VolumeEntry): DeviceNames {
+    return { resource: entry.name, volume: volume.volume, minor: volume.minor, backingDev: volume.disk?.backingDev };
+  }
+
+  async #linkNames(entry: ResourceEntry, volume: VolumeEntry, complain: boolean): Promise<void> {
+    if (volume.devicePath === undefined) return;
+    const failures = await createLinks(this.#environment.devDir, this.#names(entry, volume), volume.devicePath);
+    if (complain) for (const failure of failures) this.#log('warning', `device link ${failure}`);
+  }
+
+  // The journal.
+
+  #writeJournal(): Promise<void> {
+    const journal: Journal = {
+      version: JOURNAL_VERSION,
+      pid: process.pid,
+      resources: [...this.#resources.values()].map((entry) => ({
+        name: entry.name,
+        nodeId: entry.nodeId,
+        drbd8Compat: entry.drbd8Compat,
+        options: entry.options,
+        volumes: [...entry.volumes.values()].map(({ volume, minor, options, disk }) => ({
+          volume,
+          minor,
+          options,
+          disk:
+            disk === undefined
+              ? null
+              : { backingDev: disk.backingDev, metaDev: disk.metaDev, metaIndex: disk.metaIndex, options: disk.options },
+        })),
+        connections: [...entry.connections.values()].map(({ peerNodeId, options, paths, connect }) => ({
+          peerNodeId,
+          options,
+          paths,
+          connect,
+        })),
+        primary: entry.primary,
+      })),
+    };
+    return this.#journal.write(journal).catch((error: unknown) => this.#log('warning', `journal: ${String(error)}`));
+  }
+
+  #peerDevice(request: { resource: string; peerNodeId: number; volume: number }): Outcome {
+    const entry = this.#resources.get(request.resource);
+    if (entry === undefined) return refuse('ERR_RES_NOT_KNOWN', 'unknown resource');
+    if (!entry.connections.has(request.peerNodeId)) return refuse('ERR_INVALID_REQUEST', 'unknown connection');
+    return entry.volumes.has(request.volume) ? succeed() : refuse('ERR_INVALID_REQUEST', 'unknown volume');
+  }
+}
+
+type ConnectionRequest = Exclude<
+  Extract<Request, { readonly peerNodeId: number }>,
+  { readonly command: 'new-peer' | 'forget-peer' | 'timeout-type' }
+>;
+
+/** The options to hand on: those given, on top of the defaults when all others are to be reset. The name is never reset. */
+function changed(defaults: Options, request: { readonly options: object; readonly setDefaults: boolean }, present: Options = {}): Options {
+  const given = request.options as Options;
+  if (!request.setDefaults) return given;
+  return { ...defaults, ...(present._name === undefined ? {} : { _name: present._name }), ...given };
+}
+
+const unsupported = (what: string): Answer => refuse('ERR_INVALID_REQUEST', `${what}: this engine can not do that yet`);
+
+function isSyncing(state: HostSnapshot | undefined): boolean {
+  return state?.core.connections.some((c) => c.peerDevices.some((p) => p.resync !== undefined)) ?? false;
+}
+
+const hasPeerPrimary = (state: HostSnapshot): boolean => state.core.connections.some((c) => c.peerRole === 'Primary');
+
+const success = (id: number, info: readonly string[]): Reply => ({ id, code: RETURN_CODES.NO_ERROR.code, info });
+
+const refusalReply = (id: number, error: Refusal): Reply => ({ id, code: RETURN_CODES[error.name].code, info: error.info ?? [] });
+
+const timeout = (ms: number): Promise<undefined> =>
+  new Promise((resolve) => {
+    setTimeout(() => resolve(undefined), ms).unref();
+  });

@@ -1,0 +1,79 @@
+/** A resource as the front desk knows it: what is configured, and the latest state its reactor told. */
+import type { ResourceSnapshot } from '@udrbd/control';
+import type { Options } from '@udrbd/replication';
+import type { DiskHandles, HostSnapshot, PathSetup } from '../reactor/messages.js';
+
+export interface ConnectionEntry {
+  /** Number towards the core. */
+  readonly number: number;
+  readonly peerNodeId: number;
+  options: Options;
+  paths: PathSetup[];
+  /** Wants to be connected. */
+  connect: boolean;
+}
+
+export interface DiskEntry {
+  readonly backingDev: string;
+  readonly metaDev: string;
+  readonly metaIndex: number;
+  options: Options;
+  readonly handles: DiskHandles;
+}
+
+export interface VolumeEntry {
+  readonly volume: number;
+  readonly minor: number;
+  readonly options: Options;
+  disk: DiskEntry | undefined;
+  /** Settles when the disk that was detached has been closed. */
+  closing: Promise<void>;
+  closed: () => void;
+  /** With ublk: size and writability as last told, and the block device. */
+  devicePath: string | undefined;
+  isOpen: boolean;
+}
+
+export class ResourceEntry {
+  readonly name: string;
+  readonly nodeId: number;
+  readonly drbd8Compat: boolean;
+  /** Number towards the reactor. */
+  readonly host: number;
+  options: Options;
+  readonly volumes = new Map<number, VolumeEntry>();
+  /** By peer node id. */
+  readonly connections = new Map<number, ConnectionEntry>();
+  /** Latest state; undefined until the first one was told. */
+  state: HostSnapshot | undefined;
+  /** What subscribers have been told last. */
+  told: ResourceSnapshot | undefined;
+  primary = false;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(name: string, nodeId: number, drbd8Compat: boolean, host: number, options: Options) {
+    this.name = name;
+    this.nodeId = nodeId;
+    this.drbd8Compat = drbd8Compat;
+    this.host = host;
+    this.options = options;
+  }
+
+  /** One administrative operation at a time, in order of arrival. */
+  serialize<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work, work);
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+
+  connectionByNumber(number: number): ConnectionEntry | undefined {
+    for (const connection of this.connections.values()) if (connection.number === number) return connection;
+    return undefined;
+  }
+
+  freeConnectionNumber(): number {
+    let number = 0;
+    while (this.connectionByNumber(number) !== undefined) number++;
+    return number;
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * The front desk's part of ublk: adds, starts, stops and deletes the devices that reactors serve. It runs in libuv's loop on
+ * the main thread, so waiting for START_DEV never keeps a reactor from answering the reads that START_DEV causes.
+ *
+ * The device number is the minor when that is free. A volume that may not be written is set read-only with `blockdev`, a
+ * process of its own: the engine must never open a device that it serves itself.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { type DeviceInfo, ErrnoError, UBLK_ATTR, UBLK_F, UBLK_MAX_RANGE_SECTORS, UblkControl, ublkBlockPath, waitForNode } from 'ublk-napi';
+import type { UblkDeviceSetup } from '../front-ends/ublk-front-end.js';
+import { BLOCK_BYTES_MAX } from '../reactor/payload-memory.js';
+import type { Log } from './log.js';
+
+const run = promisify(execFile);
+const DEPTH = 128;
+const SECTOR_BYTES = 512;
+
+/** The reactor's part, and what follows from a device being there. */
+export interface UblkService {
+  /** Arms the tags. Rejects with the reason. */
+  serve(setup: UblkDeviceSetup): Promise<void>;
+  /** Resolves when all tags are retired. */
+  drain(): Promise<void>;
+  appeared(path: string): Promise<void>;
+  disappearing(path: string): Promise<void>;
+}
+
+interface Device {
+  readonly minor: number;
+  readonly service: UblkService;
+  info: DeviceInfo | undefined;
+  sizeSectors: number;
+  /** As set on the block device; undefined: not set yet. */
+  writable: boolean | undefined;
+  queue: Promise<void>;
+}
+
+export class UblkDevices {
+  readonly #log: Log;
+  readonly #devices = new Map<number, Device>();
+  #control: UblkControl | undefined;
+  #features = 0;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** Path of a started device, or undefined. */
+  pathOf(minor: number): string | undefined {
+    const info = this.#devices.get(minor)?.info;
+    return info === undefined ? undefined : ublkBlockPath(info.id);
+  }
+
+  /** The volume has this size and may be written or not; creates the device when it first has a size. */
+  update(minor: number, sizeSectors: number, writable: boolean, service: UblkService): Promise<void> {
+    let device = this.#devices.get(minor);
+    if (device === undefined) {
+      device = { minor, service, info: undefined, sizeSectors: 0, writable: undefined, queue: Promise.resolve() };
+      this.#devices.set(minor, device);
+    }
+    return this.#enqueue(device, (d) => this.#update(d, sizeSectors, writable));
+  }
+
+  /** Stops and deletes the device. */
+  remove(minor: number): Promise<void> {
+    const device = this.#devices.get(minor);
+    return device === undefined ? Promise.resolve() : this.#enqueue(device, (d) => this.#remove(d));
+  }
+
+  /** One thing at a time for each device; a failure is logged and does not stop what comes after it. */
+  #enqueue(device: Device, work: (device: Device) => Promise<void>): Promise<void> {
+    device.queue = device.queue.then(() =>
+      work(device).catch((error: unknown) => this.#log('err', `ublk device of minor ${device.minor}: ${describe(error)}`)),
+    );
+    return device.queue;
+  }
+
+  async #open(): Promise<UblkControl> {
+    if (this.#control === undefined) {
+      this.#control = UblkControl.open();
+      this.#features = await this.#control.getFeatures();
+    }
+    return this.#control;
+  }
+
+  async #update(device: Device, sizeSectors: number, writable: boolean): Promise<void> {
+    if (device.info === undefined) {
+      if (sizeSectors === 0) return;
+      await this.#start(device, sizeSectors);
+    } else if (sizeSectors !== device.sizeSectors && sizeSectors > 0) {
+      if ((this.#features & UBLK_F.UPDATE_SIZE) !== 0) {
+        await this.#control!.updateSize(device.info.id, sizeSectors);
+        device.sizeSectors = sizeSectors;
+      } else this.#log('warning', `minor ${device.minor}: this kernel can not resize a ublk device that is in use`);
+    }
+    if (device.info === undefined || device.writable === writable) return;
+    await run('blockdev', [writable ? '--setrw' : '--setro', ublkBlockPath(device.info.id)]);
+    device.writable = writable;
+  }
+
+  async #start(device: Device, sizeSectors: number): Promise<void> {
+    const control = await this.#open();
+    const wish = { queues: 1, depth: DEPTH, maxIoBytes: BLOCK_BYTES_MAX, flags: UBLK_F.USER_COPY | UBLK_F.CMD_IOCTL_ENCODE };
+    const info = await control.addDevice({ ...wish, id: device.minor }).catch((error: unknown) => {
+      if (error instanceof ErrnoError && error.code === 'EEXIST') return control.addDevice(wish);
+      throw error;
+    });
+    let isServed = false;
+    try {
+      if ((info.flags & UBLK_F.USER_COPY) === 0) throw new Error('this kernel has no ublk user copy (Linux 6.5)');
+      await control.setParams(info.id, {
+        attrs: UBLK_ATTR.VOLATILE_CACHE | UBLK_ATTR.FUA,
+        sectors: sizeSectors,
+        logicalBlockBytes: SECTOR_BYTES,
+        physicalBlockBytes: 4096,
+        maxSectors: info.maxIoBytes / SECTOR_BYTES,
+        discard: {
+          granularityBytes: 4096,
+          maxDiscardSectors: Math.min(RANGE_SECTORS_MAX, UBLK_MAX_RANGE_SECTORS),
+          maxWriteZeroesSectors: Math.min(RANGE_SECTORS_MAX, UBLK_MAX_RANGE_SECTORS),
+        },
+      });
+      await device.service.serve({ id: info.id, depth: info.depth, flags: info.flags });
+      isServed = true;
+      await control.startDevice(info.id);
+    } catch (error) {
+      if (isServed) {
+        await control.stopDevice(info.id).catch(() => undefined);
+        await device.service.drain();
+      }
+      await control.deleteDevice(info.id).catch((failure: unknown) => this.#log('err', describe(failure)));
+      throw error;
+    }
+    device.info = info;
+    device.sizeSectors = sizeSectors;
+    device.writable = undefined;
+    const path = ublkBlockPath(info.id);
+    await waitForNode(path);
+    await device.service.appeared(path);
+  }
+
+  async #remove(device: Device): Promise<void> {
+    const { info } = device;
+    this.#devices.delete(device.minor);
+    if (info === undefined) return;
+    const control = this.#control!;
+    const path = ublkBlockPath(info.id);
+    await device.service.disappearing(path);
+    // Dirty pages first: a stopped device fails them.
+    await run('blockdev', ['--flushbufs', path]).catch((error: unknown) => this.#log('warning', describe(error)));
+    await control.stopDevice(info.id);
+    await device.service.drain();
+    await control.deleteDevice(info.id);
+    device.info = undefined;
+  }
+
+  close(): void {
+    this.#control?.close();
+    this.#control = undefined;
+  }
+}
+
+/** Discards and zeroings come in pieces of at most 16 MiB: each is one activity log transaction. */
+const RANGE_SECTORS_MAX = (16 << 20) / SECTOR_BYTES;
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,0 +1,238 @@
+/**
+ * Opening a backing disk for attach: claim the devices, read and judge the meta-data. The order of the refusals is DRBD's
+ * (drbd_nl.c, drbd_adm_attach); what depends on the state of the resource is judged by the core afterwards.
+ */
+import { close, constants, open, read } from 'node:fs';
+import { readFile, realpath } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { META_INDEX_FLEXIBLE, META_INDEX_INTERNAL, type Outcome, type ReturnCode, refuse } from '@udrbd/control';
+import {
+  bitmapBytes,
+  capacitySectors,
+  checkAttach,
+  decodeSuperblock07,
+  decodeSuperblock08,
+  decodeSuperblock09,
+  INDEXED_AREA_BYTES,
+  type MetaData,
+  type MetaDataKind,
+  placementOf,
+  SECTOR_BYTES,
+  SUPERBLOCK_BYTES,
+  superblockOffset,
+} from '@udrbd/metadata';
+import type { BackingDisk, Options } from '@udrbd/replication';
+import { BufferPool, ERRNO, LOCK, lockFile, logicalBlockSize, O, statFile } from 'ublk-napi';
+import type { DiskHandles } from '../reactor/messages.js';
+
+const openAsync = promisify(open);
+const closeAsync = promisify(close);
+const readAsync = promisify(read);
+
+const READ_PIECE_BYTES = 1 << 20;
+/** Smallest meta-data device of the flexible kind. */
+const META_SECTORS_MIN = 2048;
+
+export interface AttachRequest {
+  readonly backingDev: string;
+  readonly metaDev: string;
+  readonly metaIndex: number;
+  /** All disk options with their values. */
+  readonly options: Options;
+  readonly nodeId: number;
+  /** Meta-data of DRBD 8.4 is accepted. */
+  readonly drbd8Compat: boolean;
+}
+
+export interface OpenedDisk {
+  readonly handles: DiskHandles;
+  readonly backing: BackingDisk;
+}
+
+interface Device {
+  readonly fd: number;
+  readonly path: string;
+  readonly isBlock: boolean;
+  readonly sizeBytes: number;
+  /** Equal for two names of one device or file. */
+  readonly identity: string;
+  readonly logicalBlockBytes: number;
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** Opens, reads and checks. On refusal everything is closed again. */
+export async function openDisk(request: AttachRequest): Promise<Outcome<OpenedDisk>> {
+  const devices: Device[] = [];
+  try {
+    const result = await tryOpen(request, devices);
+    if (!result.ok) await closeAll(devices);
+    return result;
+  } catch (error) {
+    await closeAll(devices);
+    throw error;
+  }
+}
+
+/** Gives the devices of an attached disk back. */
+export async function closeDisk(handles: DiskHandles): Promise<void> {
+  await closeAsync(handles.dataFd);
+  if (handles.metaFd !== handles.dataFd) await closeAsync(handles.metaFd);
+}
+
+async function tryOpen(request: AttachRequest, devices: Device[]): Promise<Outcome<OpenedDisk>> {
+  const data = await openDevice(request.backingDev, true, 'ERR_OPEN_DISK', devices);
+  if (!data.ok) return data;
+  const kind = kindOf(request.metaIndex);
+  const meta = await openMeta(request, data.value, devices);
+  if (!meta.ok) return meta;
+  const superblockAt = superblockOffset(kind, meta.value.sizeBytes, Math.max(0, request.metaIndex));
+  const superblock = superblockAt < 0 ? undefined : await readArea(meta.value.fd, superblockAt, SUPERBLOCK_BYTES);
+  if (superblock === undefined) return refuse('ERR_IO_MD_DISK');
+  const decoded = judge(superblock, kind, request);
+  if (!decoded.ok) return decoded;
+  const md = decoded.value;
+  const usableSectors = capacitySectors(md, kind, superblockAt, data.value.sizeBytes);
+  const wantedSectors = typeof request.options.size === 'number' ? request.options.size : 0;
+  if (wantedSectors > usableSectors) return refuse('ERR_DISK_TOO_SMALL');
+  const metaMin = request.metaIndex >= 0 ? ((request.metaIndex + 1) * INDEXED_AREA_BYTES) / SECTOR_BYTES : META_SECTORS_MIN;
+  if (kind !== 'internal' && Math.floor(meta.value.sizeBytes / SECTOR_BYTES) < metaMin) return refuse('ERR_MD_DISK_TOO_SMALL');
+  const place = placementOf(md, kind, superblockAt);
+  const bitmapLength = Math.min(
+    place.bmSizeBytes,
+    bitmapBytes(Math.max(usableSectors, md.effective_size), md.bm_max_peers, md.bm_bytes_per_bit),
+  );
+  const bitmap = await readArea(meta.value.fd, place.bmOffsetBytes, bitmapLength);
+  if (bitmap === undefined) return refuse('ERR_IO_MD_DISK');
+  return {
+    ok: true,
+    value: {
+      handles: {
+        dataFd: data.value.fd,
+        metaFd: meta.value.fd,
+        isBlockDevice: data.value.isBlock,
+        logicalBlockBytes: data.value.logicalBlockBytes,
+      },
+      backing: {
+        backingDevice: request.backingDev,
+        metaDevice: request.metaDev,
+        metaIndex: kind === 'internal' ? 'internal' : kind === 'flex-external' ? 'flexible' : request.metaIndex,
+        backingSectors: Math.floor(data.value.sizeBytes / SECTOR_BYTES),
+        metaSectors: Math.floor(meta.value.sizeBytes / SECTOR_BYTES),
+        metaData: md,
+        superblockOffsetBytes: place.superblockOffsetBytes,
+        activityLogOffsetBytes: place.alOffsetBytes,
+        bitmapOffsetBytes: place.bmOffsetBytes,
+        usableSectors,
+        bitmap,
+        options: request.options,
+        hasWriteCache: await hasWriteCache(data.value),
+      },
+    },
+  };
+}
+
+function kindOf(metaIndex: number): MetaDataKind {
+  if (metaIndex === META_INDEX_INTERNAL) return 'internal';
+  return metaIndex === META_INDEX_FLEXIBLE ? 'flex-external' : 'indexed';
+}
+
+/** The meta-data device: the data device itself if and only if the meta-data is internal. */
+async function openMeta(request: AttachRequest, data: Device, devices: Device[]): Promise<Outcome<Device>> {
+  const isInternal = request.metaIndex === META_INDEX_INTERNAL;
+  const isSame = request.metaDev === request.backingDev || (await sameFile(request.metaDev, request.backingDev));
+  if (isInternal) return isSame ? { ok: true, value: data } : refuse('ERR_MD_IDX_INVALID');
+  // An indexed meta-data device is shared, but not with the data device, which is claimed.
+  if (isSame) return refuse(request.metaIndex === META_INDEX_FLEXIBLE ? 'ERR_MD_IDX_INVALID' : 'ERR_OPEN_MD_DISK');
+  const meta = await openDevice(request.metaDev, request.metaIndex === META_INDEX_FLEXIBLE, 'ERR_OPEN_MD_DISK', devices);
+  if (meta.ok && meta.value.identity === data.identity) return refuse('ERR_MD_IDX_INVALID');
+  return meta;
+}
+
+async function sameFile(a: string, b: string): Promise<boolean> {
+  const [x, y] = await Promise.all([a, b].map((path) => realpath(path).catch(() => undefined)));
+  return x !== undefined && x === y;
+}
+
+async function openDevice(path: string, exclusive: boolean, code: ReturnCode, devices: Device[]): Promise<Outcome<Device>> {
+  const base = constants.O_RDWR | (exclusive ? O.EXCL : 0);
+  let fd: number;
+  try {
+    fd = await openAsync(path, base | O.DIRECT).catch((error: NodeJS.ErrnoException) => {
+      // Some file systems have no O_DIRECT; then the page cache stands between, and fdatasync is what counts.
+      if (error.code === 'EINVAL') return openAsync(path, base);
+      throw error;
+    });
+  } catch (error) {
+    return refuse(code, `open("${path}") failed with ${(error as NodeJS.ErrnoException).errno ?? -ERRNO.EIO}`);
+  }
+  const status = statFile(fd);
+  const device: Device = {
+    fd,
+    path,
+    isBlock: status.kind === 'block',
+    sizeBytes: status.sizeBytes,
+    identity: status.kind === 'block' ? `b${status.major}:${status.minor}` : `f${status.inode}`,
+    logicalBlockBytes: status.kind === 'block' ? logicalBlockSize(fd) : 512,
+    major: status.major,
+    minor: status.minor,
+  };
+  devices.push(device);
+  if (status.kind === 'other') return refuse(code === 'ERR_OPEN_DISK' ? 'ERR_DISK_NOT_BDEV' : 'ERR_MD_NOT_BDEV');
+  // O_EXCL claims block devices only; image files are claimed with a lock.
+  if (status.kind === 'file' && exclusive && !lockFile(fd, LOCK.EX | LOCK.NB)) {
+    return refuse(code, `open("${path}") failed with ${-ERRNO.EBUSY}`);
+  }
+  return { ok: true, value: device };
+}
+
+function judge(bytes: Uint8Array, kind: MetaDataKind, request: AttachRequest): Outcome<MetaData> {
+  for (const decode of [decodeSuperblock09, decodeSuperblock08, decodeSuperblock07]) {
+    const decoded = decode(bytes);
+    if (!decoded.ok) continue;
+    const md = decoded.value;
+    if (md.format === 'v08' && !request.drbd8Compat) {
+      return refuse('ERR_MD_INVALID', 'Found old meta data magic. Did you "drbdadm create-md"?');
+    }
+    const verdict = checkAttach(md, kind, request.drbd8Compat ? -1 : request.nodeId);
+    return verdict.ok ? { ok: true, value: md } : refuse(verdict.error.code, verdict.error.info);
+  }
+  return refuse('ERR_MD_INVALID', 'Meta data magic not found. Did you "drbdadm create-md"?');
+}
+
+/** Bytes of a device, or undefined after an I/O error or at the end of the device. */
+async function readArea(fd: number, offset: number, length: number): Promise<Uint8Array | undefined> {
+  const result = new Uint8Array(length);
+  if (length === 0) return result;
+  const pool = BufferPool.create({ count: 1, size: READ_PIECE_BYTES, lock: false });
+  try {
+    const buffer = Buffer.from(pool.bytes.buffer, 0, READ_PIECE_BYTES);
+    for (let done = 0; done < length; ) {
+      const { bytesRead } = await readAsync(fd, buffer, 0, Math.min(READ_PIECE_BYTES, length - done), offset + done);
+      if (bytesRead === 0) return undefined;
+      result.set(pool.bytes.subarray(0, bytesRead), done);
+      done += bytesRead;
+    }
+    return result;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).errno === undefined) throw error;
+    return undefined;
+  } finally {
+    pool.close();
+  }
+}
+
+/** Whether writes need a flush to be durable. Of an image file that is always so. */
+async function hasWriteCache(device: Device): Promise<boolean> {
+  if (!device.isBlock) return true;
+  const base = `/sys/dev/block/${device.major}:${device.minor}`;
+  for (const path of [`${base}/queue/write_cache`, `${base}/../queue/write_cache`]) {
+    const text = await readFile(path, 'utf8').catch(() => undefined);
+    if (text !== undefined) return text.trim() !== 'write through';
+  }
+  return true;
+}
+
+async function closeAll(devices: readonly Device[]): Promise<void> {
+  for (const device of devices) await closeAsync(device.fd);
+}
