@@ -1,9 +1,9 @@
 /** Administrative operations: one function per command (replication semantics: administrative operations). */
 import {
   DEVICE_OPTIONS,
+  type DeviceOptions,
   DISK_OPTIONS,
   defaultOptions,
-  type DeviceOptions,
   NET_OPTIONS,
   type NetOptions,
   type OptionTable,
@@ -41,6 +41,7 @@ const no = (name: ReturnCode, ...info: string[]): Refusal => ({ name, info });
 export const answer = (code: ReturnCode): Refusal | undefined => (RETURN_CODES[code].code > 0 ? undefined : no(code));
 const nameOfCode = (code: number): ReturnCode =>
   (Object.entries(RETURN_CODES).find(([, row]) => row.code === code)?.[0] as ReturnCode | undefined) ?? 'SS_UNKNOWN_ERROR';
+
 export { nameOfCode };
 
 const merged = <T extends OptionTable>(table: T, current: OptionValues<T>, given: object, setDefaults: boolean): OptionValues<T> => ({
@@ -55,9 +56,13 @@ export function control(res: Resource, request: ControlRequest, reply: Reply): v
       res.stateChanged();
       return reply();
     case 'new-minor':
-      return reply(newMinor(res, request.volume, request.minor, { ...defaultOptions(DEVICE_OPTIONS), ...request.options } as DeviceOptions));
+      return reply(
+        newMinor(res, request.volume, request.minor, { ...defaultOptions(DEVICE_OPTIONS), ...request.options } as DeviceOptions),
+      );
     case 'new-peer':
-      return reply(newPeer(res, request.connection, request.peerNodeId, { ...defaultOptions(NET_OPTIONS), ...request.options } as NetOptions));
+      return reply(
+        newPeer(res, request.connection, request.peerNodeId, { ...defaultOptions(NET_OPTIONS), ...request.options } as NetOptions),
+      );
     case 'connect':
     case 'disconnect':
     case 'del-peer':
@@ -173,7 +178,11 @@ function newPeer(res: Resource, index: number, peerNodeId: number, options: NetO
     if (volume.disk !== undefined) {
       const slots = allocateSlots(volume, volume.disk.metaData);
       if (slots !== undefined) {
-        for (const done of [...added, volume]) done.peerDevices.splice(done.peerDevices.findIndex((pd) => pd.connection === c), 1);
+        for (const done of [...added, volume])
+          done.peerDevices.splice(
+            done.peerDevices.findIndex((pd) => pd.connection === c),
+            1,
+          );
         delete res.connections[index];
         return slots;
       }
@@ -190,7 +199,8 @@ function checkNetOptions(res: Resource, o: NetOptions): Refusal | undefined {
   if (o['allow-two-primaries'] && o.protocol !== 'C') return no('ERR_NOT_PROTO_C');
   if (o.fencing === 'resource-and-stonith' && o.protocol === 'A') return no('ERR_STONITH_AND_PROT_A');
   if (o['on-congestion'] !== 'block' && o.protocol !== 'A') return no('ERR_CONG_NOT_PROTO_A');
-  if (o['cram-hmac-alg'] !== '' && res.hmac(o['cram-hmac-alg'], new Uint8Array(1), new Uint8Array(1)) === undefined) return no('ERR_AUTH_ALG');
+  if (o['cram-hmac-alg'] !== '' && res.hmac(o['cram-hmac-alg'], new Uint8Array(1), new Uint8Array(1)) === undefined)
+    return no('ERR_AUTH_ALG');
   // A digest over every payload is not computed by this engine: better refused than promised.
   if (o['data-integrity-alg'] !== '') return no('ERR_INTEGRITY_ALG');
   return undefined;
@@ -241,7 +251,8 @@ export function disconnect(res: Resource, c: Connection, force: boolean, reply: 
   if (!outdatesPeer && code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') return reply(no(code));
   askPeerAboutConnection(res, c, outdatesPeer ? REQUEST.disconnectOutdatePeer : REQUEST.disconnect, (first) => {
     if (first >= 1 || !c.isUp) {
-      if (outdatesPeer && first >= 1) for (const pd of c.peerDevices) changePeerDevice(res, pd, { peerDisk: DISK.Outdated }, { hard: true });
+      if (outdatesPeer && first >= 1)
+        for (const pd of c.peerDevices) changePeerDevice(res, pd, { peerDisk: DISK.Outdated }, { hard: true });
       return close();
     }
     if (!c.peerDevices.some((pd) => pd.volume.diskState >= DISK.Outdated) || res.role === ROLE.Primary) {
@@ -251,7 +262,8 @@ export function disconnect(res: Resource, c: Connection, force: boolean, reply: 
     askPeerAboutConnection(res, c, REQUEST.disconnectOutdateSelf, (second) => {
       if (second < 1 && c.isUp) return reply(no('SS_CW_FAILED_BY_PEER'));
       close();
-      for (const pd of c.peerDevices) if (pd.volume.diskState > DISK.Outdated) changeVolume(res, pd.volume, { disk: DISK.Outdated }, { hard: true });
+      for (const pd of c.peerDevices)
+        if (pd.volume.diskState > DISK.Outdated) changeVolume(res, pd.volume, { disk: DISK.Outdated }, { hard: true });
     });
   });
 }

@@ -66,14 +66,20 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   if (!isSource(old.conn) && isSource(next.conn)) resyncStarted(res, pd, 'source');
 
   // The peer has attached a disk: it compares generations when it has ours.
-  if (old.peerDisk === DISK.Diskless && next.peerDisk > DISK.Diskless && next.peerDisk !== DISK.DUnknown && volume.diskState >= DISK.Negotiating) {
+  if (
+    old.peerDisk === DISK.Diskless &&
+    next.peerDisk > DISK.Diskless &&
+    next.peerDisk !== DISK.DUnknown &&
+    volume.diskState >= DISK.Negotiating
+  ) {
     sendUuids(res, pd);
     sendState(res, pd);
   }
   if (old.conn !== CONN.WFBitMapS && next.conn === CONN.WFBitMapS) startBitmapExchange(res, pd);
 
-  const peerWasPrimary = old.peerRole === ROLE.Primary || next.peerRole === ROLE.Primary;
-  if (lostContactToPeerData(old, next) && (next.role === ROLE.Primary || peerWasPrimary) && volume.diskState >= DISK.UpToDate) {
+  // The role of a peer that is gone is not known: then only a Primary here begins a new generation.
+  const someoneWrites = next.role === ROLE.Primary || next.peerRole === ROLE.Primary;
+  if (lostContactToPeerData(old, next) && someoneWrites && volume.diskState >= DISK.UpToDate) {
     if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
   }
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
@@ -112,4 +118,3 @@ function ownDisk(res: Resource, volume: Volume, pd: PeerDevice | undefined, old:
   if (old.disk !== DISK.Failed && next.disk === DISK.Failed) failPending(res, volume);
   if (old.disk < DISK.Inconsistent && next.disk >= DISK.Inconsistent) res.volumeChanged(volume);
 }
-

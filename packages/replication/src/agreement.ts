@@ -23,7 +23,13 @@ export const REQUEST = {
 export type AgreementRequest = (typeof REQUEST)[keyof typeof REQUEST];
 
 /** Asks the peer of the given volumes. `done` gets 1 or the first refusal, in DRBD's numbers. */
-export function askPeer(res: Resource, c: Connection, volumes: readonly PeerDevice[], request: AgreementRequest, done: (code: number) => void): void {
+export function askPeer(
+  res: Resource,
+  c: Connection,
+  volumes: readonly PeerDevice[],
+  request: AgreementRequest,
+  done: (code: number) => void,
+): void {
   c.agreement = { waiting: new Set(volumes.map((pd) => pd.volume.number)), refusal: 1, done };
   for (const pd of volumes) sendStateChangeRequest(res, c, COMMAND.P_STATE_CHG_REQ, pd.volume.number, request.mask, request.val);
 }

@@ -31,8 +31,7 @@ export function referenceExtents(res: Resource, volume: Volume, slot: number): b
 }
 
 /** The bit that says so: application and peer requests have their own words. */
-const inActivityLog = (res: Resource, slot: number): number =>
-  slot < res.requests.applicationSlots ? LOCAL.InActivityLog : PEER_IN_AL;
+const inActivityLog = (res: Resource, slot: number): number => (slot < res.requests.applicationSlots ? LOCAL.InActivityLog : PEER_IN_AL);
 
 /** Gathers queued writes into one transaction and starts it. */
 export function runActivityLog(res: Resource, volume: Volume): void {

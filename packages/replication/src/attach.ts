@@ -1,6 +1,6 @@
 /** Takes a disk that the host has opened into service (replication semantics: attach, 8.4). */
-import { DISK_OPTIONS, defaultOptions, type DiskOptions, type Refusal, type ReturnCode } from '@udrbd/control';
-import { alExtentsLimit, AL_EXTENTS_MIN, MDF, MDF_PEER, type MetaData } from '@udrbd/metadata';
+import { DISK_OPTIONS, type DiskOptions, defaultOptions, type Refusal, type ReturnCode } from '@udrbd/control';
+import { AL_EXTENTS_MIN, alExtentsLimit, MDF, MDF_PEER, type MetaData } from '@udrbd/metadata';
 import { ActivityLog } from './activity-log.js';
 import { Bitmap } from './bitmap.js';
 import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
@@ -33,7 +33,12 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
   const someoneIsPrimary = res.role === ROLE.Primary || volume.peerDevices.some((pd) => pd.peerRole === ROLE.Primary);
   const peerHasData = volume.peerDevices.some((pd) => pd.peerDisk === DISK.UpToDate);
   if (!peerHasData && someoneIsPrimary && volume.exposedUuid !== 0n && !uuidEqual(volume.exposedUuid, md.current_uuid)) {
-    res.log('err', volume, undefined, `Can only attach to data with current UUID=${volume.exposedUuid.toString(16).toUpperCase().padStart(16, '0')}`);
+    res.log(
+      'err',
+      volume,
+      undefined,
+      `Can only attach to data with current UUID=${volume.exposedUuid.toString(16).toUpperCase().padStart(16, '0')}`,
+    );
     return no('ERR_DATA_NOT_CURRENT');
   }
   const size = negotiatedSize(volume, given, options);
@@ -66,7 +71,8 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
   return undefined;
 }
 
-const isInUse = (res: Resource, volume: Volume): boolean => res.role === ROLE.Primary || volume.peerDevices.some((pd) => pd.conn >= CONN.Connected);
+const isInUse = (res: Resource, volume: Volume): boolean =>
+  res.role === ROLE.Primary || volume.peerDevices.some((pd) => pd.conn >= CONN.Connected);
 
 function negotiatedSize(volume: Volume, given: BackingDisk, options: DiskOptions): number {
   const peer = volume.peerDevices.find((pd) => pd.conn >= CONN.Connected && pd.peerDiskSectors > 0);
@@ -113,7 +119,8 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
   if (md.node_id < 0) md.node_id = res.nodeId;
   volume.crashedPrimary =
     (md.flags & MDF.CRASHED_PRIMARY) !== 0 || ((md.flags & MDF.PRIMARY_IND) !== 0 && !(res.role === ROLE.Primary && res.suspNoData));
-  volume.degraded = res.role !== ROLE.Primary && (md.flags & MDF.PRIMARY_IND) !== 0 && !md.peers.some((p) => (p.flags & MDF_PEER.CONNECTED) !== 0);
+  volume.degraded =
+    res.role !== ROLE.Primary && (md.flags & MDF.PRIMARY_IND) !== 0 && !md.peers.some((p) => (p.flags & MDF_PEER.CONNECTED) !== 0);
   changeVolume(res, volume, { disk: DISK.Attaching }, { hard: true });
   let steps = 1;
   let failed = 0;
@@ -179,7 +186,8 @@ function takeState(res: Resource, volume: Volume, reply: (error?: Refusal) => vo
   const md = disk.metaData;
   const state = stateOf(res, volume);
   const first = volume.peerDevices[0];
-  if (first !== undefined) res.log('info', volume, undefined, `attached to current UUID: ${md.current_uuid.toString(16).toUpperCase().padStart(16, '0')}`);
+  if (first !== undefined)
+    res.log('info', volume, undefined, `attached to current UUID: ${md.current_uuid.toString(16).toUpperCase().padStart(16, '0')}`);
   md.current_uuid = withPrimaryBit(md.current_uuid, res.role === ROLE.Primary);
   const connected = volume.peerDevices.some((pd) => pd.conn >= CONN.Connected);
   const allBitsSet = volume.peerDevices.every((pd) => pd.bitmapSlot >= 0 && disk.bitmap.weight(pd.bitmapSlot) === disk.bitmap.bits);

@@ -61,7 +61,14 @@ export function continueBitmapSend(res: Resource, pd: PeerDevice): void {
 }
 
 /** @returns the text of a protocol error, or undefined */
-export function receiveBitmap(res: Resource, pd: PeerDevice, command: number, bytes: Uint8Array, from: number, end: number): string | undefined {
+export function receiveBitmap(
+  res: Resource,
+  pd: PeerDevice,
+  command: number,
+  bytes: Uint8Array,
+  from: number,
+  end: number,
+): string | undefined {
   const { disk } = pd.volume;
   const { conn } = pd;
   if (disk === undefined || pd.bitmapSlot < 0 || (conn !== CONN.WFBitMapS && conn !== CONN.WFBitMapT)) return 'unexpected bitmap packet';

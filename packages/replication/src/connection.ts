@@ -187,4 +187,13 @@ export class Connection {
   }
 }
 
-export const newReceiveEpoch = (): ReceiveEpoch => ({ size: 0, active: 0, barrier: 0, hasBarrier: false, flushing: false, flushed: false, durable: true, held: [] });
+export const newReceiveEpoch = (): ReceiveEpoch => ({
+  size: 0,
+  active: 0,
+  barrier: 0,
+  hasBarrier: false,
+  flushing: false,
+  flushed: false,
+  durable: true,
+  held: [],
+});

@@ -1,5 +1,5 @@
 /** Changes of the data generation of a volume: kept in its meta-data, made durable before anything depends on them. */
-import { type Generations, formatGenerations, newCurrent, withPrimaryBit } from './generations.js';
+import { formatGenerations, type Generations, newCurrent, withPrimaryBit } from './generations.js';
 import { markMetaDataDirty, syncMetaData } from './meta-data-io.js';
 import { isConnected, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -7,7 +7,6 @@ import type { Resource } from './resource.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
 import { releaseHeld } from './write-path.js';
-
 
 /** Puts a set of generations back into the meta-data; the history keeps its 32 entries. */
 export function keepGenerations(res: Resource, volume: Volume, pd: PeerDevice, g: Generations): void {
@@ -39,9 +38,7 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false)
   const disk = volume.disk;
   if (disk === undefined) return false;
   const md = disk.metaData;
-  const behind = volume.peerDevices.filter(
-    (pd) => evenIfSet || md.peers[pd.connection.peerNodeId]!.bitmap_uuid === 0n,
-  );
+  const behind = volume.peerDevices.filter((pd) => evenIfSet || md.peers[pd.connection.peerNodeId]!.bitmap_uuid === 0n);
   if (behind.length === 0 && volume.peerDevices.length > 0) return false;
   const random = res.random64();
   for (const pd of behind) {

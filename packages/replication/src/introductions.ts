@@ -1,21 +1,21 @@
 /** What two nodes tell each other about a connection and its volumes, and what follows (wire protocol: handshake). */
 import {
+  AFTER_SB,
   CF,
   convertAfterSb,
   decodeStruct,
-  AFTER_SB,
   isStateValid,
   P_PROTOCOL,
   P_RS_PARAM_89,
   P_SIZES,
   P_STATE,
   P_UUIDS,
+  type PProtocol,
   readName,
   refusalText,
   stateFromWire,
-  type PProtocol,
-  unpackState,
   UUID_FLAG,
+  unpackState,
 } from '@udrbd/wire';
 import { continueBitmapSend } from './bitmap-exchange.js';
 import type { Connection } from './connection.js';
@@ -36,7 +36,14 @@ import { syncHandshake } from './sync-handshake.js';
 const PROTOCOL_LETTERS = ['', 'A', 'B', 'C'] as const;
 
 /** P_PROTOCOL: both nodes have to be configured alike. */
-export function receiveProtocol(res: Resource, c: Connection, view: DataView, base: number, length: number, update: boolean): string | undefined {
+export function receiveProtocol(
+  res: Resource,
+  c: Connection,
+  view: DataView,
+  base: number,
+  length: number,
+  update: boolean,
+): string | undefined {
   const decoded = decodeStruct(P_PROTOCOL, view, base, base + length);
   if (!decoded.ok) return refusalText(decoded.error);
   const integrity = readName(view, base + P_PROTOCOL.size, length - P_PROTOCOL.size);
@@ -75,9 +82,9 @@ function adoptProtocol(res: Resource, c: Connection, p: PProtocol, integrity: st
   c.options = {
     ...c.options,
     protocol: letter,
-    'after-sb-0pri': (name(p.after_sb_0p) ?? c.options['after-sb-0pri']) as typeof c.options['after-sb-0pri'],
-    'after-sb-1pri': (name(p.after_sb_1p) ?? c.options['after-sb-1pri']) as typeof c.options['after-sb-1pri'],
-    'after-sb-2pri': (name(p.after_sb_2p) ?? c.options['after-sb-2pri']) as typeof c.options['after-sb-2pri'],
+    'after-sb-0pri': (name(p.after_sb_0p) ?? c.options['after-sb-0pri']) as (typeof c.options)['after-sb-0pri'],
+    'after-sb-1pri': (name(p.after_sb_1p) ?? c.options['after-sb-1pri']) as (typeof c.options)['after-sb-1pri'],
+    'after-sb-2pri': (name(p.after_sb_2p) ?? c.options['after-sb-2pri']) as (typeof c.options)['after-sb-2pri'],
     'allow-two-primaries': p.two_primaries !== 0,
   };
   c.wireProtocol = p.protocol;
@@ -142,7 +149,8 @@ export function receiveSizes(res: Resource, pd: PeerDevice, view: DataView, base
     return undefined;
   }
   resizeVolume(res, volume, size);
-  if (pd.conn > CONN.WFReportParams && c_size !== volume.sizeSectors && (d_size > 0 || c_size === 0)) sendSizes(res, pd, volume.sizeSectors, dds_flags);
+  if (pd.conn > CONN.WFReportParams && c_size !== volume.sizeSectors && (d_size > 0 || c_size === 0))
+    sendSizes(res, pd, volume.sizeSectors, dds_flags);
   return undefined;
 }
 
@@ -160,7 +168,13 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
     dirtyBits: Number(p.dirty_bits),
     flags: p.flags,
   };
-  if (wasDiskless && volume.diskState < DISK.Inconsistent && res.role === ROLE.Primary && volume.exposedUuid !== 0n && !uuidEqual(volume.exposedUuid, p.current)) {
+  if (
+    wasDiskless &&
+    volume.diskState < DISK.Inconsistent &&
+    res.role === ROLE.Primary &&
+    volume.exposedUuid !== 0n &&
+    !uuidEqual(volume.exposedUuid, p.current)
+  ) {
     res.log('err', volume, pd, `Can only connect to data with current UUID=${hex(volume.exposedUuid)}`);
     disconnectForGood(res, pd.connection);
     return undefined;
@@ -170,7 +184,8 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
     volume.exposedUuid = p.current;
     return undefined;
   }
-  const skips = pd.conn === CONN.Connected && uuidEqual(md.current_uuid, UUID_JUST_CREATED) && (p.flags & UUID_FLAG.SKIP_INITIAL_SYNC) !== 0n;
+  const skips =
+    pd.conn === CONN.Connected && uuidEqual(md.current_uuid, UUID_JUST_CREATED) && (p.flags & UUID_FLAG.SKIP_INITIAL_SYNC) !== 0n;
   if (skips) {
     res.log('info', volume, pd, 'Accepted new current UUID, preparing to skip initial sync');
     volume.disk!.bitmap.clearAll(pd.bitmapSlot);
@@ -201,7 +216,12 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     peerDisk = (pd.peerUuids.flags & UUID_FLAG.INCONSISTENT) !== 0n ? DISK.Inconsistent : DISK.Consistent;
   }
   const isSource = old.conn === CONN.SyncSource || old.conn === CONN.PausedSyncS;
-  if ((old.peerDisk === DISK.Inconsistent || old.peerDisk === DISK.Consistent) && peerDisk === DISK.UpToDate && old.conn > CONN.Connected && old.disk === DISK.UpToDate) {
+  if (
+    (old.peerDisk === DISK.Inconsistent || old.peerDisk === DISK.Consistent) &&
+    peerDisk === DISK.UpToDate &&
+    old.conn > CONN.Connected &&
+    old.disk === DISK.UpToDate
+  ) {
     if (peer.conn > CONN.Connected && peer.conn < CONN.SyncSource) peerDisk = DISK.Inconsistent;
     else if (old.conn >= CONN.SyncSource && peer.conn === CONN.Connected) {
       if (isSource && resyncLeft(pd) === 0 && pd.finishPing === 0) beginFinish(res, pd);
@@ -216,7 +236,12 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     conn = CONN.Connected;
   }
   let ownDisk = old.disk;
-  if (pd.peerUuids !== undefined && peerDisk >= DISK.Negotiating && old.disk >= DISK.Negotiating && wantsHandshake(pd, old.conn, old.disk, peer)) {
+  if (
+    pd.peerUuids !== undefined &&
+    peerDisk >= DISK.Negotiating &&
+    old.disk >= DISK.Negotiating &&
+    wantsHandshake(pd, old.conn, old.disk, peer)
+  ) {
     const outcome = handshake(res, pd, peer.role as RoleNumber, peerDisk);
     if (outcome !== undefined) conn = outcome;
     else if (old.disk === DISK.Negotiating) {
@@ -247,7 +272,13 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     disconnectForGood(res, c);
     return undefined;
   }
-  if (old.conn > CONN.WFReportParams && pd.conn > CONN.Connected && peer.conn <= CONN.Connected && peer.disk !== DISK.Negotiating && pd.conn !== old.conn) {
+  if (
+    old.conn > CONN.WFReportParams &&
+    pd.conn > CONN.Connected &&
+    peer.conn <= CONN.Connected &&
+    peer.disk !== DISK.Negotiating &&
+    pd.conn !== old.conn
+  ) {
     // We want a resync that the peer has not decided on yet: a node was made Primary by force.
     sendUuids(res, pd);
     sendState(res, pd);
@@ -261,7 +292,12 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   return undefined;
 }
 
-function wantsHandshake(pd: PeerDevice, conn: ConnNumber, disk: DiskNumber, peer: { readonly conn: number; readonly disk: number }): boolean {
+function wantsHandshake(
+  pd: PeerDevice,
+  conn: ConnNumber,
+  disk: DiskNumber,
+  peer: { readonly conn: number; readonly disk: number },
+): boolean {
   if (conn < CONN.Connected || pd.considerResync) return true;
   if (conn !== CONN.Connected) return false;
   return disk === DISK.Negotiating || peer.disk === DISK.Negotiating || (peer.conn >= CONN.StartingSyncS && peer.conn <= CONN.WFBitMapT);

@@ -1,14 +1,13 @@
 /** The life of a link: features, authentication, first packets; what its end leaves behind (wire protocol: handshake, ping). */
 import {
-  checkChallenge,
   COMMAND,
+  checkChallenge,
   decodeConnectionFeatures,
   equalBytes,
   featureNames,
   HEADER_KIND,
   headerKindOf,
   negotiate,
-  refusalText,
   responseMessage,
 } from '@udrbd/wire';
 import { type Connection, newReceiveEpoch } from './connection.js';
@@ -102,7 +101,11 @@ export function receiveAuthentication(res: Resource, c: Connection, command: num
   const algorithm = c.options['cram-hmac-alg'];
   if (c.phase === 'challenge') {
     if (command !== COMMAND.P_AUTH_CHALLENGE) {
-      res.logConnection('err', c, `expected AuthChallenge packet, received: ${res.packetName(command)} (0x${command.toString(16).padStart(4, '0')})`);
+      res.logConnection(
+        'err',
+        c,
+        `expected AuthChallenge packet, received: ${res.packetName(command)} (0x${command.toString(16).padStart(4, '0')})`,
+      );
       return refusePeer(res, c, 'Authentication of peer failed');
     }
     const checked = checkChallenge(c.ownChallenge!, payload, c.apv);

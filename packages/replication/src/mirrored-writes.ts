@@ -132,7 +132,15 @@ export function mirroredWriteDone(res: Resource, pd: PeerDevice, slot: number, e
 function ack(res: Resource, pd: PeerDevice, slot: number, command: number): void {
   if (!pd.connection.isUp) return;
   const { requests } = res;
-  sendBlockAck(res, pd, command, requests.sector[slot]!, requests.blockIdHigh[slot]!, requests.blockIdLow[slot]!, requests.lengthBytes[slot]!);
+  sendBlockAck(
+    res,
+    pd,
+    command,
+    requests.sector[slot]!,
+    requests.blockIdHigh[slot]!,
+    requests.blockIdLow[slot]!,
+    requests.lengthBytes[slot]!,
+  );
 }
 
 function finish(res: Resource, pd: PeerDevice, slot: number): void {

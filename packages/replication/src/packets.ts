@@ -1,5 +1,41 @@
 /** Writes packets into the outboxes of a connection: the only place where the core encodes what it sends. */
-import { AFTER_SB, CF, COMMAND, DRBD_PROT, encodeStruct, O_QLIM, P_CONNECTION_FEATURES, P_PROTOCOL, P_REQ_STATE, P_REQ_STATE_REPLY, P_RS_PARAM_89, P_SIZES, P_STATE, P_UUID, P_UUIDS, FF, HEADER_KIND, packState, putBytes, putConnectionFeatures, putHeader, putPBarrier, putPBarrierAck, putPBlockAck, putPBlockDesc, putPBlockReq, putPData, putPTrim, RS_CONTROLLER, RS_CONTROLLER_DEFAULT, RS_PARAM_DEFAULT, stateToWire, UUID_FLAG, writeName, headerBytesOf } from '@udrbd/wire';
+import {
+  AFTER_SB,
+  CF,
+  COMMAND,
+  DRBD_PROT,
+  encodeStruct,
+  FF,
+  HEADER_KIND,
+  headerBytesOf,
+  O_QLIM,
+  P_CONNECTION_FEATURES,
+  P_PROTOCOL,
+  P_REQ_STATE,
+  P_REQ_STATE_REPLY,
+  P_RS_PARAM_89,
+  P_SIZES,
+  P_STATE,
+  P_UUID,
+  P_UUIDS,
+  packState,
+  putBytes,
+  putConnectionFeatures,
+  putHeader,
+  putPBarrier,
+  putPBarrierAck,
+  putPBlockAck,
+  putPBlockDesc,
+  putPBlockReq,
+  putPData,
+  putPTrim,
+  RS_CONTROLLER,
+  RS_CONTROLLER_DEFAULT,
+  RS_PARAM_DEFAULT,
+  stateToWire,
+  UUID_FLAG,
+  writeName,
+} from '@udrbd/wire';
 import type { Connection } from './connection.js';
 import { STREAM, type Stream } from './host.js';
 import { SENT } from './outbox.js';
@@ -60,7 +96,17 @@ export function sendProtocol(res: Resource, c: Connection, command: number = COM
 
 export function sendSyncParam(res: Resource, pd: PeerDevice): void {
   const c = pd.connection;
-  const at = begin(res, c, STREAM.Data, pd.volume.number, COMMAND.P_SYNC_PARAM89, P_RS_PARAM_89.size + RS_CONTROLLER.size, 0, -1, SENT.Nothing);
+  const at = begin(
+    res,
+    c,
+    STREAM.Data,
+    pd.volume.number,
+    COMMAND.P_SYNC_PARAM89,
+    P_RS_PARAM_89.size + RS_CONTROLLER.size,
+    0,
+    -1,
+    SENT.Nothing,
+  );
   const view = c.outboxes[0].view;
   const attached = pd.volume.disk !== undefined;
   encodeStruct(P_RS_PARAM_89, view, at, {
@@ -86,7 +132,17 @@ export function sendSyncParam(res: Resource, pd: PeerDevice): void {
 export function sendSizes(res: Resource, pd: PeerDevice, exportedSectors: number, ddsFlags = 0): void {
   const c = pd.connection;
   const withLimits = (c.features & FF.WSAME) !== 0;
-  const at = begin(res, c, STREAM.Data, pd.volume.number, COMMAND.P_SIZES, P_SIZES.size + (withLimits ? O_QLIM.size : 0), 0, -1, SENT.Nothing);
+  const at = begin(
+    res,
+    c,
+    STREAM.Data,
+    pd.volume.number,
+    COMMAND.P_SIZES,
+    P_SIZES.size + (withLimits ? O_QLIM.size : 0),
+    0,
+    -1,
+    SENT.Nothing,
+  );
   const view = c.outboxes[0].view;
   const { disk } = pd.volume;
   const usable = disk !== undefined && pd.volume.diskState >= DISK.Negotiating;

@@ -1,6 +1,6 @@
 /** Becoming Primary, by agreement or by force (replication semantics: promote). */
 import type { ReturnCode } from '@udrbd/control';
-import { type Reply, answer, nameOfCode } from './admin.js';
+import { answer, nameOfCode, type Reply } from './admin.js';
 import { askPeer, REQUEST } from './agreement.js';
 import type { Connection } from './connection.js';
 import { newCurrentUuid } from './generation-changes.js';
@@ -24,7 +24,8 @@ function forcedVolumes(res: Resource): Set<Volume> {
   const volumes = new Set<Volume>();
   for (const volume of res.volumes.values()) {
     const peerHasData = volume.peerDevices.some((pd) => pd.peerDisk === DISK.UpToDate && pd.conn >= CONN.Connected);
-    if (!peerHasData && volume.diskState >= DISK.Inconsistent && volume.diskState <= DISK.Consistent && volume.disk !== undefined) volumes.add(volume);
+    if (!peerHasData && volume.diskState >= DISK.Inconsistent && volume.diskState <= DISK.Consistent && volume.disk !== undefined)
+      volumes.add(volume);
   }
   return volumes;
 }

@@ -36,7 +36,8 @@ function mayReadLocally(res: Resource, volume: Volume, slot: number): boolean {
 function remoteCandidate(volume: Volume): PeerDevice | undefined {
   for (let i = 0; i < volume.peerDevices.length; i++) {
     const pd = volume.peerDevices[i]!;
-    if (pd.peerDisk === DISK.UpToDate && pd.connection.isUp && pd.conn >= CONN.Connected && pd.connection.options['allow-remote-read']) return pd;
+    if (pd.peerDisk === DISK.UpToDate && pd.connection.isUp && pd.conn >= CONN.Connected && pd.connection.options['allow-remote-read'])
+      return pd;
   }
   return undefined;
 }

@@ -1,16 +1,16 @@
 /** Takes packets apart as they arrive and hands them to whoever they concern. The hot ones without allocating. */
 import {
+  COMMAND,
   checkPacket,
   checkRange,
-  COMMAND,
+  DP,
   decodeHeader,
   decodeStruct,
   discardBytesMax,
-  DP,
-  HEADER_NEED_MORE,
-  HEADER_OK,
   HEADER_BAD_MAGIC,
   HEADER_BAD_PAD,
+  HEADER_NEED_MORE,
+  HEADER_OK,
   P_REQ_STATE,
   P_REQ_STATE_REPLY,
   P_UUID,
@@ -77,7 +77,15 @@ const TAKEN = undefined;
 const LATER = 'later';
 type Taken = undefined | string;
 
-export function receive(res: Resource, c: Connection, stream: Stream, view: DataView, bytes: Uint8Array, start: number, end: number): number {
+export function receive(
+  res: Resource,
+  c: Connection,
+  stream: Stream,
+  view: DataView,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): number {
   let at = start;
   while (at < end) {
     if (c.phase === 'none' || c.closing) return end - start;
@@ -111,7 +119,11 @@ export function receive(res: Resource, c: Connection, stream: Stream, view: Data
     const isMeta = stream === STREAM.Meta;
     const fits = checkPacket(isMeta, command, length, c.apv, c.features);
     if (fits !== PACKET_OK) {
-      res.protocolError(c, packetProblem(command, length, fits, isMeta), isMeta && (fits === PACKET_UNKNOWN || fits === PACKET_WRONG_SOCKET));
+      res.protocolError(
+        c,
+        packetProblem(command, length, fits, isMeta),
+        isMeta && (fits === PACKET_UNKNOWN || fits === PACKET_WRONG_SOCKET),
+      );
       return end - start;
     }
     const carriesPayload = command === COMMAND.P_DATA || command === COMMAND.P_DATA_REPLY || command === COMMAND.P_RS_DATA_REPLY;
@@ -138,13 +150,15 @@ export function receive(res: Resource, c: Connection, stream: Stream, view: Data
 }
 
 function headerProblem(view: DataView, at: number, verdict: number, apv: number): string {
-  if (verdict === HEADER_BAD_MAGIC) return `Wrong magic value 0x${view.getUint32(at).toString(16).padStart(8, '0')} in protocol version ${apv}`;
+  if (verdict === HEADER_BAD_MAGIC)
+    return `Wrong magic value 0x${view.getUint32(at).toString(16).padStart(8, '0')} in protocol version ${apv}`;
   return verdict === HEADER_BAD_PAD ? 'Header padding is not zero' : 'packet is too long';
 }
 
 function packetProblem(command: number, length: number, fits: number, isMeta: boolean): string {
   const hex = `0x${command.toString(16).padStart(4, '0')}`;
-  if (fits === PACKET_UNKNOWN || fits === PACKET_WRONG_SOCKET) return `Unexpected ${isMeta ? 'meta' : 'data'} packet ${packetLogName(command)} (${hex})`;
+  if (fits === PACKET_UNKNOWN || fits === PACKET_WRONG_SOCKET)
+    return `Unexpected ${isMeta ? 'meta' : 'data'} packet ${packetLogName(command)} (${hex})`;
   return `bad length of packet ${packetLogName(command)} (${hex}): ${length}`;
 }
 
@@ -181,7 +195,11 @@ function receiveData(
   const pd = res.peerDevice(c, volumeNumber);
   if (pd === undefined) {
     if (!IGNORABLE.has(command)) return `${packetLogName(command)} for volume ${volumeNumber}, which is not configured locally`;
-    res.logConnection('warning', c, `${packetLogName(command)} packet received for volume ${volumeNumber}, which is not configured locally`);
+    res.logConnection(
+      'warning',
+      c,
+      `${packetLogName(command)} packet received for volume ${volumeNumber}, which is not configured locally`,
+    );
     return TAKEN;
   }
   switch (command) {
@@ -259,7 +277,16 @@ function receiveTrim(res: Resource, pd: PeerDevice, command: number, view: DataV
   const flags = pDataFlags(view, base);
   // What is trimmed reads as zeroes on both nodes: a discard that might leave old data would let them differ.
   const op = command === COMMAND.P_TRIM ? OP.Discard : OP.WriteZeroes;
-  const slot = beginMirroredWrite(res, pd, op, sector, lengthBytes, pDataBlockIdHigh(view, base), pDataBlockIdLow(view, base), flags | (op === OP.Discard ? DP.DISCARD : 0));
+  const slot = beginMirroredWrite(
+    res,
+    pd,
+    op,
+    sector,
+    lengthBytes,
+    pDataBlockIdHigh(view, base),
+    pDataBlockIdLow(view, base),
+    flags | (op === OP.Discard ? DP.DISCARD : 0),
+  );
   if (slot < 0) return LATER;
   mirroredWriteReceived(res, pd, slot);
   return TAKEN;
@@ -323,7 +350,15 @@ export function payloadDone(res: Resource, c: Connection): void {
   else resyncPayloadReceived(res, pd, slot);
 }
 
-function receiveMeta(res: Resource, c: Connection, command: number, volumeNumber: number, view: DataView, base: number, length: number): Taken {
+function receiveMeta(
+  res: Resource,
+  c: Connection,
+  command: number,
+  volumeNumber: number,
+  view: DataView,
+  base: number,
+  length: number,
+): Taken {
   switch (command) {
     case COMMAND.P_PING:
       sendMetaEmpty(res, c, COMMAND.P_PING_ACK);
@@ -395,4 +430,3 @@ function answered(res: Resource, pd: PeerDevice, sector: number, idHigh: number,
   writeAnswered(res, pd, slot, ok, setInSync);
   return TAKEN;
 }
-

@@ -4,6 +4,8 @@
  * The target asks for blocks at the controller's pace, writes what it gets and clears its bits; the source reads, answers and
  * clears its bits with the target's acks. The target ends it when nothing is left; its state packet ends it for the source.
  */
+
+import { MDF_PEER } from '@udrbd/metadata';
 import { COMMAND } from '@udrbd/wire';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
@@ -16,10 +18,9 @@ import { acquirePeerSlot, allocateBuffer, PEER, releasePeerSlot } from './peer-r
 import { ProgressMarks } from './progress-marks.js';
 import { OP } from './requests.js';
 import type { Resource } from './resource.js';
-import { ResyncController, RESYNC_TURN_MS, type ResyncOptions } from './resync-controller.js';
+import { RESYNC_TURN_MS, ResyncController, type ResyncOptions } from './resync-controller.js';
 import { changePeerDevice } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
-import { MDF_PEER } from '@udrbd/metadata';
 
 const BLOCK_BYTES = 4096;
 const BLOCK_SECTORS = 8;
@@ -66,7 +67,9 @@ export const resyncOptions = (pd: PeerDevice): ResyncOptions => ({
 
 /** Bits still to do. */
 export const resyncLeft = (pd: PeerDevice): number =>
-  pd.volume.disk === undefined || pd.bitmapSlot < 0 ? 0 : Math.max(0, pd.volume.disk.bitmap.weight(pd.bitmapSlot) - (pd.resync?.failedBits ?? 0));
+  pd.volume.disk === undefined || pd.bitmapSlot < 0
+    ? 0
+    : Math.max(0, pd.volume.disk.bitmap.weight(pd.bitmapSlot) - (pd.resync?.failedBits ?? 0));
 
 /** Both bitmaps are equal (or all set): begin. */
 export function startResync(res: Resource, pd: PeerDevice, side: ResyncSide): void {
@@ -89,7 +92,12 @@ export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): 
   const resync = new Resync(side, bits, resyncOptions(pd), res.now);
   pd.resync = resync;
   if (pd.conn === CONN.PausedSyncS || pd.conn === CONN.PausedSyncT) resync.marks.pause(res.now);
-  res.log('info', volume, pd, `Began resync as ${side === 'source' ? 'SyncSource' : 'SyncTarget'} (will sync ${bits * 4} KB [${bits} bits set]).`);
+  res.log(
+    'info',
+    volume,
+    pd,
+    `Began resync as ${side === 'source' ? 'SyncSource' : 'SyncTarget'} (will sync ${bits * 4} KB [${bits} bits set]).`,
+  );
   if (side === 'source') {
     const g = volume.generationsFor(pd);
     const uuid = syncUuidOf(g.bitmap, res.random64());
@@ -162,8 +170,7 @@ export function resyncResumed(res: Resource, pd: PeerDevice): void {
 }
 
 /** When `resyncTurn` wants to be called next. */
-export const resyncDeadline = (pd: PeerDevice): number =>
-  pd.resync === undefined ? Number.POSITIVE_INFINITY : pd.resync.nextTurn;
+export const resyncDeadline = (pd: PeerDevice): number => (pd.resync === undefined ? Number.POSITIVE_INFINITY : pd.resync.nextTurn);
 
 /** Every 100 ms: progress marks on both sides, requests on the target. */
 export function resyncTurn(res: Resource, pd: PeerDevice): void {
@@ -370,7 +377,14 @@ function logDone(res: Resource, pd: PeerDevice, resync: Resync): void {
 // --- source ------------------------------------------------------------------------------------------------------------
 
 /** P_RS_DATA_REQUEST. @returns false when no slot is free */
-export function serveResyncRead(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number, idHigh: number, idLow: number): boolean {
+export function serveResyncRead(
+  res: Resource,
+  pd: PeerDevice,
+  sector: number,
+  lengthBytes: number,
+  idHigh: number,
+  idLow: number,
+): boolean {
   if (pd.volume.diskState !== DISK.UpToDate || pd.volume.disk === undefined) {
     sendBlockAck(res, pd, COMMAND.P_NEG_RS_DREPLY, sector, idHigh, idLow, lengthBytes);
     return true;

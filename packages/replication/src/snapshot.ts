@@ -28,7 +28,9 @@ export interface VolumeSnapshot {
   readonly quorum: boolean;
   readonly sizeSectors: number;
   /** undefined while diskless. */
-  readonly backing: undefined | { readonly backingDevice: string; readonly metaDevice: string; readonly metaIndex: number | 'internal' | 'flexible' };
+  readonly backing:
+    | undefined
+    | { readonly backingDevice: string; readonly metaDevice: string; readonly metaIndex: number | 'internal' | 'flexible' };
   readonly diskOptions: Options;
   readonly deviceOptions: Options;
   /** Sectors read and written on the backing device (dr, dw); blocks of the activity log and the bitmap written (al, bm). */

@@ -100,7 +100,8 @@ function logChange(res: Resource, volume: Volume, pd: PeerDevice | undefined, ol
     parts.push(`repl( ${replicationName(old.conn)} -> ${replicationName(next.conn)} )`);
   }
   if (old.peerDisk !== next.peerDisk) parts.push(`pdsk( ${nameOf(DISK, old.peerDisk)} -> ${nameOf(DISK, next.peerDisk)} )`);
-  if (old.resyncSuspDependency !== next.resyncSuspDependency) parts.push(`aftr_isp( ${+old.resyncSuspDependency} -> ${+next.resyncSuspDependency} )`);
+  if (old.resyncSuspDependency !== next.resyncSuspDependency)
+    parts.push(`aftr_isp( ${+old.resyncSuspDependency} -> ${+next.resyncSuspDependency} )`);
   if (old.resyncSuspPeer !== next.resyncSuspPeer) parts.push(`peer_isp( ${+old.resyncSuspPeer} -> ${+next.resyncSuspPeer} )`);
   if (old.resyncSuspUser !== next.resyncSuspUser) parts.push(`user_isp( ${+old.resyncSuspUser} -> ${+next.resyncSuspUser} )`);
   if (parts.length > 0) res.log('info', volume, pd, parts.join(' '));
@@ -115,8 +116,7 @@ function judgeContext(res: Resource, volume: Volume, pd: PeerDevice | undefined,
     negotiated: sameData ? { disk: volume.stateAfterAttach, peerDisk: DISK.DUnknown } : undefined,
     // Two Primaries need the resolution of concurrent writes, which this engine does not do yet: never more than one.
     twoPrimariesAllowed: false,
-    otherVolumePeerPrimary:
-      pd?.connection.peerDevices.some((other) => other !== pd && other.peerRole === ROLE.Primary) ?? false,
+    otherVolumePeerPrimary: pd?.connection.peerDevices.some((other) => other !== pd && other.peerRole === ROLE.Primary) ?? false,
     openCount: options.openVolumes?.includes(volume.number) === true ? 1 : 0,
     verifyAlg: pd?.connection.options['verify-alg'] ?? '',
     apv: pd?.connection.apv ?? 0,
@@ -166,7 +166,11 @@ export function changeConnection(
     if (options.dryRun === true) return code;
   } else if (options.dryRun === true) return before === state ? 'SS_NOTHING_TO_DO' : 'SS_SUCCESS';
   if (before !== state) {
-    res.logConnection('info', target, `conn( ${nameOf(CONN, before).replace('WFReportParams', 'Connected')} -> ${nameOf(CONN, state).replace('WFReportParams', 'Connected')} )`);
+    res.logConnection(
+      'info',
+      target,
+      `conn( ${nameOf(CONN, before).replace('WFReportParams', 'Connected')} -> ${nameOf(CONN, state).replace('WFReportParams', 'Connected')} )`,
+    );
   }
   const proposals = target.peerDevices.map((pd) => ({ pd, old: res.view(pd.volume, pd) }));
   target.state = state;

@@ -157,7 +157,8 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   const c = pd.connection;
   if (sendsOutOfSync(pd)) {
     const bit = pd.bitmapSlot;
-    if (bit < 0 || pd.volume.disk!.bitmap.setRange(bit, requests.sector[slot]!, requests.lengthBytes[slot]!) > 0) sendOutOfSync(res, pd, slot);
+    if (bit < 0 || pd.volume.disk!.bitmap.setRange(bit, requests.sector[slot]!, requests.lengthBytes[slot]!) > 0)
+      sendOutOfSync(res, pd, slot);
     return;
   }
   if (!replicates(pd)) return;

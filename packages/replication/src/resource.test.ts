@@ -1,0 +1,157 @@
+import t from 'tap';
+import { OP } from './requests.js';
+import { clock, Pair } from './testing/pair.js';
+
+const block = (fill: number, bytes = 4096): Uint8Array => new Uint8Array(bytes).fill(fill);
+const FAST = { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 };
+
+/** Both Primary/Secondary and in sync. */
+function synced(net: Record<string, string | number | boolean> = {}): Pair {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000, ...net }, FAST);
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  return pair;
+}
+
+t.test('two fresh nodes connect and sync nothing', async (t) => {
+  const pair = new Pair();
+  pair.configure();
+  pair.connect();
+  t.equal(pair.state(pair.a), 'Connected(Established) Secondary/Secondary Inconsistent/Inconsistent');
+  t.equal(pair.state(pair.b), 'Connected(Established) Secondary/Secondary Inconsistent/Inconsistent');
+});
+
+t.test('promotion without data is refused', async (t) => {
+  const pair = new Pair();
+  pair.configure();
+  pair.connect();
+  const op = pair.a.control({ command: 'primary', force: false });
+  pair.rest();
+  t.equal(pair.a.code(op), 'SS_NO_UP_TO_DATE_DISK');
+});
+
+t.test('promotion by force starts the initial sync, which ends with equal disks', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, FAST);
+  pair.a.disk.fill(7, 0, 4096 * 100);
+  pair.connect();
+  const op = pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  t.equal(pair.a.code(op), 'ok');
+  t.equal(pair.state(pair.a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+  t.equal(pair.state(pair.b), 'Connected(Established) Secondary/Primary UpToDate/UpToDate');
+  const size = pair.a.core.snapshot(clock.now).volumes[0]!.sizeSectors * 512;
+  t.ok(Buffer.from(pair.a.disk.subarray(0, size)).equals(Buffer.from(pair.b.disk.subarray(0, size))));
+  const [a, b] = pair.nodes.map((n) => n.core.snapshot(clock.now).volumes[0]!);
+  t.equal(a!.currentUuid & ~1n, b!.currentUuid & ~1n);
+  t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 0);
+});
+
+for (const protocol of ['A', 'B', 'C']) {
+  t.test(`a write is on both disks with protocol ${protocol}`, async (t) => {
+    const pair = synced({ protocol });
+    const slot = pair.a.submit(OP.Write, 80, block(0x5a));
+    pair.rest();
+    t.match(pair.a.completions.at(-1), { slot, errno: 0 });
+    t.equal(pair.b.disk[80 * 512], 0x5a);
+    pair.run(100);
+    t.equal(pair.a.core.requests.freeApplicationSlots, 64, 'the slot is free after the barrier ack');
+    t.equal(pair.b.core.requests.freePeerSlots, 64);
+  });
+}
+
+t.test('a second Primary is refused', async (t) => {
+  const pair = synced();
+  const op = pair.b.control({ command: 'primary', force: false });
+  pair.run(2000);
+  t.equal(pair.b.code(op), 'SS_TWO_PRIMARIES');
+});
+
+t.test('what was written during an outage is resynced, and nothing else', async (t) => {
+  const pair = synced();
+  pair.partition();
+  pair.a.submit(OP.Write, 800, block(0x11));
+  pair.a.submit(OP.Write, 1600, block(0x22, 8192));
+  pair.rest();
+  t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 24);
+  const before = pair.b.core.snapshot(clock.now).volumes[0]!.writtenSectors;
+  pair.heal();
+  pair.run(5000);
+  t.equal(pair.state(pair.a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+  t.equal(pair.b.disk[800 * 512], 0x11);
+  t.equal(pair.b.disk[1600 * 512], 0x22);
+  t.equal(pair.b.core.snapshot(clock.now).volumes[0]!.writtenSectors - before, 24);
+});
+
+t.test('failover: the Secondary takes over, the old Primary follows', async (t) => {
+  const pair = synced();
+  pair.a.submit(OP.Write, 8, block(1));
+  pair.rest();
+  const down = pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.rest();
+  const up = pair.b.control({ command: 'primary', force: false });
+  pair.rest();
+  t.equal(pair.a.code(down), 'ok');
+  t.equal(pair.b.code(up), 'ok');
+  t.equal(pair.state(pair.a), 'Connected(Established) Secondary/Primary UpToDate/UpToDate');
+  pair.b.submit(OP.Write, 16, block(2));
+  pair.rest();
+  t.equal(pair.a.disk[16 * 512], 2);
+});
+
+t.test('disconnect is graceful and leaves the peer waiting', async (t) => {
+  const pair = synced();
+  const op = pair.b.control({ command: 'disconnect', connection: 0, force: false });
+  pair.run(100);
+  t.equal(pair.b.code(op), 'ok');
+  t.match(pair.state(pair.b), /^StandAlone/);
+  t.match(pair.state(pair.a), /^Connecting/);
+  t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.bitmapUuid !== 0n, true, 'the Primary began a new generation');
+});
+
+t.test('a local write error detaches, the application sees success', async (t) => {
+  const pair = synced();
+  pair.a.failNextWrite = 5;
+  const slot = pair.a.submit(OP.Write, 240, block(9));
+  pair.rest();
+  t.match(pair.a.completions.at(-1), { slot, errno: 0 });
+  t.match(pair.state(pair.a), /Primary\/Secondary Diskless\/UpToDate$/);
+  const read = pair.a.submit(OP.Read, 240, 4096);
+  pair.rest();
+  t.match(pair.a.completions.at(-1), { slot: read, errno: 0 });
+  t.equal(pair.a.buffers.get(read)![0], 9, 'read from the peer');
+});
+
+t.test('invalidate copies everything from the peer', async (t) => {
+  const pair = synced();
+  const op = pair.b.control({ command: 'invalidate', volume: 0 });
+  pair.run(5000);
+  t.equal(pair.b.code(op), 'ok');
+  t.equal(pair.state(pair.b), 'Connected(Established) Secondary/Primary UpToDate/UpToDate');
+});
+
+t.test('authentication: equal secrets connect, different ones go StandAlone', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'cram-hmac-alg': 'sha1', 'shared-secret': 'S3cr3t' });
+  pair.connect();
+  t.match(pair.state(pair.a), /^Connected/);
+  const other = new Pair();
+  other.configure({ 'cram-hmac-alg': 'sha1', 'shared-secret': 'S3cr3t' });
+  other.b.control({ command: 'net-options', connection: 0, options: { 'shared-secret': 'other' }, setDefaults: false });
+  other.connect();
+  t.match(other.state(other.a), /^StandAlone/);
+});
+
+t.test('garbage drops the link and the node retries', async (t) => {
+  const pair = synced();
+  pair.a.deliver(
+    0,
+    Uint8Array.from({ length: 64 }, (_, i) => i),
+  );
+  pair.run(100);
+  t.match(pair.state(pair.a), /^(Unconnected|Connecting)/);
+  pair.run(5000);
+  t.equal(pair.state(pair.a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+});

@@ -1,0 +1,499 @@
+/**
+ * One replicated resource: the objects, the queues towards the host, and `settle`, which brings everything to rest after a
+ * batch of events. What the events do stands in the files named after it.
+ */
+import { defaultOptions, NET_OPTIONS, RESOURCE_OPTIONS, type ResourceOptions } from '@udrbd/control';
+import { packetLogName } from '@udrbd/wire';
+import { control } from './admin.js';
+import { runActivityLog } from './al-transactions.js';
+import { continueBitmapSend } from './bitmap-exchange.js';
+import type { Connection } from './connection.js';
+import type { ControlRequest, LinkEnd, ReplicationCore } from './core.js';
+import { maybeDiskless } from './disk-errors.js';
+import { type ColdEffect, EFFECT, Effects, type LogLevel } from './effects.js';
+import type { Millis, Outbox, ResourceSetup, Stream } from './host.js';
+import { afterDrain, checkLiveness, linkDown, linkUp, livenessDeadline, ping } from './link.js';
+import { MD_SYNC_MS, syncMetaData, writeBitmap } from './meta-data-io.js';
+import { mirroredWriteDone, mirroredWriteRunnable } from './mirrored-writes.js';
+import { SENT } from './outbox.js';
+import type { PeerDevice } from './peer-device.js';
+import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
+import { payloadDone, receive } from './receiver.js';
+import { remoteReadDone } from './remote-reads.js';
+import { Requests } from './requests.js';
+import {
+  type ResyncSide,
+  resyncDeadline,
+  resyncProgress,
+  resyncReadDone,
+  resyncReadRunnable,
+  resyncTurn,
+  resyncWriteDone,
+  resyncWriteRunnable,
+  startResync,
+} from './resync.js';
+import type { ResourceSnapshot } from './snapshot.js';
+import { snapshotOf } from './snapshot-of.js';
+import { CONN, DISK, ROLE, type RoleNumber, type StateView } from './state-view.js';
+import type { Volume } from './volume.js';
+import { afterOverlap, applicationDiskDone, closeSentEpoch, mayStart, releaseHeld, submit, writeHandedOver } from './write-path.js';
+
+/** A message that can come with every request is logged once in this time. */
+const LOG_RATE_MS = 5000;
+
+export class Resource implements ReplicationCore {
+  readonly name: string;
+  readonly nodeId: number;
+  readonly requests: Requests;
+  readonly effects = new Effects();
+  readonly random64: () => bigint;
+  readonly hmac: ResourceSetup['hmac'];
+  readonly outboxBytes: number;
+  readonly volumes = new Map<number, Volume>();
+  readonly connections: (Connection | undefined)[] = [];
+  options: ResourceOptions;
+  role: RoleNumber = ROLE.Secondary;
+  suspUser = false;
+  suspNoData = false;
+  suspFencing = false;
+  now: Millis = 0;
+  deadline: Millis = Number.POSITIVE_INFINITY;
+  /** Number of the epoch that writes go into, and how many it has. */
+  currentEpoch = 0;
+  currentEpochWrites = 0;
+  maxEpochSize = NET_OPTIONS['max-epoch-size'].default as number;
+  writeOrdering: 'none' | 'drain' | 'flush' = 'flush';
+  wantMetaDataSync = false;
+
+  #unsettled = false;
+  #mdSyncAt: Millis = Number.POSITIVE_INFINITY;
+  #token = 0;
+  readonly #waiting = new Map<number, (errno: number) => void>();
+  readonly #timers: { at: Millis; run: () => void }[] = [];
+  readonly #overlapVolumes = new Set<Volume>();
+  readonly #alVolumes = new Set<Volume>();
+  readonly #lastLogged = new Map<string, Millis>();
+  #announce = false;
+  #flushBroken = false;
+  #view: DataView | undefined;
+  #viewBytes: Uint8Array | undefined;
+
+  constructor(setup: ResourceSetup) {
+    this.name = setup.name;
+    this.nodeId = setup.nodeId;
+    this.options = { ...defaultOptions(RESOURCE_OPTIONS), ...(setup.options as Partial<ResourceOptions>) };
+    this.requests = new Requests(setup.applicationSlots, setup.peerSlots);
+    this.outboxBytes = setup.outboxBytes;
+    this.random64 = () => setup.random64();
+    this.hmac = (algorithm, key, data) => setup.hmac(algorithm, key, data);
+  }
+
+  // --- data plane -----------------------------------------------------------------------------------------------------
+
+  get isSuspended(): boolean {
+    return this.suspUser || this.suspNoData || this.suspFencing;
+  }
+
+  ioReady(volumeNumber: number): boolean {
+    const volume = this.volumes.get(volumeNumber);
+    return volume !== undefined && mayStart(this, volume);
+  }
+
+  submit(now: Millis, slot: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    submit(this, slot);
+  }
+
+  diskDone(now: Millis, slot: number, errno: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    if (slot < this.requests.applicationSlots) return applicationDiskDone(this, slot, errno);
+    const c = this.connections[this.requests.connection[slot]!]!;
+    const pd = this.peerDevice(c, this.requests.volume[slot]!)!;
+    switch (peerKind(this, slot)) {
+      case PEER.MirroredWrite:
+        return mirroredWriteDone(this, pd, slot, errno);
+      case PEER.RemoteRead:
+        return remoteReadDone(this, pd, slot, errno);
+      case PEER.ResyncRead:
+        return resyncReadDone(this, pd, slot, errno);
+      case PEER.ResyncWrite:
+        return resyncWriteDone(this, pd, slot, errno);
+      default:
+        throw new Error(`slot ${slot}: no disk request is under way`);
+    }
+  }
+
+  metaDone(now: Millis, token: number, errno: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    const done = this.#waiting.get(token);
+    this.#waiting.delete(token);
+    done?.(errno);
+  }
+
+  flushDone(now: Millis, token: number, errno: number): void {
+    this.metaDone(now, token, errno);
+  }
+
+  outbox(connection: number, stream: Stream): Outbox {
+    return this.connections[connection]!.outboxes[stream];
+  }
+
+  sendDone(now: Millis, connection: number, stream: Stream, entries: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    const c = this.connections[connection]!;
+    const box = c.outboxes[stream];
+    for (let i = 0; i < entries && box.done < box.queued; i++) {
+      const row = box.finishOldest();
+      const action = box.action[row]!;
+      if (action === SENT.ApplicationWrite) writeHandedOver(this, c, box.actionSlot[row]!);
+      else if (action === SENT.Reply) releasePeerSlot(this, box.actionSlot[row]!);
+    }
+    if (c.stalled) this.resumeReceive(c);
+    for (let i = 0; i < c.peerDevices.length; i++) {
+      const pd = c.peerDevices[i]!;
+      if (pd.bitmapSend !== undefined) continueBitmapSend(this, pd);
+    }
+  }
+
+  receive(now: Millis, connection: number, stream: Stream, bytes: Uint8Array, start: number, end: number): number {
+    this.now = now;
+    this.#unsettled = true;
+    const c = this.connections[connection];
+    if (c === undefined) return end - start;
+    if (this.#viewBytes !== bytes) {
+      this.#viewBytes = bytes;
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    }
+    return receive(this, c, stream, this.#view!, bytes, start, end);
+  }
+
+  payloadSlot(connection: number): number {
+    return this.connections[connection]?.wantedSlot ?? -1;
+  }
+
+  payloadBytes(connection: number): number {
+    return this.connections[connection]?.wantedBytes ?? 0;
+  }
+
+  payloadDone(now: Millis, connection: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    const c = this.connections[connection];
+    if (c !== undefined && c.wantedSlot >= 0) payloadDone(this, c);
+  }
+
+  // --- links, time, control ---------------------------------------------------------------------------------------------
+
+  linkUp(now: Millis, connection: number, resolveConflicts: boolean): void {
+    this.now = now;
+    this.#unsettled = true;
+    const c = this.connections[connection];
+    if (c !== undefined) linkUp(this, c, resolveConflicts);
+  }
+
+  linkDown(now: Millis, connection: number, why: LinkEnd, detail: string): void {
+    this.now = now;
+    this.#unsettled = true;
+    const c = this.connections[connection];
+    if (c !== undefined) linkDown(this, c, why, detail);
+  }
+
+  control(now: Millis, operation: number, request: ControlRequest): void {
+    this.now = now;
+    this.#unsettled = true;
+    control(this, request, (error) => {
+      this.#unsettled = true;
+      this.cold(error === undefined ? { type: 'reply', operation } : { type: 'reply', operation, error, info: error.info ?? [] });
+    });
+  }
+
+  helperDone(now: Millis, token: number, exitCode: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    const done = this.#waiting.get(token);
+    this.#waiting.delete(token);
+    done?.(exitCode);
+  }
+
+  tick(now: Millis): void {
+    this.now = now;
+    this.#unsettled = true;
+    for (let i = 0; i < this.#timers.length; ) {
+      if (this.#timers[i]!.at > now) i++;
+      else this.#timers.splice(i, 1)[0]!.run();
+    }
+    if (now >= this.#mdSyncAt) {
+      this.#mdSyncAt = Number.POSITIVE_INFINITY;
+      for (const volume of this.volumes.values()) if (volume.metaDataDirty) syncMetaData(this, volume);
+    }
+    for (const c of this.connections) {
+      if (c === undefined) continue;
+      if (c.nextRequestCheck <= now) c.nextRequestCheck = now + 1000;
+      checkLiveness(this, c);
+      for (let i = 0; i < c.peerDevices.length; i++) resyncTurn(this, c.peerDevices[i]!);
+    }
+  }
+
+  snapshot(now: Millis): ResourceSnapshot {
+    this.now = now;
+    return snapshotOf(this);
+  }
+
+  /** Runs what handlers left to do until nothing is left; then the deadline is known. */
+  settle(now: Millis): void {
+    this.now = now;
+    while (this.#unsettled) {
+      this.#unsettled = false;
+      if (this.#overlapVolumes.size > 0) this.#runOverlaps();
+      if (this.#alVolumes.size > 0) this.#runActivityLogs();
+      for (let i = 0; i < this.connections.length; i++) {
+        const c = this.connections[i];
+        if (c === undefined) continue;
+        // The epoch on the wire is closed: its barrier need not wait for the next write.
+        if (c.isUp && c.sentEpoch !== this.currentEpoch) closeSentEpoch(this, c);
+        if (c.drained) afterDrain(this, c);
+      }
+      for (const volume of this.volumes.values()) {
+        if (volume.parked.length > 0 || volume.heldCompletions.length > 0) releaseHeld(this, volume);
+        if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(this, volume);
+      }
+    }
+    if (this.#announce) {
+      this.#announce = false;
+      this.effects.cold.push({ type: 'stateChanged' });
+    }
+    if (this.wantMetaDataSync) {
+      this.wantMetaDataSync = false;
+      if (this.#mdSyncAt === Number.POSITIVE_INFINITY) this.#mdSyncAt = now + MD_SYNC_MS;
+    }
+    this.#setDeadline();
+  }
+
+  #setDeadline(): void {
+    let deadline = this.#mdSyncAt;
+    for (let i = 0; i < this.#timers.length; i++) deadline = Math.min(deadline, this.#timers[i]!.at);
+    for (let i = 0; i < this.connections.length; i++) {
+      const c = this.connections[i];
+      if (c === undefined) continue;
+      deadline = Math.min(deadline, livenessDeadline(c));
+      for (let k = 0; k < c.peerDevices.length; k++) deadline = Math.min(deadline, resyncDeadline(c.peerDevices[k]!));
+    }
+    this.deadline = deadline;
+  }
+
+  #runOverlaps(): void {
+    for (const volume of this.#overlapVolumes) {
+      for (let slot = volume.overlap.nextRunnable(); slot >= 0; slot = volume.overlap.nextRunnable()) this.#runnable(volume, slot);
+    }
+    this.#overlapVolumes.clear();
+  }
+
+  #runnable(volume: Volume, slot: number): void {
+    if (slot < this.requests.applicationSlots) return afterOverlap(this, volume, slot);
+    const pd = this.peerDevice(this.connections[this.requests.connection[slot]!]!, volume.number)!;
+    switch (peerKind(this, slot)) {
+      case PEER.MirroredWrite:
+        return mirroredWriteRunnable(this, pd, slot);
+      case PEER.ResyncRead:
+        return resyncReadRunnable(this, pd, slot);
+      default:
+        return resyncWriteRunnable(this, pd, slot);
+    }
+  }
+
+  #runActivityLogs(): void {
+    const volumes = [...this.#alVolumes];
+    this.#alVolumes.clear();
+    for (const volume of volumes) runActivityLog(this, volume);
+  }
+
+  // --- what the parts of the core ask of each other -------------------------------------------------------------------------
+
+  wantSettle(): void {
+    this.#unsettled = true;
+  }
+
+  wantOverlap(volume: Volume): void {
+    this.#overlapVolumes.add(volume);
+    this.#unsettled = true;
+  }
+
+  wantActivityLog(volume: Volume): void {
+    this.#alVolumes.add(volume);
+    this.#unsettled = true;
+  }
+
+  later(delayMs: number, run: () => void): void {
+    this.#timers.push({ at: this.now + delayMs, run });
+  }
+
+  cold(effect: ColdEffect): void {
+    this.effects.cold.push(effect);
+  }
+
+  pushSend(connection: number, stream: Stream): void {
+    this.effects.push(EFFECT.Send, connection, stream);
+  }
+
+  resumeReceive(c: Connection): void {
+    c.stalled = false;
+    this.effects.push(EFFECT.ResumeReceive, c.index, 0);
+  }
+
+  metaWrite(volume: Volume, offsetBytes: number, bytes: Uint8Array, preflush: boolean, fua: boolean, done: (errno: number) => void): void {
+    const token = this.#expect(done);
+    this.cold({ type: 'metaWrite', write: { token, volume: volume.number, offsetBytes, bytes, preflush, fua } });
+  }
+
+  flush(volume: Volume, done: (errno: number) => void): void {
+    this.cold({ type: 'flush', volume: volume.number, token: this.#expect(done) });
+  }
+
+  /** Runs a handler; `done` is told its exit code. */
+  helper(name: string, volume: Volume | undefined, c: Connection | undefined, done: (exitCode: number) => void = () => {}): void {
+    this.cold({ type: 'helper', name, volume: volume?.number, connection: c?.index, token: this.#expect(done) });
+  }
+
+  #expect(done: (value: number) => void): number {
+    const token = ++this.#token;
+    this.#waiting.set(token, done);
+    return token;
+  }
+
+  peerDevice(c: Connection, volumeNumber: number): PeerDevice | undefined {
+    for (let i = 0; i < c.peerDevices.length; i++) if (c.peerDevices[i]!.volume.number === volumeNumber) return c.peerDevices[i];
+    return undefined;
+  }
+
+  view(volume: Volume, pd: PeerDevice | undefined): StateView {
+    return {
+      role: this.role,
+      peerRole: pd?.peerRole ?? ROLE.Unknown,
+      conn: pd?.conn ?? CONN.StandAlone,
+      disk: volume.diskState,
+      peerDisk: pd?.peerDisk ?? DISK.DUnknown,
+      suspUser: this.suspUser,
+      suspNoData: this.suspNoData,
+      suspFencing: this.suspFencing,
+      resyncSuspDependency: pd?.resyncSuspDependency ?? false,
+      resyncSuspPeer: pd?.resyncSuspPeer ?? false,
+      resyncSuspUser: pd?.resyncSuspUser ?? false,
+    };
+  }
+
+  stateChanged(): void {
+    this.#announce = true;
+    this.#unsettled = true;
+    this.evaluateWriteOrdering();
+    let size = Number.POSITIVE_INFINITY;
+    for (const c of this.connections) if (c !== undefined) size = Math.min(size, c.options['max-epoch-size']);
+    this.maxEpochSize = size;
+  }
+
+  progressChanged(): void {
+    this.#announce = true;
+  }
+
+  resyncProgress(pd: PeerDevice): void {
+    resyncProgress(this, pd);
+  }
+
+  startResync(pd: PeerDevice, side: ResyncSide): void {
+    startResync(this, pd, side);
+  }
+
+  writeWholeBitmap(volume: Volume): void {
+    writeBitmap(this, volume, 'all');
+  }
+
+  volumeChanged(volume: Volume): void {
+    this.cold({ type: 'volumeChanged', volume: volume.number, sizeSectors: volume.sizeSectors, writable: this.role === ROLE.Primary });
+  }
+
+  /** Data are accessible again: what was frozen for want of them goes on. */
+  thawNoData(): void {
+    this.suspNoData = false;
+    this.#unsettled = true;
+    this.#announce = true;
+  }
+
+  pingTimeoutMs(): number {
+    let longest = 0;
+    for (const c of this.connections) if (c !== undefined) longest = Math.max(longest, c.options['ping-timeout'] * 100);
+    return longest;
+  }
+
+  ping(c: Connection): void {
+    ping(this, c);
+  }
+
+  closeLink(c: Connection, why: LinkEnd): void {
+    if (c.closing) return;
+    c.closing = true;
+    c.closeReason = why;
+    this.cold({ type: 'closeLink', connection: c.index });
+  }
+
+  /**
+   * The peer broke the protocol: drop the link, try again.
+   * @param permanent - DRBD 8.4 gives up on an unknown packet of the meta stream
+   */
+  protocolError(c: Connection, text: string, permanent = false): void {
+    this.logConnection('err', c, text);
+    if (permanent && c.state !== CONN.StandAlone) this.logConnection('err', c, 'retrying');
+    c.retryAfterMs = 1000;
+    this.closeLink(c, 'protocol-error');
+  }
+
+  packetName(command: number): string {
+    return packetLogName(command);
+  }
+
+  /** An entry of the outbox that will never be sent. A write's part in it ends with the transfer log. */
+  entryDropped(_c: Connection, action: number, slot: number): void {
+    if (action === SENT.Reply) releasePeerSlot(this, slot);
+  }
+
+  /** The strongest method that every disk allows; a disk without flushes lowers it for good. */
+  evaluateWriteOrdering(): void {
+    let method: 'none' | 'drain' | 'flush' = this.#flushBroken ? 'drain' : 'flush';
+    for (const volume of this.volumes.values()) {
+      if (volume.disk === undefined) continue;
+      const { options } = volume.disk;
+      const allowed = options['disk-flushes'] ? 'flush' : options['disk-drain'] ? 'drain' : 'none';
+      if (allowed === 'none') method = 'none';
+      else if (allowed === 'drain' && method === 'flush') method = 'drain';
+    }
+    if (method === this.writeOrdering) return;
+    this.writeOrdering = method;
+    this.log('info', undefined, undefined, `Method to ensure write ordering: ${method}`);
+  }
+
+  flushesUnsupported(volume: Volume): void {
+    this.log('err', volume, undefined, 'local disk FLUSH FAILED with status -95');
+    this.#flushBroken = true;
+    this.evaluateWriteOrdering();
+  }
+
+  log(level: LogLevel, volume: Volume | undefined, pd: PeerDevice | undefined, text: string): void {
+    const where = volume === undefined ? this.name : `${this.name}/${volume.number} drbd${volume.minor}`;
+    const peer = pd === undefined || pd.connection.name === '' ? '' : ` ${pd.connection.name}`;
+    this.cold({ type: 'log', level, text: `drbd ${where}${peer}: ${text}` });
+  }
+
+  logConnection(level: LogLevel, c: Connection, text: string): void {
+    this.cold({ type: 'log', level, text: `drbd ${this.name}${c.name === '' ? '' : ` ${c.name}`}: ${text}` });
+  }
+
+  logRateLimited(level: LogLevel, volume: Volume, text: string): void {
+    const key = `${volume.number} ${text.replace(/\d+/g, '')}`;
+    const last = this.#lastLogged.get(key);
+    if (last !== undefined && this.now - last < LOG_RATE_MS) return;
+    this.#lastLogged.set(key, this.now);
+    this.log(level, volume, undefined, text);
+  }
+}
