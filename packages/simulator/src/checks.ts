@@ -1,0 +1,282 @@
+/** What has to hold, looked at from outside: disks, snapshots and what the applications were told. Names as in docs/simulator.md. */
+
+import { MDF } from '@udrbd/metadata';
+import { CONN, DISK, type DiskNumber, type Generations, type ResourceSnapshot, ROLE, syncHandshake } from '@udrbd/replication';
+import type { NodeId } from './history.js';
+import { type FoundMetaData, hotExtentsOnDisk, readMetaData } from './meta-tools.js';
+import type { SimNode } from './node.js';
+import { readStamp, SECTOR } from './stamp.js';
+import type { World } from './world.js';
+
+const EXTENT_SECTORS = 8192;
+
+export class Checks {
+  readonly #world: World;
+  readonly #hot: [Set<number> | undefined, Set<number> | undefined] = [undefined, undefined];
+  #isTouched = true;
+  /** Completed writes that a node lost in a power cut, as it may. */
+  readonly excused: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
+  #wasPair = true;
+  #target: NodeId | undefined;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  touched(): void {
+    this.#isTouched = true;
+  }
+
+  activityLogWritten(node: SimNode): void {
+    this.#hot[node.side] = undefined;
+  }
+
+  /** M2: the activity log on disk names the extents of a write before it goes to the disk or to the peer. */
+  beforeApplicationWrite(node: SimNode, sector: number, lengthBytes: number): void {
+    if (lengthBytes === 0) return;
+    let hot = this.#hot[node.side];
+    if (hot === undefined) {
+      hot = new Set(hotExtentsOnDisk(node.disk, readMetaData(node.disk, this.#world.plan.format), true));
+      this.#hot[node.side] = hot;
+    }
+    const last = Math.floor((sector + lengthBytes / SECTOR - 1) / EXTENT_SECTORS);
+    for (let extent = Math.floor(sector / EXTENT_SECTORS); extent <= last; extent++) {
+      if (hot.has(extent)) continue;
+      const volume = node.snapshot()!.volumes[0]!;
+      if (volume.alSuspended || volume.diskState === 'Diskless' || volume.diskState === 'Failed' || volume.diskState === 'Detaching')
+        return;
+      this.#world.violation(`M2 ${node.name}: write to sector ${sector} before extent ${extent} is in the activity log on disk`);
+      return;
+    }
+  }
+
+  // --- contents ---
+
+  #value(node: SimNode, sector: number): number {
+    const page = node.disk.page(Math.floor(sector / 8));
+    return page === undefined ? 0 : readStamp(page, (sector % 8) * SECTOR, sector);
+  }
+
+  /** D2, D3, D7: the disk of a node that calls it UpToDate holds what it has to. */
+  contents(node: SimNode, when: string): void {
+    const { history, queue } = this.#world;
+    for (const sector of history.sectors()) {
+      const complaint = history.complaint(node.side, sector, this.#value(node, sector), queue.now);
+      if (complaint === undefined) continue;
+      this.#world.violation(`D7 ${node.name} ${when}: sector ${sector} ${complaint}`);
+      return;
+    }
+  }
+
+  /** D6: byte for byte. */
+  identical(when: string): void {
+    const [a, b] = this.#world.nodes;
+    const pages = new Set<number>();
+    const limit = this.#world.dataBytes / 4096;
+    for (const node of [a, b]) for (const page of node.disk.pageNumbers()) if (page < limit) pages.add(page);
+    for (const page of pages) {
+      const left = a.disk.read(page * 4096, 4096);
+      const right = b.disk.read(page * 4096, 4096);
+      for (let i = 0; i < 4096; i++) {
+        if (left[i] === right[i] || page * 4096 + i >= this.#world.dataBytes) continue;
+        const sector = page * 8 + Math.floor(i / SECTOR);
+        const values = `${this.#value(a, sector)} on a, ${this.#value(b, sector)} on b`;
+        this.#world.violation(`D6 ${when}: the disks differ at sector ${sector}: write ${values}`);
+        return;
+      }
+    }
+  }
+
+  /**
+   * D5: if both nodes stopped at this instant, the handshake of their restart would resynchronise every sector that differs:
+   * it is marked in a bitmap on disk, or lies in an extent of a Primary's activity log.
+   */
+  crashClosure(): void {
+    if (!this.#isTouched) return;
+    this.#isTouched = false;
+    const world = this.#world;
+    const found = world.nodes.map((node) => readMetaData(node.disk, world.plan.format, true)) as [FoundMetaData, FoundMetaData];
+    const outcome = handshakeOfRestart(found, world.plan.format);
+    if (outcome.kind === 'abort' || outcome.setAllBits) return;
+    const covered = [coverage(world.nodes[0], found[0]), coverage(world.nodes[1], found[1])] as const;
+    for (const sector of world.history.sectors()) {
+      const values = [this.#value(world.nodes[0], sector), this.#value(world.nodes[1], sector)] as const;
+      if (values[0] === values[1]) continue;
+      const block = Math.floor(sector / 8);
+      if (outcome.conn !== CONN.Connected && (covered[0](block) || covered[1](block))) continue;
+      const verdict = `rule ${outcome.verdict.rule} would ${outcome.conn === CONN.Connected ? 'not resync' : 'resync by bitmap'}`;
+      world.violation(`D5: sector ${sector} differs (write ${values[0]} on a, ${values[1]} on b), is not marked, and ${verdict}`);
+      return;
+    }
+  }
+
+  // --- states ---
+
+  /** Looks at a change of state of one node. */
+  stateChanged(node: SimNode, before: ResourceSnapshot | undefined, after: ResourceSnapshot): void {
+    const world = this.#world;
+    const disk = after.volumes[0]?.diskState;
+    const peer = after.connections[0]?.peerDevices[0];
+    if (before?.role !== 'Primary' && after.role === 'Primary') {
+      if (disk !== 'UpToDate' && peer?.peerDiskState !== 'UpToDate' && !world.isForced) {
+        world.violation(`D7 ${node.name}: promoted with ${disk}/${peer?.peerDiskState}`);
+      }
+      if (disk === 'UpToDate') this.contents(node, 'at promotion');
+    }
+    const replication = peer?.replicationState;
+    if (replication === 'SyncTarget' || replication === 'PausedSyncT') this.#target = node.side;
+    const isPair = world.nodes.every((n) => isInSync(n === node ? after : n.snapshot()));
+    if (isPair && !this.#wasPair) this.#paired();
+    this.#wasPair = isPair;
+    const primaries = world.nodes.filter((n) => (n === node ? after : n.snapshot())?.role === 'Primary');
+    if (isPair && primaries.length === 2) world.violation('I21: two Primaries are connected');
+  }
+
+  /** Both nodes say that they are equal. */
+  #paired(): void {
+    const world = this.#world;
+    const { history } = world;
+    const target = this.#target;
+    this.#target = undefined;
+    if (target === undefined) {
+      if (world.plan.protocol === 'C') history.uniteObligations();
+      world.trace(undefined, 'in sync without resync');
+    } else {
+      const source: NodeId = target === 0 ? 1 : 0;
+      world.trace(undefined, `in sync, ${world.nodes[target].name} resynchronised from ${world.nodes[source].name}`);
+      if (world.victim !== target && world.plan.protocol === 'C') {
+        for (const write of history.missing(target, source)) {
+          if (this.excused[source].has(write.id)) continue;
+          const how = `${world.nodes[target].name} became sync target of a node without it`;
+          world.violation(`D2: completed write ${write.id} at sector ${write.sector} of node ${write.node} is lost: ${how}`);
+          return;
+        }
+      }
+      world.victim = undefined;
+      for (const id of this.excused[source]) this.excused[target].add(id);
+      if (world.plan.protocol === 'C' || world.isAtRest) history.copyObligations(source, target);
+      else history.intersectObligations(source, target);
+    }
+    this.contents(world.nodes[0], 'in sync');
+    this.contents(world.nodes[1], 'in sync');
+  }
+
+  /** With asynchronous protocols the peer has to have everything only when nothing is under way. */
+  atRest(): void {
+    const { history, nodes } = this.#world;
+    if (!this.#wasPair) return;
+    const primary = nodes.find((node) => node.snapshot()?.role === 'Primary');
+    if (primary !== undefined) history.copyObligations(primary.side, primary.side === 0 ? 1 : 0);
+  }
+
+  // --- power cuts ---
+
+  /** D2, D4, M1 on the image that a power cut left. */
+  afterPowerCut(node: SimNode, before: ResourceSnapshot | undefined): void {
+    const world = this.#world;
+    const { history } = world;
+    this.#hot[node.side] = undefined;
+    this.#isTouched = true;
+    const side = node.side;
+    const lost = new Set<number>();
+    const kept = new Set<number>();
+    for (const sector of history.sectors()) {
+      const value = this.#value(node, sector);
+      kept.add(value);
+      for (const id of history.lostBy(side, sector, value)) lost.add(id);
+    }
+    for (const id of lost) {
+      const write = history.write(id)!;
+      if (write.node === side && write.durable) {
+        world.violation(`D2 ${node.name}: write ${id} at sector ${write.sector} was flushed and is lost by a power cut`);
+        return;
+      }
+    }
+    if (before?.volumes[0]?.diskState === 'UpToDate' && before.role === 'Secondary') this.#epochOrder(node, lost, kept);
+    for (const id of lost) {
+      history.obliged[side].delete(id);
+      this.excused[side].add(id);
+    }
+  }
+
+  /** D4: what a Secondary kept implies all that had been completed before it was begun. */
+  #epochOrder(node: SimNode, lost: ReadonlySet<number>, kept: ReadonlySet<number>): void {
+    const { history } = this.#world;
+    for (const lostId of lost) {
+      const first = history.write(lostId)!;
+      if (first.node === node.side) continue;
+      for (const keptId of kept) {
+        const second = keptId > 0 ? history.write(keptId) : undefined;
+        if (second === undefined || second.node === node.side || second.start <= first.end) continue;
+        const what = `write ${second.id} survived a power cut, write ${first.id}, completed before it began, did not`;
+        this.#world.violation(`D4 ${node.name}: ${what}`);
+        return;
+      }
+    }
+  }
+}
+
+/** This node is connected and in sync, as far as it knows. */
+export function isInSync(snapshot: ResourceSnapshot | undefined): boolean {
+  const peer = snapshot?.connections[0]?.peerDevices[0];
+  return (
+    snapshot?.connections[0]?.state === 'Connected' &&
+    peer?.replicationState === 'Established' &&
+    peer.peerDiskState === 'UpToDate' &&
+    snapshot.volumes[0]?.diskState === 'UpToDate'
+  );
+}
+
+export function generationsOf({ md }: FoundMetaData, side: number, format: 'v08' | 'v09'): Generations {
+  const peer = md.peers[format === 'v08' ? 0 : 1 - side]!;
+  return { current: md.current_uuid, bitmap: peer.bitmap_uuid, history: [md.history_uuids[0]!, md.history_uuids[1]!] };
+}
+
+const POLICIES = {
+  afterSb0pri: 'disconnect',
+  afterSb1pri: 'disconnect',
+  afterSb2pri: 'disconnect',
+  rrConflict: 'disconnect',
+  alwaysAsbp: false,
+};
+
+/** What the two nodes would do if both were started now from what is on their disks. */
+export function handshakeOfRestart(
+  found: readonly [FoundMetaData, FoundMetaData],
+  format: 'v08' | 'v09',
+): ReturnType<typeof syncHandshake> {
+  const disks = found.map(({ md }) => diskAfterAttach(md.flags)) as [DiskNumber, DiskNumber];
+  const crashed = found.map(({ md }) => (md.flags & (MDF.PRIMARY_IND | MDF.CRASHED_PRIMARY)) !== 0) as [boolean, boolean];
+  return syncHandshake({
+    self: generationsOf(found[0], 0, format),
+    peer: generationsOf(found[1], 1, format),
+    role: ROLE.Secondary,
+    peerRole: ROLE.Secondary,
+    disk: disks[0],
+    diskAfterAttach: disks[0],
+    peerDisk: disks[1],
+    selfCrashedPrimary: crashed[0],
+    peerCrashedPrimary: crashed[1],
+    selfBits: 0,
+    peerBits: 0,
+    peerFlags: 0,
+    discardMyData: false,
+    peerDiscardMyData: false,
+    tentative: false,
+    resolveConflicts: false,
+    apv: 101,
+    features: 0xf,
+    policies: POLICIES,
+  });
+}
+
+const diskAfterAttach = (flags: number): DiskNumber =>
+  (flags & MDF.CONSISTENT) === 0 ? DISK.Inconsistent : (flags & MDF.WAS_UP_TO_DATE) === 0 ? DISK.Outdated : DISK.UpToDate;
+
+/** Blocks that a node would have marked after its restart. */
+function coverage(node: SimNode, found: FoundMetaData): (block: number) => boolean {
+  const { place, md } = found;
+  const bitmap = node.disk.readStable(place.bmOffsetBytes, place.bmSizeBytes);
+  const hot = new Set((md.flags & MDF.PRIMARY_IND) === 0 ? [] : hotExtentsOnDisk(node.disk, found, true));
+  return (block) => hot.has(Math.floor(block / 1024)) || (bitmap[Math.floor(block / 8)]! & (1 << (block % 8))) !== 0;
+}

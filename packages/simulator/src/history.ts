@@ -1,0 +1,192 @@
+/**
+ * What the applications were told, kept outside of the system under test, and what follows from it.
+ *
+ * A write has three ends: ok, failed, unknown (its node went down). `obliged` holds, per node, the completed writes that its
+ * disk has to have when it calls itself UpToDate: those completed there, those completed while it was mirrored to, and
+ * whatever its source was obliged to at the end of a resync.
+ */
+import { ALIEN } from './stamp.js';
+
+export type NodeId = 0 | 1;
+
+export interface HistoryWrite {
+  readonly id: number;
+  readonly node: NodeId;
+  /** Zeroes (a discard, a write of zeroes) cannot be told apart on disk. */
+  readonly isZero: boolean;
+  readonly sector: number;
+  readonly sectors: number;
+  readonly fua: boolean;
+  readonly start: number;
+  /** Infinity while it runs. */
+  end: number;
+  state: 'running' | 'ok' | 'failed' | 'unknown';
+  /** A flush that began after its end completed on its node, or it was FUA: survives a power cut there. */
+  durable: boolean;
+  /** Mirrored with protocol C to an UpToDate peer when it completed. */
+  mirrored: boolean;
+}
+
+export class History {
+  readonly writes: HistoryWrite[] = [];
+  readonly obliged: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
+  readonly #bySector = new Map<number, number[]>();
+  readonly #running = new Set<HistoryWrite>();
+
+  /** Sectors that any write touched, in no order. */
+  sectors(): IterableIterator<number> {
+    return this.#bySector.keys();
+  }
+
+  write(id: number): HistoryWrite | undefined {
+    return this.writes[id - 1];
+  }
+
+  begin(node: NodeId, isZero: boolean, sector: number, sectors: number, fua: boolean, now: number): HistoryWrite {
+    const id = this.writes.length + 1;
+    const write: HistoryWrite = {
+      id,
+      node,
+      isZero,
+      sector,
+      sectors,
+      fua,
+      start: now,
+      end: Number.POSITIVE_INFINITY,
+      state: 'running',
+      durable: false,
+      mirrored: false,
+    };
+    this.writes.push(write);
+    this.#running.add(write);
+    for (let s = sector; s < sector + sectors; s++) {
+      const list = this.#bySector.get(s);
+      if (list === undefined) this.#bySector.set(s, [id]);
+      else list.push(id);
+    }
+    return write;
+  }
+
+  /** @param mirroredTo - the peer that was told and is UpToDate, under a protocol that waited for its disk */
+  end(write: HistoryWrite, ok: boolean, mirroredTo: NodeId | undefined, now: number): void {
+    write.end = now;
+    write.state = ok ? 'ok' : 'failed';
+    this.#running.delete(write);
+    if (!ok) return;
+    write.durable = write.fua;
+    this.obliged[write.node].add(write.id);
+    if (mirroredTo !== undefined) {
+      write.mirrored = true;
+      this.obliged[mirroredTo].add(write.id);
+    }
+  }
+
+  /** A flush that began at `began` completed on a node. */
+  flushed(node: NodeId, began: number): void {
+    for (const id of this.obliged[node]) {
+      const write = this.write(id)!;
+      if (write.node === node && write.end <= began) write.durable = true;
+    }
+  }
+
+  /** The node is down: what ran there may have happened or not, but later than now it will not. */
+  crashed(node: NodeId, now: number): void {
+    for (const write of this.#running) {
+      if (write.node !== node) continue;
+      write.state = 'unknown';
+      write.end = now;
+      this.#running.delete(write);
+    }
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  isRunning(sector: number): boolean {
+    for (const write of this.#running) if (sector >= write.sector && sector < write.sector + write.sectors) return true;
+    return false;
+  }
+
+  /**
+   * Whether a sector may hold `value` on a node that is obliged to what it is.
+   * @param before - completed writes that ended later than this do not have to be seen yet
+   * @returns undefined, or what is wrong
+   */
+  complaint(node: NodeId, sector: number, value: number, before: number): string | undefined {
+    if (value === ALIEN) return 'holds bytes that no write of this sector put there';
+    const list = this.#bySector.get(sector) ?? [];
+    if (value === 0) {
+      // Never written, or any zeroing.
+      let complaint = this.#newerThan(node, list, Number.NEGATIVE_INFINITY, before);
+      for (let i = 0; complaint !== undefined && i < list.length; i++) {
+        const zeroing = this.write(list[i]!)!;
+        if (zeroing.isZero) complaint = this.#newerThan(node, list, zeroing.end, before);
+      }
+      return complaint === undefined ? undefined : `is zero, but ${complaint}`;
+    }
+    const write = this.write(value);
+    if (write === undefined || !list.includes(value)) return `holds write ${value}, which never was for this sector`;
+    const newer = this.#newerThan(node, list, write.end, before);
+    return newer === undefined ? undefined : `holds write ${value} (${write.state}), but ${newer}`;
+  }
+
+  /** A completed write that the node has to have and that began after `end`. */
+  #newerThan(node: NodeId, list: readonly number[], end: number, before: number): string | undefined {
+    const obliged = this.obliged[node];
+    for (let i = list.length - 1; i >= 0; i--) {
+      const write = this.write(list[i]!)!;
+      if (write.start > end && write.end <= before && write.state === 'ok' && obliged.has(write.id)) {
+        return `write ${write.id} of node ${write.node} was completed after that`;
+      }
+    }
+    return undefined;
+  }
+
+  /** Completed writes that one node has to have and the other one does not, and that nothing later on it replaces. */
+  missing(has: NodeId, lacks: NodeId): HistoryWrite[] {
+    const result: HistoryWrite[] = [];
+    for (const id of this.obliged[has]) {
+      if (this.obliged[lacks].has(id)) continue;
+      const write = this.write(id)!;
+      if (!this.#isReplaced(write, lacks)) result.push(write);
+    }
+    return result;
+  }
+
+  #isReplaced(write: HistoryWrite, node: NodeId): boolean {
+    for (let sector = write.sector; sector < write.sector + write.sectors; sector++) {
+      const list = this.#bySector.get(sector)!;
+      if (!list.some((id) => this.obliged[node].has(id) && this.write(id)!.end >= write.start)) return false;
+    }
+    return true;
+  }
+
+  /** Writes that a node has to have and that a sector with `value` shows it does not. */
+  lostBy(node: NodeId, sector: number, value: number): number[] {
+    const list = this.#bySector.get(sector) ?? [];
+    const present = value > 0 ? this.write(value) : undefined;
+    if (value > 0 && present === undefined) return [];
+    const ends = present !== undefined ? [present.end] : [Number.NEGATIVE_INFINITY];
+    if (value === 0) for (const id of list) if (this.write(id)!.isZero) ends.push(this.write(id)!.end);
+    const end = Math.max(...ends);
+    return list.filter((id) => this.obliged[node].has(id) && this.write(id)!.start > end);
+  }
+
+  /** `to` keeps only what `from` has to have too. */
+  intersectObligations(from: NodeId, to: NodeId): void {
+    for (const id of this.obliged[to]) if (!this.obliged[from].has(id)) this.obliged[to].delete(id);
+  }
+
+  /** From now on `to` has to have exactly what `from` has to have: it was resynchronised. */
+  copyObligations(from: NodeId, to: NodeId): void {
+    this.obliged[to].clear();
+    for (const id of this.obliged[from]) this.obliged[to].add(id);
+  }
+
+  /** Both say that they are equal: each has to have what the other one has to have. */
+  uniteObligations(): void {
+    for (const id of this.obliged[0]) this.obliged[1].add(id);
+    for (const id of this.obliged[1]) this.obliged[0].add(id);
+  }
+}

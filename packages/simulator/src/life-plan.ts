@@ -1,0 +1,107 @@
+/** What one life is like: drawn from its seed before anything happens, whole families of faults on or off (swarm testing). */
+import { Prng } from './prng.js';
+
+/** Deliberate mistakes of the host, to show that the checks would notice such a mistake of the engine. */
+export const CANARIES = [
+  'flush-lies',
+  'skip-al-write',
+  'forget-bitmap-page',
+  'drop-mirrored-write',
+  'skip-apply-al',
+  'misdirect-write',
+  'stale-superblock',
+] as const;
+export type Canary = (typeof CANARIES)[number];
+
+export interface LifePlan {
+  readonly seed: number;
+  /** Sectors of data. */
+  readonly sizeSectors: number;
+  readonly format: 'v08' | 'v09';
+  readonly alExtents: number;
+  /** Both disks begin empty and never synchronised. */
+  readonly startsFresh: boolean;
+  readonly protocol: 'A' | 'B' | 'C';
+  readonly writeCache: boolean;
+  readonly useRle: boolean;
+  readonly resyncRateKiB: number;
+  readonly planAhead: number;
+  /** Simulated seconds with faults. */
+  readonly seconds: number;
+  readonly delayMin: number;
+  readonly delayMax: number;
+  readonly windowBytes: number;
+  readonly splits: boolean;
+  /** Disk latency, microseconds. */
+  readonly diskMin: number;
+  readonly diskMax: number;
+  readonly tornPercent: number;
+  readonly queueDepth: number;
+  /** Mean pause of one application thread between requests, microseconds. */
+  readonly thinkMicros: number;
+  /** Sectors that requests fall on mostly. */
+  readonly hotSpots: readonly number[];
+  readonly maxSectors: number;
+  /** Mean seconds between faults of a family; Infinity: off. */
+  readonly powerCutEvery: number;
+  readonly killEvery: number;
+  readonly partitionEvery: number;
+  readonly resetEvery: number;
+  readonly commandEvery: number;
+  /** Probability of EIO in a million. */
+  readonly diskErrorsPerMillion: number;
+  readonly onIoError: 'pass_on' | 'detach';
+  /** The operator may promote any node at any time: split brain happens. */
+  readonly careless: boolean;
+  readonly mdFlushes: boolean;
+  readonly canary: Canary | undefined;
+}
+
+const OFF = Number.POSITIVE_INFINITY;
+
+export function drawPlan(seed: number, canary?: Canary): LifePlan {
+  const prng = new Prng(seed, 'plan');
+  const on = (mean: number): number => (prng.chance(1, 2) ? mean * (0.5 + prng.below(100) / 100) : OFF);
+  const shape = prng.below(20);
+  // Mostly small devices, where everything meets; some with several extents; few where the activity log is too small.
+  const isLarge = shape === 0;
+  const isMedium = shape > 0 && shape <= 4;
+  const extents = isLarge ? 80 : isMedium ? prng.range(3, 8) : 1;
+  const sizeSectors = isLarge || isMedium ? extents * 8192 - prng.below(64) : prng.range(300, 4096);
+  const spots = isLarge ? 100 : prng.range(3, 24);
+  const hotSpots = Array.from({ length: spots }, () => prng.below(sizeSectors));
+  return {
+    seed,
+    sizeSectors,
+    format: prng.chance(1, 4) ? 'v08' : 'v09',
+    alExtents: 67,
+    startsFresh: !isLarge && !isMedium && prng.chance(1, 5),
+    protocol: prng.chance(7, 10) ? 'C' : prng.pick(['A', 'B'] as const),
+    writeCache: prng.chance(4, 5),
+    useRle: prng.chance(1, 2),
+    resyncRateKiB: prng.pick([1000, 20_000, 200_000]),
+    planAhead: prng.pick([0, 5, 20]),
+    seconds: isLarge ? 40 : prng.range(20, 90),
+    delayMin: 50,
+    delayMax: prng.pick([100, 1000, 20_000, 100_000]),
+    windowBytes: prng.pick([20_000, 200_000, 2_000_000]),
+    splits: prng.chance(1, 2),
+    diskMin: 20,
+    diskMax: prng.pick([200, 2000, 20_000]),
+    tornPercent: prng.chance(1, 2) ? 80 : 0,
+    queueDepth: prng.pick([1, 2, 8, 32]),
+    thinkMicros: isLarge ? 30_000 : prng.pick([50_000, 200_000, 1_000_000]),
+    hotSpots,
+    maxSectors: prng.pick([8, 8, 64, 256]),
+    powerCutEvery: on(20),
+    killEvery: on(20),
+    partitionEvery: on(15),
+    resetEvery: on(8),
+    commandEvery: on(8),
+    diskErrorsPerMillion: prng.chance(1, 8) ? 2000 : 0,
+    onIoError: prng.chance(1, 2) ? 'detach' : 'pass_on',
+    careless: prng.chance(1, 6),
+    mdFlushes: true,
+    canary,
+  };
+}

@@ -1,0 +1,123 @@
+/** What an operator does with `drbdmeta` before a device is attached: create meta-data, apply the activity log, read it. */
+
+import {
+  createMetaData,
+  decodeSuperblock,
+  encodeSuperblock,
+  initializedActivityLog,
+  internalDeviceBytes,
+  isClean,
+  MAGIC,
+  MDF,
+  MDF_PEER,
+  type MetaData,
+  type Placement,
+  place,
+  placement,
+  placementOf,
+  replayActivityLog,
+  setExtent,
+} from '@udrbd/metadata';
+import type { BackingDisk } from '@udrbd/replication';
+import type { LifePlan } from './life-plan.js';
+import type { SimDisk } from './sim-disk.js';
+
+export const MAX_PEERS = 1;
+
+export const deviceBytes = (plan: LifePlan): number => internalDeviceBytes(plan.sizeSectors, { maxPeers: MAX_PEERS });
+
+/** `create-md`; unless the life starts fresh, with the generation of a pair that was in sync. */
+export function createOnDisk(disk: SimDisk, plan: LifePlan, nodeId: number, generation: bigint): void {
+  const md = createMetaData(plan.format, { maxPeers: MAX_PEERS });
+  const p = placement({ kind: 'internal', deviceBytes: disk.sizeBytes, maxPeers: MAX_PEERS });
+  place(md, p);
+  const peer = md.peers[plan.format === 'v08' ? 0 : 1 - nodeId]!;
+  if (plan.format === 'v09') {
+    md.node_id = nodeId;
+    peer.bitmap_index = 0;
+    peer.flags = MDF_PEER.NODE_EXISTS | MDF_PEER.DEVICE_SEEN;
+  } else peer.bitmap_index = 0;
+  disk.format(p.bmOffsetBytes, new Uint8Array(p.bmSizeBytes));
+  if (!plan.startsFresh) {
+    md.current_uuid = generation;
+    md.flags = MDF.CONSISTENT | MDF.WAS_UP_TO_DATE | MDF.AL_CLEAN;
+    md.effective_size = p.usableSectors;
+  }
+  disk.format(p.alOffsetBytes, initializedActivityLog(md.al_stripes, md.al_stripe_size_4k));
+  disk.format(p.superblockOffsetBytes, encodeSuperblock(md));
+}
+
+export interface FoundMetaData {
+  readonly md: MetaData;
+  readonly place: Placement;
+}
+
+const superblockOffset = (sizeBytes: number): number => sizeBytes - 4096;
+
+/** Reads the super block; `stable`: what a power cut would leave for certain. */
+export function readMetaData(disk: SimDisk, format: 'v08' | 'v09', stable = false): FoundMetaData {
+  const offset = superblockOffset(disk.sizeBytes);
+  const bytes = stable ? disk.readStable(offset, 4096) : disk.read(offset, 4096);
+  const md = decodeSuperblock(format, bytes);
+  if (!md.ok) throw new Error(`unreadable super block: ${md.error.field}: ${md.error.reason}`);
+  return { md: md.value, place: placementOf(md.value, 'internal', offset) };
+}
+
+/** Extents that the activity log on disk names. */
+export function hotExtentsOnDisk(disk: SimDisk, { md, place: p }: FoundMetaData, stable = false): Uint32Array {
+  const area = stable ? disk.readStable(p.alOffsetBytes, p.alSizeBytes) : disk.read(p.alOffsetBytes, p.alSizeBytes);
+  return replayActivityLog(area, md.al_stripes, md.al_stripe_size_4k).hotExtents;
+}
+
+/**
+ * `apply-al`: marks what was hot when a Primary went down, empties the log, and syncs.
+ * @param forgets - a deliberate mistake: nothing is marked
+ */
+export function applyActivityLog(disk: SimDisk, format: 'v08' | 'v09', forgets = false): void {
+  const found = readMetaData(disk, format);
+  const { md, place: p } = found;
+  if (isClean(md)) return;
+  if ((md.flags & MDF.PRIMARY_IND) !== 0 && !forgets) {
+    const bitmap = disk.read(p.bmOffsetBytes, p.bmSizeBytes);
+    for (const extent of hotExtentsOnDisk(disk, found)) {
+      // The last extent of the device may be cut short.
+      const covered = Math.min((extent + 1) * 128 * MAX_PEERS, bitmap.length) - extent * 128 * MAX_PEERS;
+      if (covered === 128 * MAX_PEERS) setExtent(bitmap, 0, extent, MAX_PEERS, md.bm_bytes_per_bit);
+      else bitmap.fill(0xff, extent * 128 * MAX_PEERS);
+    }
+    disk.format(p.bmOffsetBytes, bitmap);
+  }
+  disk.format(p.alOffsetBytes, initializedActivityLog(md.al_stripes, md.al_stripe_size_4k));
+  md.flags |= MDF.AL_CLEAN;
+  if (md.format === 'v08') md.magic = MAGIC.v08;
+  disk.format(p.superblockOffsetBytes, encodeSuperblock(md));
+}
+
+/** What the host hands over for `attach`. */
+export function openBackingDisk(disk: SimDisk, plan: LifePlan): BackingDisk {
+  const { md, place: p } = readMetaData(disk, plan.format);
+  return {
+    backingDevice: '/dev/sim',
+    metaDevice: '/dev/sim',
+    metaIndex: 'internal',
+    backingSectors: disk.sizeBytes / 512,
+    metaSectors: disk.sizeBytes / 512,
+    metaData: md,
+    superblockOffsetBytes: p.superblockOffsetBytes,
+    activityLogOffsetBytes: p.alOffsetBytes,
+    bitmapOffsetBytes: p.bmOffsetBytes,
+    usableSectors: p.usableSectors,
+    bitmap: disk.read(p.bmOffsetBytes, p.bmSizeBytes),
+    options: {
+      'al-extents': plan.alExtents,
+      'on-io-error': plan.onIoError,
+      'disk-flushes': plan.writeCache,
+      'md-flushes': plan.mdFlushes,
+      'resync-rate': plan.resyncRateKiB,
+      'c-plan-ahead': plan.planAhead,
+      'c-fill-target': 2000,
+      'c-max-rate': 4_000_000,
+    },
+    hasWriteCache: disk.hasWriteCache,
+  };
+}

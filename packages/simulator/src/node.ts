@@ -1,0 +1,575 @@
+/** One simulated node: the second host of the core. Owns a disk that outlives it, and a core while it runs. */
+import {
+  type ColdEffect,
+  type ControlRequest,
+  EFFECT,
+  type MetaWrite,
+  OP,
+  type Op,
+  REQ_FUA,
+  REQ_PREFLUSH,
+  type ReplicationCore,
+  type ResourceSnapshot,
+  type Stream,
+} from '@udrbd/replication';
+import type { Scheduled } from './event-queue.js';
+import { applyActivityLog, deviceBytes, openBackingDisk } from './meta-tools.js';
+import { type Link, type LinkUser, other, type Side } from './network.js';
+import { type DiskWrite, SimDisk } from './sim-disk.js';
+import type { World } from './world.js';
+
+const VOLUME = 0;
+const CONNECTION = 0;
+const APPLICATION_SLOTS = 64;
+const PEER_SLOTS = 256;
+const OUTBOX_BYTES = 512 * 1024;
+const EIO = 5;
+
+export type CommandDone = (error: string | undefined) => void;
+
+/** Bytes received of one stream and not consumed. */
+class Inbox {
+  bytes = new Uint8Array(65536);
+  start = 0;
+  end = 0;
+  append(more: Uint8Array): void {
+    if (this.end + more.length > this.bytes.length) {
+      const kept = this.bytes.subarray(this.start, this.end);
+      const next = new Uint8Array(Math.max(this.bytes.length, 2 * (kept.length + more.length)));
+      next.set(kept);
+      this.bytes = next;
+      this.end -= this.start;
+      this.start = 0;
+    }
+    this.bytes.set(more, this.end);
+    this.end += more.length;
+  }
+}
+
+export class SimNode implements LinkUser {
+  readonly side: Side;
+  readonly disk: SimDisk;
+  core: ReplicationCore | undefined;
+  wantsLink = false;
+  readonly #world: World;
+  #link: Link | undefined;
+  #inboxes: [Inbox, Inbox] = [new Inbox(), new Inbox()];
+  #payloadDone = 0;
+  /** Entries of each outbox that the socket has taken, and those of them that were reported. */
+  #handed: [number, number] = [0, 0];
+  #buffers = new Map<number, Uint8Array>();
+  #operations = new Map<number, CommandDone>();
+  #operationNumber = 0;
+  #tick: Scheduled | undefined;
+  #draining = false;
+  /** Called with an application slot and its errno. */
+  onComplete: (slot: number, errno: number) => void = () => {};
+  /** The core let the disk go (detach, I/O error). */
+  diskClosed = true;
+  /** Counts the times that the node came up. */
+  incarnation = 0;
+
+  constructor(world: World, side: Side) {
+    this.#world = world;
+    this.side = side;
+    this.disk = new SimDisk(deviceBytes(world.plan), world.plan.writeCache);
+  }
+
+  get isUp(): boolean {
+    return this.core !== undefined;
+  }
+
+  get name(): string {
+    return this.side === 0 ? 'a' : 'b';
+  }
+
+  get now(): number {
+    return this.#world.queue.millis;
+  }
+
+  snapshot(): ResourceSnapshot | undefined {
+    return this.core?.snapshot(this.now);
+  }
+
+  // --- life ---
+
+  /** What `drbdadm up` does on a node that just started. */
+  up(): void {
+    const world = this.#world;
+    const { plan } = world;
+    this.incarnation++;
+    world.trace(this, 'up');
+    this.core = world.createCore({
+      name: 'r0',
+      nodeId: this.side,
+      options: {},
+      applicationSlots: APPLICATION_SLOTS,
+      peerSlots: PEER_SLOTS,
+      outboxBytes: OUTBOX_BYTES,
+      random64: () => world.random.uuid.u64(),
+      hmac: () => undefined,
+    });
+    this.#buffers.clear();
+    world.network.users[this.side] = this;
+    const options = { protocol: plan.protocol, 'use-rle': plan.useRle, _name: 'peer', 'ping-timeout': 5, 'connect-int': 3 };
+    const steps: ControlRequest[] = [
+      { command: 'new-minor', volume: VOLUME, minor: this.side, options: {} },
+      { command: 'new-peer', connection: CONNECTION, peerNodeId: other(this.side), options },
+      {
+        command: 'peer-device-options',
+        connection: CONNECTION,
+        volume: VOLUME,
+        options: { 'resync-rate': plan.resyncRateKiB, 'c-plan-ahead': plan.planAhead, 'c-fill-target': 2000, 'c-max-rate': 4_000_000 },
+        setDefaults: false,
+      },
+    ];
+    for (const step of steps) this.control(step, (error) => this.#expectSuccess(step.command, error));
+    this.attach((error) => {
+      this.#expectSuccess('attach', error);
+      this.control({ command: 'connect', connection: CONNECTION, tentative: false, discardMyData: false }, (e) =>
+        this.#expectSuccess('connect', e),
+      );
+    });
+  }
+
+  #expectSuccess(command: string, error: string | undefined): void {
+    if (error !== undefined) this.#world.violation(`L1 ${this.name}: ${command} was refused: ${error}`);
+  }
+
+  attach(done: CommandDone): void {
+    if (!this.diskClosed && this.core !== undefined && this.incarnation === this.#diskOwner) return done('busy');
+    this.diskClosed = false;
+    this.#diskOwner = this.incarnation;
+    const { plan } = this.#world;
+    applyActivityLog(this.disk, plan.format, plan.canary === 'skip-apply-al');
+    this.control({ command: 'attach', volume: VOLUME, disk: openBackingDisk(this.disk, plan) }, done);
+  }
+  #diskOwner = -1;
+
+  /** The process is gone, kernel and disk are not. */
+  kill(): void {
+    if (this.core === undefined) return;
+    this.#world.trace(this, 'killed');
+    this.#gone(false);
+    this.disk.processGone(this.#world.random.disk);
+  }
+
+  powerCut(): void {
+    if (this.core === undefined) return;
+    this.#world.trace(this, 'power cut');
+    this.#gone(true);
+    this.disk.powerCut(this.#world.random.disk, this.#world.plan.tornPercent);
+  }
+
+  #gone(silently: boolean): void {
+    const world = this.#world;
+    this.core = undefined;
+    this.wantsLink = false;
+    this.diskClosed = true;
+    world.network.users[this.side] = undefined;
+    if (this.#link !== undefined) world.network.vanish(this.#link, this.side, silently);
+    this.#link = undefined;
+    this.#operations.clear();
+    world.queue.cancel(this.#tick);
+    this.#tick = undefined;
+  }
+
+  // --- calls into the core ---
+
+  /** Every call into the core goes through here; nothing happens when that core is gone. */
+  #call(core: ReplicationCore | undefined, body: (core: ReplicationCore) => void): void {
+    if (core === undefined || this.core !== core) return;
+    try {
+      body(core);
+      this.#drain(core);
+    } catch (error) {
+      this.#world.violation(`crash ${this.name}: ${error instanceof Error ? error.stack : String(error)}`);
+      return;
+    }
+    this.#schedule(core);
+  }
+
+  #later(delayMicros: number, body: (core: ReplicationCore) => void): void {
+    const { core } = this;
+    this.#world.queue.after(delayMicros, () => this.#call(core, body));
+  }
+
+  #schedule(core: ReplicationCore): void {
+    if (this.core !== core) return;
+    const { deadline } = core;
+    const { queue } = this.#world;
+    const at = deadline === Number.POSITIVE_INFINITY ? deadline : Math.max(queue.now, Math.ceil(deadline * 1000));
+    if (this.#tick?.run !== undefined) {
+      if (this.#tick.at === at) return;
+      queue.cancel(this.#tick);
+    }
+    this.#tick = undefined;
+    if (at === Number.POSITIVE_INFINITY) return;
+    if (at <= queue.now) this.#world.noteBusy(this);
+    const tick = queue.at(at, () => {
+      tick.run = undefined;
+      this.#call(core, (c) => c.tick(this.now));
+    });
+    this.#tick = tick;
+  }
+
+  control(request: ControlRequest, done: CommandDone = () => {}): void {
+    const operation = ++this.#operationNumber;
+    this.#operations.set(operation, done);
+    const { core } = this;
+    this.#world.trace(this, `command ${request.command}`);
+    this.#call(core, (c) => c.control(this.now, operation, request));
+  }
+
+  /** @returns the slot, or -1 when the device takes nothing now; the payload is taken over */
+  submit(op: Op, flags: number, sector: number, lengthBytes: number, payload: Uint8Array | undefined): number {
+    const { core } = this;
+    if (core === undefined || !core.ioReady(VOLUME)) return -1;
+    const slot = core.requests.acquireApplication();
+    if (slot < 0) return -1;
+    const { requests } = core;
+    requests.volume[slot] = VOLUME;
+    requests.op[slot] = op;
+    requests.flags[slot] = flags;
+    requests.sector[slot] = sector;
+    requests.lengthBytes[slot] = lengthBytes;
+    this.#buffers.set(slot, payload ?? new Uint8Array(op === OP.Read ? lengthBytes : 0));
+    return slot;
+  }
+
+  /** Starts what `submit` prepared: its caller has noted the slot by now. */
+  start(slot: number): void {
+    this.#call(this.core, (c) => c.submit(this.now, slot));
+  }
+
+  buffer(slot: number): Uint8Array {
+    return this.#buffers.get(slot)!;
+  }
+
+  // --- effects ---
+
+  #drain(core: ReplicationCore): void {
+    if (this.#draining) throw new Error('drained twice');
+    this.#draining = true;
+    const { effects } = core;
+    let isChanged = false;
+    const completed: [slot: number, errno: number][] = [];
+    for (let i = 0; i < effects.count; i++) {
+      const slot = effects.slot[i]!;
+      const value = effects.value[i]!;
+      switch (effects.kind[i]) {
+        case EFFECT.DiskRead:
+          this.#diskRead(core, slot);
+          break;
+        case EFFECT.DiskWrite:
+        case EFFECT.DiskDiscard:
+        case EFFECT.DiskWriteZeroes:
+          this.#diskWrite(core, slot);
+          break;
+        case EFFECT.DiskFlush:
+          this.#diskFlush(this.#latency(), (errno) => core.diskDone(this.now, slot, errno));
+          break;
+        case EFFECT.Complete:
+          completed.push([slot, value]);
+          break;
+        case EFFECT.AllocateBuffer:
+          this.#buffers.set(slot, new Uint8Array(value));
+          break;
+        case EFFECT.FreeBuffer:
+          this.#buffers.delete(slot);
+          break;
+        case EFFECT.Send:
+          this.#wakeSender(value as Stream);
+          break;
+        case EFFECT.ResumeReceive:
+          this.#later(0, () => this.#feed(0));
+          break;
+        default:
+          throw new Error(`effect ${effects.kind[i]} has no host action`);
+      }
+    }
+    effects.count = 0;
+    for (const effect of effects.cold.splice(0)) if (this.#cold(core, effect)) isChanged = true;
+    this.#draining = false;
+    for (const [slot, errno] of completed) this.onComplete(slot, errno);
+    if (isChanged) this.#world.stateChanged(this);
+  }
+
+  #latency(): number {
+    const { plan, random } = this.#world;
+    return random.disk.range(plan.diskMin, plan.diskMax);
+  }
+
+  #fails(): boolean {
+    const { plan, random, isQuiet } = this.#world;
+    return plan.diskErrorsPerMillion > 0 && !isQuiet && random.disk.chance(plan.diskErrorsPerMillion, 1_000_000);
+  }
+
+  #diskRead(core: ReplicationCore, slot: number): void {
+    const { requests } = core;
+    const sector = requests.sector[slot]!;
+    const lengthBytes = requests.lengthBytes[slot]!;
+    this.#later(this.#latency(), (c) => {
+      if (this.#fails()) return c.diskDone(this.now, slot, EIO);
+      const buffer = this.#buffers.get(slot);
+      if (buffer === undefined || buffer.length < lengthBytes)
+        throw new Error(`slot ${slot}: read of ${lengthBytes} bytes without a buffer`);
+      this.disk.readInto(sector * 512, buffer.subarray(0, lengthBytes));
+      c.diskDone(this.now, slot, 0);
+    });
+  }
+
+  #diskWrite(core: ReplicationCore, slot: number): void {
+    const { requests } = core;
+    const { plan, checks } = this.#world;
+    let sector = requests.sector[slot]!;
+    const lengthBytes = requests.lengthBytes[slot]!;
+    const flags = requests.flags[slot]!;
+    const isMirrored = slot >= requests.applicationSlots;
+    if (!isMirrored) checks.beforeApplicationWrite(this, sector, lengthBytes);
+    if (plan.canary === 'misdirect-write' && this.#world.random.canary.chance(1, 50) && sector >= 8) sector -= 8;
+    const isDropped = plan.canary === 'drop-mirrored-write' && isMirrored && this.#world.random.canary.chance(1, 50);
+    const point = (flags & REQ_PREFLUSH) !== 0 ? this.disk.flushPoint : -1;
+    let write: DiskWrite;
+    if (requests.op[slot] === OP.Write) {
+      const buffer = this.#buffers.get(slot);
+      if (buffer === undefined || buffer.length < lengthBytes) throw new Error(`slot ${slot}: write of ${lengthBytes} bytes without them`);
+      write = this.disk.submit(sector * 512, buffer.subarray(0, lengthBytes), (flags & REQ_FUA) !== 0);
+    } else write = this.disk.submitZeroes(sector * 512, lengthBytes, (flags & REQ_FUA) !== 0);
+    if (sector * 512 + lengthBytes > this.#world.dataBytes)
+      throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
+    this.#later(this.#latency(), (c) => {
+      if (isDropped || this.#fails()) {
+        this.disk.abandon(write);
+        return c.diskDone(this.now, slot, isDropped ? 0 : EIO);
+      }
+      if (point >= 0 && plan.canary !== 'flush-lies') this.disk.flushed(point);
+      this.disk.complete(write);
+      checks.touched();
+      c.diskDone(this.now, slot, 0);
+    });
+  }
+
+  #diskFlush(latency: number, done: (errno: number) => void): void {
+    const point = this.disk.flushPoint;
+    this.#later(latency, () => {
+      if (this.#fails()) return done(EIO);
+      if (this.#world.plan.canary !== 'flush-lies') this.disk.flushed(point);
+      done(0);
+    });
+  }
+
+  #metaWrite(request: MetaWrite): void {
+    const { plan, random } = this.#world;
+    const place = this.#world.place;
+    const isAl = request.offsetBytes >= place.alOffsetBytes && request.offsetBytes < place.alOffsetBytes + place.alSizeBytes;
+    const isBitmap = request.offsetBytes >= place.bmOffsetBytes && request.offsetBytes < place.bmOffsetBytes + place.bmSizeBytes;
+    const isSuperblock = request.offsetBytes === place.superblockOffsetBytes;
+    if (!isAl && !isBitmap && !isSuperblock) throw new Error(`meta-data write to ${request.offsetBytes}, which is none of its places`);
+    const { token } = request;
+    const isLost =
+      (plan.canary === 'skip-al-write' && isAl) ||
+      (plan.canary === 'forget-bitmap-page' && isBitmap) ||
+      (plan.canary === 'stale-superblock' && isSuperblock && random.canary.chance(1, 3));
+    const point = request.preflush ? this.disk.flushPoint : -1;
+    // The super block is one atomic unit of 4 KiB for the disks that we promise anything for.
+    const write = this.disk.submit(request.offsetBytes, request.bytes, request.fua, isSuperblock);
+    this.#later(this.#latency(), (c) => {
+      if (isLost || this.#fails()) {
+        this.disk.abandon(write);
+        return c.metaDone(this.now, token, isLost ? 0 : EIO);
+      }
+      if (point >= 0) this.disk.flushed(point);
+      this.disk.complete(write);
+      if (isAl) this.#world.checks.activityLogWritten(this);
+      this.#world.checks.touched();
+      c.metaDone(this.now, token, 0);
+    });
+  }
+
+  /** @returns whether the state may have changed */
+  #cold(core: ReplicationCore, effect: ColdEffect): boolean {
+    const world = this.#world;
+    switch (effect.type) {
+      case 'metaWrite':
+        this.#metaWrite(effect.write);
+        return false;
+      case 'flush': {
+        const { token } = effect;
+        this.#diskFlush(this.#latency(), (errno) => core.flushDone(this.now, token, errno));
+        return false;
+      }
+      case 'openLink':
+        if (this.#link === undefined) {
+          this.wantsLink = true;
+          world.network.lookForPartners();
+        }
+        return false;
+      case 'closeLink':
+        this.#closeLink();
+        return false;
+      case 'reply': {
+        const done = this.#operations.get(effect.operation);
+        this.#operations.delete(effect.operation);
+        const error = effect.error === undefined ? undefined : [effect.error.name, ...(effect.error.info ?? [])].join(' ');
+        world.trace(this, `reply ${error ?? 'ok'}`);
+        // Outside of the drain: the answer may lead to another command.
+        world.queue.after(0, () => {
+          if (this.core === core) done?.(error);
+        });
+        return false;
+      }
+      case 'helper': {
+        world.trace(this, `handler ${effect.name}`);
+        const { token } = effect;
+        this.#later(world.random.node.range(100, 50_000), (c) => c.helperDone(this.now, token, 0));
+        return false;
+      }
+      case 'closeDisk':
+        world.trace(this, 'disk closed');
+        this.diskClosed = true;
+        return true;
+      case 'log':
+        world.log(this, effect.level, effect.text);
+        return false;
+      case 'volumeChanged':
+        return false;
+      case 'stateChanged':
+        return true;
+    }
+  }
+
+  // --- link ---
+
+  linkUp(link: Link, resolveConflicts: boolean): void {
+    this.wantsLink = false;
+    this.#link = link;
+    this.#inboxes = [new Inbox(), new Inbox()];
+    this.#handed = [0, 0];
+    this.#payloadDone = 0;
+    this.#world.trace(this, `link ${link.number} up`);
+    this.#call(this.core, (c) => c.linkUp(this.now, CONNECTION, resolveConflicts));
+  }
+
+  #closeLink(): void {
+    this.wantsLink = false;
+    const link = this.#link;
+    if (link === undefined) {
+      if (!this.#closing) this.#linkGone('closed', '');
+      return;
+    }
+    this.#link = undefined;
+    this.#world.network.close(link, this.side);
+    this.#linkGone('closed', '');
+  }
+
+  peerClosed(link: Link, isReset: boolean): void {
+    if (this.#link !== link) return;
+    this.#link = undefined;
+    this.#world.trace(this, `link ${link.number} ${isReset ? 'reset' : 'closed by the peer'}`);
+    this.#linkGone(isReset ? 'network-failure' : 'broken-pipe', isReset ? 'connection reset by peer' : 'sock was shut down by peer');
+  }
+
+  #closing = false;
+  /** Reports the end once nothing of the link is in flight. */
+  #linkGone(why: 'closed' | 'network-failure' | 'broken-pipe', detail: string): void {
+    this.#closing = true;
+    const { core } = this;
+    this.#world.queue.after(this.#world.random.node.range(10, 2000), () => {
+      this.#closing = false;
+      this.#call(core, (c) => c.linkDown(this.now, CONNECTION, why, detail));
+    });
+  }
+
+  received(link: Link, stream: Stream, bytes: Uint8Array): void {
+    if (this.#link !== link) return;
+    this.#inboxes[stream].append(bytes);
+    this.#feed(stream);
+  }
+
+  /** Offers what has arrived until the core takes nothing more. */
+  #feed(stream: Stream): void {
+    const { core } = this;
+    const link = this.#link;
+    const inbox = this.#inboxes[stream];
+    let progress = true;
+    while (progress && core !== undefined && this.core === core && this.#link === link && link !== undefined) {
+      progress = false;
+      if (stream === 0 && this.#takePayload(core, inbox)) {
+        progress = true;
+        continue;
+      }
+      if (stream === 0 && core.payloadSlot(CONNECTION) >= 0) return;
+      if (inbox.start === inbox.end) return;
+      this.#call(core, (c) => {
+        const used = c.receive(this.now, CONNECTION, stream, inbox.bytes, inbox.start, inbox.end);
+        if (used < 0 || inbox.start + used > inbox.end) throw new Error(`receive consumed ${used} of ${inbox.end - inbox.start} bytes`);
+        inbox.start += used;
+        progress = used > 0 || (stream === 0 && c.payloadSlot(CONNECTION) >= 0);
+      });
+    }
+  }
+
+  /** Moves payload into the buffer that waits for it. @returns whether anything was done */
+  #takePayload(core: ReplicationCore, inbox: Inbox): boolean {
+    const slot = core.payloadSlot(CONNECTION);
+    if (slot < 0) return false;
+    const wanted = core.payloadBytes(CONNECTION);
+    const length = Math.min(wanted - this.#payloadDone, inbox.end - inbox.start);
+    const buffer = this.#buffers.get(slot);
+    if (buffer === undefined || buffer.length < wanted) throw new Error(`slot ${slot}: payload of ${wanted} bytes without a buffer`);
+    buffer.set(inbox.bytes.subarray(inbox.start, inbox.start + length), this.#payloadDone);
+    inbox.start += length;
+    this.#payloadDone += length;
+    if (this.#payloadDone < wanted) return false;
+    this.#payloadDone = 0;
+    this.#call(core, (c) => c.payloadDone(this.now, CONNECTION));
+    return true;
+  }
+
+  readonly #senderAwake: [boolean, boolean] = [false, false];
+  #wakeSender(stream: Stream): void {
+    if (this.#senderAwake[stream]) return;
+    this.#senderAwake[stream] = true;
+    const link = this.#link;
+    this.#world.queue.after(this.#world.random.node.range(1, 30), () => {
+      this.#senderAwake[stream] = false;
+      if (this.#link === link || this.#link !== undefined) this.#pump(stream);
+    });
+  }
+
+  writable(link: Link, stream: Stream): void {
+    if (this.#link === link) this.#wakeSender(stream);
+  }
+
+  /** Hands waiting packets to the socket as long as it has room. */
+  #pump(stream: Stream): void {
+    const { core } = this;
+    const link = this.#link;
+    if (core === undefined || link === undefined) return;
+    const { network, checks } = this.#world;
+    const box = core.outbox(CONNECTION, stream);
+    let entries = 0;
+    while (this.#handed[stream] < box.queued && network.room(link, this.side, stream) > 0) {
+      const row = this.#handed[stream]++ % box.capacity;
+      const slot = box.payloadSlot[row]!;
+      const header = box.arena.subarray(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!);
+      const payload = slot < 0 ? undefined : this.#buffers.get(slot);
+      if (slot >= 0 && payload === undefined) {
+        this.#world.violation(`crash ${this.name}: packet with the payload of slot ${slot}, which has none`);
+        return;
+      }
+      const lengthBytes = slot < 0 ? 0 : core.requests.lengthBytes[slot]!;
+      if (slot >= 0 && slot < core.requests.applicationSlots) checks.beforeApplicationWrite(this, core.requests.sector[slot]!, lengthBytes);
+      const packet = new Uint8Array(header.length + lengthBytes);
+      packet.set(header);
+      if (payload !== undefined) packet.set(payload.subarray(0, lengthBytes), header.length);
+      network.send(link, this.side, stream, packet);
+      entries++;
+    }
+    if (entries === 0) return;
+    this.#world.queue.after(this.#world.random.node.range(1, 200), () => {
+      if (this.#link === link) this.#call(core, (c) => c.sendDone(this.now, CONNECTION, stream, entries));
+    });
+  }
+}

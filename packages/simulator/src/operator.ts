@@ -1,0 +1,237 @@
+/**
+ * The people and the cluster manager around a pair of nodes: they bring nodes up, promote, demote, connect, and get in the
+ * way. A careful operator promotes only a node that has everything; a careless one (plan) anybody.
+ */
+import type { ControlRequest } from '@udrbd/replication';
+import { handshakeOfRestart, isInSync } from './checks.js';
+import type { FoundMetaData } from './meta-tools.js';
+import { readMetaData } from './meta-tools.js';
+import type { SimNode } from './node.js';
+import type { World } from './world.js';
+
+const CONNECTION = 0;
+const VOLUME = 0;
+const MANAGE_EVERY_MICROS = 700_000;
+
+export class Operator {
+  readonly #world: World;
+  /** A sequence of commands is under way on a node. */
+  readonly #busy: [boolean, boolean] = [false, false];
+  #waitingSince = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    if (world.plan.startsFresh) world.isForced = true;
+  }
+
+  start(): void {
+    for (const node of this.#world.nodes) node.up();
+    this.#manageLater();
+  }
+
+  #manageLater(): void {
+    this.#world.queue.after(MANAGE_EVERY_MICROS * (0.5 + this.#world.random.faults.below(100) / 100), () => {
+      this.#manage();
+      this.#manageLater();
+    });
+  }
+
+  /** One look at the cluster. */
+  #manage(): void {
+    const world = this.#world;
+    const prng = world.random.faults;
+    for (const node of world.nodes) {
+      if (!node.isUp) {
+        if (world.isQuiet || prng.chance(1, 3)) {
+          this.#busy[node.side] = false;
+          world.forgetState(node);
+          node.up();
+        }
+        continue;
+      }
+      if (this.#busy[node.side]) continue;
+      const snapshot = node.snapshot()!;
+      if (snapshot.suspendedUser && (world.isQuiet || prng.chance(1, 2))) this.#command(node, { command: 'resume-io' });
+      if (snapshot.volumes[0]?.diskState === 'Diskless' && node.diskClosed && prng.chance(1, 2)) {
+        this.#busy[node.side] = true;
+        node.attach(() => this.#idle(node));
+        continue;
+      }
+      const connection = snapshot.connections[0];
+      const peer = connection?.peerDevices[0];
+      if (peer?.resyncSuspendedUser && (world.isQuiet || prng.chance(1, 2))) {
+        this.#command(node, { command: 'resume-sync', connection: CONNECTION, volume: VOLUME });
+      }
+      if (connection?.state === 'StandAlone' && (world.isQuiet || prng.chance(1, 3))) this.#reconnect(node);
+    }
+    if (world.isQuiet) this.#unstick();
+    else this.#managePrimary();
+  }
+
+  /** After a split brain one side has to give its changes up. */
+  #reconnect(node: SimNode): void {
+    const world = this.#world;
+    let discardMyData = false;
+    if (world.splitBrain[0] || world.splitBrain[1]) {
+      const sizes = world.history.obliged.map((set) => set.size);
+      const victim = sizes[0]! < sizes[1]! ? 0 : 1;
+      if (world.victim === undefined) world.victim = victim;
+      discardMyData = world.victim === node.side;
+      if (discardMyData && node.snapshot()!.role === 'Primary') {
+        void this.#demote(node, () => this.#reconnect(node));
+        return;
+      }
+      world.splitBrain[node.side] = false;
+    }
+    this.#command(node, { command: 'connect', connection: CONNECTION, tentative: false, discardMyData });
+  }
+
+  /** In the quiet phase: a resync that cannot end is begun anew. */
+  #unstick(): void {
+    const world = this.#world;
+    const { queue } = world;
+    if (world.nodes.every((node) => isInSync(node.snapshot()))) {
+      this.#waitingSince = queue.now;
+      return;
+    }
+    if (queue.now - this.#waitingSince < 40_000_000) return;
+    this.#waitingSince = queue.now;
+    const node = world.nodes[0];
+    if (node.isUp && !this.#busy[0]) this.#command(node, { command: 'disconnect', connection: CONNECTION, force: true });
+  }
+
+  #managePrimary(): void {
+    const world = this.#world;
+    const { nodes, plan, workloads } = world;
+    const prng = world.random.faults;
+    const primaries = nodes.filter((node) => node.snapshot()?.role === 'Primary');
+    for (const node of primaries) if (!workloads[node.side].isOpen && !this.#busy[node.side]) workloads[node.side].open();
+    if (primaries.length > 0 && !(plan.careless && prng.chance(1, 20))) return;
+    const up = nodes.filter((node) => node.isUp && !this.#busy[node.side] && node.snapshot()!.role === 'Secondary');
+    if (up.length === 0 || !prng.chance(2, 3)) return;
+    const candidate = prng.pick(up);
+    if (world.isForced) {
+      // The very first promotion of a fresh pair.
+      const disk = candidate.snapshot()!.volumes[0]?.diskState;
+      if (disk === 'Inconsistent' && nodes.every((node) => !isEverUpToDate(world, node))) return this.#promote(candidate, true);
+      if (nodes.some((node) => isEverUpToDate(world, node))) world.isForced = false;
+    }
+    if (plan.careless || this.#isCurrent(candidate)) this.#promote(candidate, false);
+  }
+
+  /** Whether the node has everything that was ever completed, and nobody else began a generation of its own. */
+  #isCurrent(node: SimNode): boolean {
+    const world = this.#world;
+    const snapshot = node.snapshot()!;
+    if (snapshot.volumes[0]?.diskState !== 'UpToDate') return false;
+    const peer = node.side === 0 ? 1 : 0;
+    if (world.plan.protocol === 'C' && world.history.missing(peer, node.side).length > 0) return false;
+    if (snapshot.connections[0]?.state === 'Connected') return true;
+    if (world.nodes[peer].snapshot()?.role === 'Primary') return false;
+    if (world.plan.protocol !== 'C' && world.history.missing(peer, node.side).length > 0) return false;
+    const found = world.nodes.map((n) => readMetaData(n.disk, world.plan.format)) as [FoundMetaData, FoundMetaData];
+    const { result } = handshakeOfRestart(found, world.plan.format).verdict;
+    const mine = node.side === 0 ? result : -result;
+    return result === 0 || mine === 1 || mine === 2;
+  }
+
+  #promote(node: SimNode, force: boolean): void {
+    this.#busy[node.side] = true;
+    node.control({ command: 'primary', force }, (error) => {
+      this.#idle(node);
+      if (error === undefined) this.#world.workloads[node.side].open();
+    });
+  }
+
+  /** Closes the device, waits for its requests, then demotes. */
+  #demote(node: SimNode, then: () => void): void {
+    const workload = this.#world.workloads[node.side];
+    const { incarnation } = node;
+    this.#busy[node.side] = true;
+    workload.close();
+    const attempt = (rounds: number): void => {
+      if (node.incarnation !== incarnation || !node.isUp) return this.#idle(node);
+      if (workload.running > 0 && rounds < 100) {
+        this.#world.queue.after(100_000, () => attempt(rounds + 1));
+        return;
+      }
+      if (workload.running > 0) {
+        this.#idle(node);
+        return;
+      }
+      node.control({ command: 'secondary', openVolumes: [], force: false }, (error) => {
+        this.#idle(node);
+        if (error === undefined) then();
+      });
+    };
+    attempt(0);
+  }
+
+  #command(node: SimNode, request: ControlRequest): void {
+    this.#busy[node.side] = true;
+    const { incarnation } = node;
+    // An answer may take its time, but not for ever.
+    const limit = this.#world.queue.after(300_000_000, () => {
+      if (node.incarnation === incarnation && node.isUp && this.#world.isQuiet)
+        this.#world.violation(`L2 ${node.name}: no answer to ${request.command}`);
+    });
+    node.control(request, () => {
+      this.#world.queue.cancel(limit);
+      this.#idle(node);
+    });
+  }
+
+  #idle(node: SimNode): void {
+    this.#busy[node.side] = false;
+  }
+
+  /** Something an administrator may do at any time. */
+  meddle(): void {
+    const world = this.#world;
+    const prng = world.random.faults;
+    const node = prng.pick(world.nodes);
+    if (!node.isUp || this.#busy[node.side]) return;
+    const snapshot = node.snapshot()!;
+    const isPrimary = snapshot.role === 'Primary';
+    const inSync = isInSync(snapshot);
+    switch (prng.below(11)) {
+      case 0:
+      case 1:
+      case 2: {
+        if (!isPrimary) return;
+        const peer = world.nodes[node.side === 0 ? 1 : 0];
+        return this.#demote(node, () => {
+          if (peer.isUp && !this.#busy[peer.side] && this.#isCurrent(peer) && !world.isQuiet) this.#promote(peer, false);
+        });
+      }
+      case 3:
+        return this.#command(node, { command: 'disconnect', connection: CONNECTION, force: prng.chance(1, 3) });
+      case 4:
+        return this.#command(node, { command: 'detach', volume: VOLUME, force: false });
+      case 5:
+        // Only where another copy is: an invalidated last copy is data loss by command.
+        if (inSync && !isPrimary) this.#command(node, { command: 'invalidate', volume: VOLUME });
+        return;
+      case 6:
+        if (inSync) this.#command(node, { command: 'invalidate-remote', connection: CONNECTION, volume: VOLUME });
+        return;
+      case 7:
+        return this.#command(node, { command: 'pause-sync', connection: CONNECTION, volume: VOLUME });
+      case 8:
+        return this.#command(node, { command: 'suspend-io' });
+      case 9:
+        if (isPrimary) {
+          this.#busy[node.side] = true;
+          node.control({ command: 'secondary', openVolumes: [VOLUME], force: false }, (error) => {
+            this.#idle(node);
+            if (error === undefined) world.violation(`C3 ${node.name}: demoted while its device is open`);
+          });
+        }
+        return;
+      default:
+        return this.#command(node, { command: 'outdate', volume: VOLUME });
+    }
+  }
+}
+
+const isEverUpToDate = (world: World, node: SimNode): boolean => readMetaData(node.disk, world.plan.format).md.current_uuid !== 4n;

@@ -1,0 +1,213 @@
+/**
+ * A disk with a volatile write cache. Two sparse images: what a read returns, and what a power cut leaves for certain. A
+ * write counts when it completes; until a flush that began later has ended, a power cut may keep or lose it, whole or by
+ * sectors. Writes in flight may be torn. Atomic unit: 512 bytes.
+ */
+import type { Prng } from './prng.js';
+import { SECTOR } from './stamp.js';
+
+const PAGE = 4096;
+
+/** 4 KiB pages by number; a page that is absent is zero. */
+class SparseImage {
+  readonly pages = new Map<number, Uint8Array>();
+
+  read(offset: number, into: Uint8Array): void {
+    for (let done = 0; done < into.length; ) {
+      const at = (offset + done) % PAGE;
+      const length = Math.min(PAGE - at, into.length - done);
+      const page = this.pages.get(Math.floor((offset + done) / PAGE));
+      if (page === undefined) into.fill(0, done, done + length);
+      else into.set(page.subarray(at, at + length), done);
+      done += length;
+    }
+  }
+
+  write(offset: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length; ) {
+      const at = (offset + done) % PAGE;
+      const length = Math.min(PAGE - at, bytes.length - done);
+      this.#page(Math.floor((offset + done) / PAGE)).set(bytes.subarray(done, done + length), at);
+      done += length;
+    }
+  }
+
+  zero(offset: number, length: number): void {
+    for (let done = 0; done < length; ) {
+      const at = (offset + done) % PAGE;
+      const part = Math.min(PAGE - at, length - done);
+      const number = Math.floor((offset + done) / PAGE);
+      if (part === PAGE) this.pages.delete(number);
+      else this.pages.get(number)?.fill(0, at, at + part);
+      done += part;
+    }
+  }
+
+  copyFrom(other: SparseImage): void {
+    this.pages.clear();
+    for (const [number, page] of other.pages) this.pages.set(number, page.slice());
+  }
+
+  #page(number: number): Uint8Array {
+    let page = this.pages.get(number);
+    if (page === undefined) {
+      page = new Uint8Array(PAGE);
+      this.pages.set(number, page);
+    }
+    return page;
+  }
+}
+
+/** One write; `bytes` undefined stands for `length` zeroes. */
+export interface DiskWrite {
+  readonly offset: number;
+  readonly length: number;
+  readonly bytes: Uint8Array | undefined;
+  readonly fua: boolean;
+  /** Never torn: one unit of the disk. */
+  readonly atomic: boolean;
+  /** Order of completion. */
+  sequence: number;
+}
+
+export class SimDisk {
+  readonly sizeBytes: number;
+  readonly hasWriteCache: boolean;
+  readonly #current = new SparseImage();
+  readonly #stable = new SparseImage();
+  /** Completed and not known to be durable, in order of completion. */
+  #cached: DiskWrite[] = [];
+  readonly #inFlight = new Set<DiskWrite>();
+  /** Sectors made durable ahead of older cached writes (FUA): order of the write that did. */
+  readonly #ahead = new Map<number, number>();
+  #sequence = 0;
+
+  constructor(sizeBytes: number, hasWriteCache: boolean) {
+    this.sizeBytes = sizeBytes;
+    this.hasWriteCache = hasWriteCache;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    this.#current.read(offset, bytes);
+    return bytes;
+  }
+
+  readInto(offset: number, into: Uint8Array): void {
+    this.#current.read(offset, into);
+  }
+
+  /** What is there for certain after a power cut. */
+  readStable(offset: number, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    this.#stable.read(offset, bytes);
+    return bytes;
+  }
+
+  /** The page as a read returns it; undefined for zeroes. Not to be changed. */
+  page(number: number): Uint8Array | undefined {
+    return this.#current.pages.get(number);
+  }
+
+  pageNumbers(): IterableIterator<number> {
+    return this.#current.pages.keys();
+  }
+
+  /** Begins a write; the content is taken now. */
+  submit(offset: number, bytes: Uint8Array, fua: boolean, atomic = false): DiskWrite {
+    const write: DiskWrite = { offset, length: bytes.length, bytes: bytes.slice(), fua, atomic, sequence: 0 };
+    this.#inFlight.add(write);
+    return write;
+  }
+
+  submitZeroes(offset: number, length: number, fua: boolean): DiskWrite {
+    const write: DiskWrite = { offset, length, bytes: undefined, fua, atomic: false, sequence: 0 };
+    this.#inFlight.add(write);
+    return write;
+  }
+
+  complete(write: DiskWrite): void {
+    this.#inFlight.delete(write);
+    write.sequence = ++this.#sequence;
+    apply(this.#current, write);
+    if (!this.hasWriteCache) apply(this.#stable, write);
+    else if (write.fua) {
+      apply(this.#stable, write);
+      for (let at = 0; at < write.length; at += SECTOR) this.#ahead.set((write.offset + at) / SECTOR, write.sequence);
+    } else this.#cached.push(write);
+  }
+
+  /** The write failed: nothing of it counts. */
+  abandon(write: DiskWrite): void {
+    this.#inFlight.delete(write);
+  }
+
+  /** What a flush that begins now will make durable: a token for `flushed`. */
+  get flushPoint(): number {
+    return this.#sequence;
+  }
+
+  /** A flush has ended that began at `point`. */
+  flushed(point: number): void {
+    let count = 0;
+    for (; count < this.#cached.length; count++) {
+      const write = this.#cached[count]!;
+      if (write.sequence > point) break;
+      this.#persist(write, undefined);
+    }
+    this.#cached.splice(0, count);
+    if (this.#cached.length === 0) this.#ahead.clear();
+  }
+
+  /** Writes directly to the stable image: what was done before the test begins, or by tools that sync. */
+  format(offset: number, bytes: Uint8Array): void {
+    this.#current.write(offset, bytes);
+    this.#stable.write(offset, bytes);
+  }
+
+  get unstableWrites(): number {
+    return this.#cached.length + this.#inFlight.size;
+  }
+
+  /** The power goes: every write that is not durable survives or not, by sectors when torn. */
+  powerCut(prng: Prng, tornPercent: number): void {
+    const mode = prng.below(4);
+    for (const write of [...this.#cached, ...this.#inFlight]) {
+      const survives = mode === 0 ? false : mode === 1 ? true : prng.chance(1, 2);
+      const isTorn = prng.chance(tornPercent, 100) && write.length > SECTOR && !write.atomic;
+      if (isTorn) {
+        const byPrefix = prng.chance(1, 2);
+        const cut = prng.below(write.length / SECTOR + 1);
+        this.#persist(write, (index) => (byPrefix ? index < cut : prng.chance(1, 2)));
+      } else if (survives) this.#persist(write, undefined);
+    }
+    this.#cached = [];
+    this.#inFlight.clear();
+    this.#ahead.clear();
+    this.#current.copyFrom(this.#stable);
+  }
+
+  /** The process that wrote is gone, the disk is not: what was in flight ends, or had never been issued. */
+  processGone(prng: Prng): void {
+    for (const write of [...this.#inFlight]) {
+      if (prng.chance(1, 2)) this.complete(write);
+      else this.abandon(write);
+    }
+  }
+
+  #persist(write: DiskWrite, keep: ((index: number) => boolean) | undefined): void {
+    const order = write.sequence === 0 ? Number.POSITIVE_INFINITY : write.sequence;
+    if (keep === undefined && this.#ahead.size === 0) return apply(this.#stable, write);
+    for (let at = 0, index = 0; at < write.length; at += SECTOR, index++) {
+      if (keep !== undefined && !keep(index)) continue;
+      if ((this.#ahead.get((write.offset + at) / SECTOR) ?? 0) > order) continue;
+      if (write.bytes === undefined) this.#stable.zero(write.offset + at, SECTOR);
+      else this.#stable.write(write.offset + at, write.bytes.subarray(at, at + SECTOR));
+    }
+  }
+}
+
+function apply(image: SparseImage, write: DiskWrite): void {
+  if (write.bytes === undefined) image.zero(write.offset, write.length);
+  else image.write(write.offset, write.bytes);
+}

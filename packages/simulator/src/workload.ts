@@ -1,0 +1,138 @@
+/** An application on a node's block device: a few threads that read, write and flush, and check what they read. */
+import { OP, REQ_FUA, REQ_PREFLUSH } from '@udrbd/replication';
+import type { HistoryWrite } from './history.js';
+import type { SimNode } from './node.js';
+import { readStamp, SECTOR, stampSectors } from './stamp.js';
+import type { World } from './world.js';
+
+interface Running {
+  readonly op: number;
+  readonly sector: number;
+  readonly sectors: number;
+  readonly began: number;
+  readonly write: HistoryWrite | undefined;
+  readonly thread: number;
+}
+
+const RETRY_MICROS = 20_000;
+
+export class Workload {
+  readonly #world: World;
+  readonly #node: SimNode;
+  /** Somebody has the device open for writing. */
+  isOpen = false;
+  #threads = 0;
+  readonly #running = new Map<number, Running>();
+
+  constructor(world: World, node: SimNode) {
+    this.#world = world;
+    this.#node = node;
+    node.onComplete = (slot, errno) => this.#completed(slot, errno);
+  }
+
+  get running(): number {
+    return this.#running.size;
+  }
+
+  open(): void {
+    this.isOpen = true;
+    const { incarnation } = this.#node;
+    this.#threads++;
+    for (let i = 0; i < this.#world.plan.queueDepth; i++) this.#next(this.#threads, incarnation);
+  }
+
+  /** No new requests. */
+  close(): void {
+    this.isOpen = false;
+    this.#threads++;
+  }
+
+  /** The node is down, and its applications with it. */
+  gone(): void {
+    this.close();
+    this.#running.clear();
+    this.#world.history.crashed(this.#node.side, this.#world.queue.now);
+  }
+
+  #next(thread: number, incarnation: number, delay = this.#world.random.work.interval(this.#world.plan.thinkMicros)): void {
+    this.#world.queue.after(delay, () => {
+      if (thread !== this.#threads || incarnation !== this.#node.incarnation || !this.#node.isUp) return;
+      if (!this.#request(thread)) this.#next(thread, incarnation, RETRY_MICROS);
+    });
+  }
+
+  #request(thread: number): boolean {
+    const { random, plan, history, queue } = this.#world;
+    const prng = random.work;
+    const dice = prng.below(100);
+    const op = dice < 68 ? OP.Write : dice < 84 ? OP.Read : dice < 92 ? OP.Flush : dice < 97 ? OP.Discard : OP.WriteZeroes;
+    let sector = prng.chance(9, 10) ? prng.pick(plan.hotSpots) : prng.below(plan.sizeSectors);
+    let sectors = prng.chance(1, 2) ? 8 : 1 + prng.below(plan.maxSectors);
+    if (prng.chance(2, 3)) sector -= sector % 8;
+    sectors = Math.min(sectors, this.#world.dataBytes / SECTOR - sector);
+    if (op === OP.Flush) {
+      sector = 0;
+      sectors = 0;
+    }
+    const flags = op === OP.Write && prng.chance(1, 15) ? (prng.chance(1, 2) ? REQ_FUA : REQ_FUA | REQ_PREFLUSH) : 0;
+    const payload = op === OP.Write ? new Uint8Array(sectors * SECTOR) : undefined;
+    const slot = this.#node.submit(op, flags, sector, sectors * SECTOR, payload);
+    if (slot < 0) return false;
+    const isWriting = op === OP.Write || op === OP.Discard || op === OP.WriteZeroes;
+    const isFua = (flags & REQ_FUA) !== 0;
+    const write = isWriting ? history.begin(this.#node.side, op !== OP.Write, sector, sectors, isFua, queue.now) : undefined;
+    if (payload !== undefined) stampSectors(payload, sector, write!.id);
+    this.#running.set(slot, { op, sector, sectors, began: queue.now, write, thread });
+    if (this.#world.isTracing)
+      this.#world.trace(this.#node, `${OP_WORDS[op]} ${sector}+${sectors}${write === undefined ? '' : ` as ${write.id}`}, slot ${slot}`);
+    this.#node.start(slot);
+    return true;
+  }
+
+  #completed(slot: number, errno: number): void {
+    const world = this.#world;
+    const running = this.#running.get(slot);
+    if (running === undefined) {
+      world.violation(`L2 ${this.#node.name}: slot ${slot} completed, which nobody waits for`);
+      return;
+    }
+    this.#running.delete(slot);
+    if (world.isTracing)
+      world.trace(this.#node, `completed slot ${slot}${running.write === undefined ? '' : `, write ${running.write.id}`}, errno ${errno}`);
+    const { history, queue } = world;
+    if (running.write !== undefined) {
+      history.end(running.write, errno === 0, this.#mirroredTo(), queue.now);
+      if (errno !== 0) world.countFailure(this.#node);
+    } else if (running.op === OP.Flush) {
+      if (errno === 0 && this.#hasOwnDisk()) history.flushed(this.#node.side, running.began);
+    } else if (errno === 0) this.#verify(slot, running);
+    if (running.thread === this.#threads) this.#next(running.thread, this.#node.incarnation);
+  }
+
+  #hasOwnDisk(): boolean {
+    return this.#node.snapshot()?.volumes[0]?.diskState === 'UpToDate';
+  }
+
+  /** The peer whose disk had to answer as well. */
+  #mirroredTo(): 0 | 1 | undefined {
+    if (this.#world.plan.protocol !== 'C') return undefined;
+    const connection = this.#node.snapshot()?.connections[0];
+    if (connection?.state !== 'Connected' || connection.peerDevices[0]?.peerDiskState !== 'UpToDate') return undefined;
+    return this.#node.side === 0 ? 1 : 0;
+  }
+
+  /** D1, D3: what was read is the last completed write, or one that ran meanwhile. */
+  #verify(slot: number, { sector, sectors, began }: Running): void {
+    const buffer = this.#node.buffer(slot);
+    const { history } = this.#world;
+    for (let i = 0; i < sectors; i++) {
+      const value = readStamp(buffer, i * SECTOR, sector + i);
+      const complaint = history.complaint(this.#node.side, sector + i, value, began);
+      if (complaint === undefined) continue;
+      this.#world.violation(`D1 ${this.#node.name}: a read of sector ${sector + i} that began at ${began} ${complaint}`);
+      return;
+    }
+  }
+}
+
+const OP_WORDS = ['read', 'write', 'flush', 'discard', 'zero'] as const;

@@ -1,0 +1,159 @@
+/** Everything that one life consists of, and the first thing that went wrong in it. */
+import type { ReplicationCore, ResourceSetup, ResourceSnapshot } from '@udrbd/replication';
+import { Checks } from './checks.js';
+import { EventQueue } from './event-queue.js';
+import { History } from './history.js';
+import type { LifePlan } from './life-plan.js';
+import { createOnDisk, readMetaData } from './meta-tools.js';
+import { Network } from './network.js';
+import { SimNode } from './node.js';
+import { Prng } from './prng.js';
+import { Workload } from './workload.js';
+
+export type CoreFactory = (setup: ResourceSetup) => ReplicationCore;
+
+/** More calls in one instant than any real work needs. */
+const BUSY_LIMIT = 20_000;
+
+export class World {
+  readonly plan: LifePlan;
+  readonly createCore: CoreFactory;
+  readonly queue = new EventQueue();
+  readonly random: { readonly [K in 'uuid' | 'disk' | 'node' | 'work' | 'faults' | 'canary']: Prng };
+  readonly network: Network;
+  readonly history = new History();
+  readonly checks: Checks;
+  readonly nodes: readonly [SimNode, SimNode];
+  readonly workloads: readonly [Workload, Workload];
+  readonly place: ReturnType<typeof readMetaData>['place'];
+  /** Bytes of application data. */
+  readonly dataBytes: number;
+  /** No more faults. */
+  isQuiet = false;
+  /** A promotion by force is under way. */
+  isForced = false;
+  /** The node whose changes the operator gave up. */
+  victim: 0 | 1 | undefined;
+  failure: string | undefined;
+  readonly #sink: ((line: string) => void) | undefined;
+  readonly #last: [ResourceSnapshot | undefined, ResourceSnapshot | undefined] = [undefined, undefined];
+  readonly #described: [string, string] = ['', ''];
+  #hash = 0x811c9dc5;
+  #busyAt = -1;
+  #busy = 0;
+  /** Log lines that decide what the operator does next, by node. */
+  readonly splitBrain: [boolean, boolean] = [false, false];
+  unrelated = false;
+  failures = 0;
+
+  /** @param sink - takes the lines of a trace */
+  constructor(plan: LifePlan, createCore: CoreFactory, sink?: (line: string) => void) {
+    this.plan = plan;
+    this.createCore = createCore;
+    this.#sink = sink;
+    const stream = (name: string): Prng => new Prng(plan.seed, name);
+    this.random = {
+      uuid: stream('uuid'),
+      disk: stream('disk'),
+      node: stream('node'),
+      work: stream('work'),
+      faults: stream('faults'),
+      canary: stream('canary'),
+    };
+    this.network = new Network(this.queue, stream('network'), plan);
+    this.checks = new Checks(this);
+    this.nodes = [new SimNode(this, 0), new SimNode(this, 1)];
+    const generation = this.random.uuid.u64() & ~1n;
+    for (const node of this.nodes) createOnDisk(node.disk, plan, node.side, generation);
+    this.place = readMetaData(this.nodes[0].disk, plan.format).place;
+    this.dataBytes = this.place.usableSectors * 512;
+    this.workloads = [new Workload(this, this.nodes[0]), new Workload(this, this.nodes[1])];
+  }
+
+  get isTracing(): boolean {
+    return this.#sink !== undefined;
+  }
+
+  /** Equal for two runs of one seed. */
+  get traceHash(): number {
+    return this.#hash >>> 0;
+  }
+
+  /** No request is under way anywhere. */
+  get isAtRest(): boolean {
+    if (this.history.running > 0) return false;
+    return this.nodes.every((node) => {
+      const connection = node.snapshot()?.connections[0];
+      const peer = connection?.peerDevices[0];
+      return connection === undefined || (connection.apInFlightSectors === 0 && (peer?.pending ?? 0) === 0 && (peer?.unacked ?? 0) === 0);
+    });
+  }
+
+  trace(node: SimNode | undefined, text: string): void {
+    for (let i = 0; i < text.length; i++) this.#hash = Math.imul(this.#hash ^ text.charCodeAt(i), 0x01000193);
+    this.#hash = Math.imul(this.#hash ^ this.queue.now, 0x01000193);
+    this.#sink?.(`${(this.queue.now / 1_000_000).toFixed(6).padStart(11)} ${node?.name ?? '-'} ${text}`);
+  }
+
+  log(node: SimNode, level: string, text: string): void {
+    this.trace(node, `[${level}] ${text}`);
+    if (text.includes('Split-Brain detected but unresolved')) {
+      this.splitBrain[node.side] = true;
+      if (!this.plan.careless)
+        this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
+    }
+    if (text.includes('Unrelated data')) {
+      this.unrelated = true;
+      if (!this.plan.careless) this.violation(`L1 ${node.name}: unrelated data`);
+    }
+  }
+
+  violation(text: string): void {
+    if (this.failure !== undefined) return;
+    this.failure = `${text} (at ${(this.queue.now / 1_000_000).toFixed(6)} s)`;
+    this.trace(undefined, `VIOLATION ${this.failure}`);
+  }
+
+  countFailure(node: SimNode): void {
+    this.failures++;
+    const snapshot = node.snapshot();
+    const peer = snapshot?.connections[0]?.peerDevices[0];
+    const isHealthy = snapshot?.volumes[0]?.diskState === 'UpToDate';
+    if (isHealthy && snapshot?.role === 'Primary' && this.plan.diskErrorsPerMillion === 0) {
+      this.violation(`L2 ${node.name}: a write failed on a Primary with an UpToDate disk (peer ${peer?.peerDiskState})`);
+    }
+  }
+
+  stateChanged(node: SimNode): void {
+    const after = node.snapshot();
+    if (after === undefined) return;
+    const peer = after.connections[0]?.peerDevices[0];
+    const volume = after.volumes[0];
+    const words = `cs:${after.connections[0]?.state}/${peer?.replicationState} ro:${after.role}/${after.connections[0]?.peerRole} ds:${volume?.diskState}/${peer?.peerDiskState}`;
+    const uuids = `${volume?.currentUuid.toString(16)}:${peer?.bitmapUuid.toString(16)}`;
+    const text = `${words} oos:${peer?.outOfSyncSectors} uuid:${uuids}`;
+    if (text !== this.#described[node.side]) this.trace(node, `state ${text}`);
+    this.#described[node.side] = text;
+    const before = this.#last[node.side];
+    this.#last[node.side] = after;
+    this.checks.stateChanged(node, before, after);
+  }
+
+  forgetState(node: SimNode): void {
+    this.#last[node.side] = undefined;
+    this.#described[node.side] = '';
+  }
+
+  lastState(node: SimNode): ResourceSnapshot | undefined {
+    return this.#last[node.side];
+  }
+
+  /** L3: a node wants to be called again in the same instant. */
+  noteBusy(node: SimNode): void {
+    if (this.#busyAt !== this.queue.now) {
+      this.#busyAt = this.queue.now;
+      this.#busy = 0;
+    }
+    if (++this.#busy > BUSY_LIMIT) this.violation(`L3 ${node.name}: busy without progress`);
+  }
+}
