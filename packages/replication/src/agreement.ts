@@ -74,9 +74,12 @@ export function receiveRequest(res: Resource, pd: PeerDevice, mask: number, val:
   const c = pd.connection;
   const reply = (number: number): void => sendStateChangeReply(res, c, COMMAND.P_STATE_CHG_REPLY, pd.volume.number, number);
   if (c.resolveConflicts && c.agreement !== undefined) return reply(SS.CONCURRENT_ST_CHG);
-  const result = changePeerDevice(res, pd, converted(mask, val, c.apv), { dryRun: true, verbose: true });
+  const wanted = converted(mask, val, c.apv);
+  // Online verify needs digests that this engine does not compute.
+  if (wanted.conn === CONN.VerifyT) return reply(SS.NOT_SUPPORTED);
+  const result = changePeerDevice(res, pd, wanted, { dryRun: true, verbose: true });
   reply(code(result));
-  if (result === 'SS_SUCCESS') changePeerDevice(res, pd, converted(mask, val, c.apv), {});
+  if (result === 'SS_SUCCESS') changePeerDevice(res, pd, wanted, {});
 }
 
 export function receiveConnectionRequest(res: Resource, c: Connection, mask: number, val: number): void {

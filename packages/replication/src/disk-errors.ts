@@ -1,5 +1,5 @@
 /** What happens when the backing disk fails: on-io-error policies, Failed, Diskless (replication semantics: I/O error policies). */
-import { writeBitmap } from './meta-data-io.js';
+import { syncMetaData, writeBitmap } from './meta-data-io.js';
 import type { Resource } from './resource.js';
 import { changeVolume } from './state-change.js';
 import { CONN, DISK } from './state-view.js';
@@ -38,6 +38,7 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
       volume.metaDataWrites--;
       res.wantSettle();
     });
+    if (volume.metaDataDirty) syncMetaData(res, volume, () => res.wantSettle());
     if (volume.metaDataWrites > 0) return;
   }
   volume.detachBitmapWritten = false;

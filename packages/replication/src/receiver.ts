@@ -210,6 +210,8 @@ function receiveData(
       return receiveTrim(res, pd, command, view, base);
     case COMMAND.P_DATA_REQUEST:
     case COMMAND.P_RS_DATA_REQUEST:
+    case COMMAND.P_CSUM_RS_REQUEST:
+      // A checksum may always be answered with the data: we compute none.
       return receiveReadRequest(res, pd, command, view, base);
     case COMMAND.P_RS_DATA_REPLY: {
       const slot = receiveResyncReply(res, pd, pDataSector(view, base), length - DATA_FIXED_BYTES);
@@ -303,7 +305,7 @@ function receiveReadRequest(res: Resource, pd: PeerDevice, command: number, view
   const served =
     command === COMMAND.P_DATA_REQUEST
       ? serveRead(res, pd, sector, lengthBytes, idHigh, idLow)
-      : serveResyncRead(res, pd, sector, lengthBytes, idHigh, idLow);
+      : serveResyncRead(res, pd, sector, lengthBytes, ID_ALL_ONES, ID_ALL_ONES);
   return served ? TAKEN : LATER;
 }
 

@@ -272,6 +272,7 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
     finishRead(res, volume, slot, ok);
     return;
   }
+  if (!ok && op !== OP.Flush && freezes(res, volume, slot)) return;
   requests.state[slot]! |= LOCAL.Completed;
   volume.upperPending--;
   res.effects.push(EFFECT.Complete, slot, ok ? 0 : EIO);
@@ -281,6 +282,20 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
     if (requests.epoch[slot] === res.currentEpoch) closeEpoch(res);
   }
   if (requests.holds[slot] === 0) destroy(res, volume, slot);
+}
+
+/** on-no-data-accessible suspend-io: a write that found no disk starts over when data are accessible again. */
+function freezes(res: Resource, volume: Volume, slot: number): boolean {
+  const { requests } = res;
+  if (!res.suspNoData || requests.holds[slot] !== 0) return false;
+  for (const pd of volume.peerDevices) pd.connection.net[slot] = 0;
+  dropExtents(res, volume, slot);
+  volume.overlap.leave(slot);
+  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+  requests.state[slot] = 0;
+  requests.errno[slot] = 0;
+  volume.parked.push(slot);
+  return true;
 }
 
 function anyPeerHasIt(volume: Volume, slot: number): boolean {
@@ -313,11 +328,17 @@ function destroy(res: Resource, volume: Volume, slot: number): void {
     if (!localOk || (net & NET.Ok) === 0) disk.bitmap.setRange(pd.bitmapSlot, sector, length);
     else if ((net & NET.SetInSync) !== 0) disk.bitmap.clearRange(pd.bitmapSlot, sector, length);
   }
-  if ((requests.state[slot]! & LOCAL.InActivityLog) !== 0 && disk !== undefined) {
-    disk.activityLog.dereference(Math.floor(sector / 8192), Math.floor((sector + length / 512 - 1) / 8192));
-    if (volume.alQueue.length > 0) res.wantActivityLog(volume);
-  }
+  dropExtents(res, volume, slot);
   requests.release(slot);
+}
+
+function dropExtents(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  if ((requests.state[slot]! & LOCAL.InActivityLog) === 0 || volume.disk === undefined) return;
+  const sector = requests.sector[slot]!;
+  const last = Math.floor((sector + requests.lengthBytes[slot]! / 512 - 1) / 8192);
+  volume.disk.activityLog.dereference(Math.floor(sector / 8192), last);
+  if (volume.alQueue.length > 0) res.wantActivityLog(volume);
 }
 
 /** Entry of the data outbox with an application write has been handed over to the kernel completely. */
