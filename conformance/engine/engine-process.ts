@@ -1,0 +1,155 @@
+/** An engine as a process of its own, and its control socket, for tests that look from outside. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type ControlClient, createClient, type ResourceSnapshot, type Transport } from '@udrbd/control';
+import { build } from 'esbuild';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+/**
+ * Bundles the engine from source, as `npm run build` does.
+ * @returns the program to run with node
+ */
+export async function bundleEngine(outdir: string): Promise<string> {
+  await build({
+    entryPoints: [
+      { out: 'udrbd-engine', in: `${ROOT}/packages/engine/src/main.ts` },
+      { out: 'reactor-worker', in: `${ROOT}/packages/engine/src/reactor-worker.ts` },
+    ],
+    outdir,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    conditions: ['udrbd-source'],
+    sourcemap: 'inline',
+    chunkNames: 'chunks/[name]-[hash]',
+    banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+  });
+  copyFileSync(`${ROOT}/packages/ublk-napi/build/Release/ublk_napi.node`, `${outdir}/ublk_napi.node`);
+  return `${outdir}/udrbd-engine.js`;
+}
+
+export class EngineProcess {
+  readonly runDir: string;
+  readonly #program: string;
+  readonly #env: Readonly<Record<string, string>>;
+  #child: ChildProcess | undefined;
+  #client: ControlClient | undefined;
+  #output = '';
+
+  /** @param program - from {@link bundleEngine} */
+  constructor(program: string, runDir: string, env: Readonly<Record<string, string>> = {}) {
+    this.#program = program;
+    this.runDir = runDir;
+    this.#env = env;
+    mkdirSync(runDir, { recursive: true, mode: 0o700 });
+  }
+
+  /** Runs the engine and waits until it answers. */
+  async start(): Promise<void> {
+    this.#output = '';
+    const child = spawn(process.execPath, ['--enable-source-maps', this.#program, '--foreground'], {
+      env: {
+        PATH: process.env.PATH,
+        UDRBD_RUN_DIR: this.runDir,
+        UDRBD_DEV_DIR: `${this.runDir}/dev`,
+        UDRBD_FRONT_END: 'nbd',
+        UDRBD_USERMODE_HELPER: 'disabled',
+        UDRBD_POOL_MIB: '16',
+        ...this.#env,
+      },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    this.#child = child;
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.#output += text;
+    });
+    for (let waited = 0; waited < 15_000; waited += 20) {
+      if (existsSync(`${this.runDir}/control.sock`)) {
+        try {
+          this.#client = createClient(await transport(`${this.runDir}/control.sock`));
+          await this.#client.request('ping', {});
+          return;
+        } catch {
+          // Not listening yet.
+        }
+      }
+      if (child.exitCode !== null) break;
+      await sleep(20);
+    }
+    throw new Error(`the engine does not answer:\n${this.#output}`);
+  }
+
+  get pid(): number {
+    return this.#child!.pid!;
+  }
+
+  /** What the engine has logged. */
+  get log(): string {
+    return this.#output;
+  }
+
+  get client(): ControlClient {
+    return this.#client!;
+  }
+
+  /** Sends a request that has to succeed. */
+  async ask<C extends Parameters<ControlClient['request']>[0]>(
+    command: C,
+    parameters: Parameters<ControlClient['request']>[1],
+  ): Promise<void> {
+    const reply = await this.client.request(command, parameters as never);
+    if (reply.code !== 101) throw new Error(`${command}: ${reply.code} ${reply.info.join(' ')}\n${this.log}`);
+  }
+
+  async resource(name: string): Promise<ResourceSnapshot> {
+    const reply = await this.client.request('snapshot', { resource: name });
+    return reply.data!.resources[0]!;
+  }
+
+  /** Waits until the resource is as wanted. */
+  async until(name: string, what: string, wanted: (resource: ResourceSnapshot) => boolean, ms = 20_000): Promise<ResourceSnapshot> {
+    for (let waited = 0; ; waited += 50) {
+      const resource = await this.resource(name);
+      if (wanted(resource)) return resource;
+      if (waited > ms) throw new Error(`${what} did not happen: ${JSON.stringify(resource, undefined, 1)}\n${this.log}`);
+      await sleep(50);
+    }
+  }
+
+  proc(): string {
+    return readFileSync(`${this.runDir}/proc/drbd`, 'utf8');
+  }
+
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
+    this.#client?.close();
+    const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    child.kill(signal);
+    const code = await Promise.race([ended, sleep(15_000, 'late' as const, { ref: false })]);
+    if (code !== 'late') return code;
+    child.kill('SIGKILL');
+    throw new Error(`the engine did not end:\n${this.#output}`);
+  }
+}
+
+export async function transport(path: string): Promise<Transport> {
+  const socket = connect(path);
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('error', reject);
+  });
+  socket.setEncoding('utf8');
+  return {
+    send: (text) => void socket.write(text),
+    onText: (listener) => void socket.on('data', (text) => listener(String(text))),
+    onClose: (listener) => void socket.on('close', listener),
+    close: () => socket.destroy(),
+  };
+}

@@ -1,0 +1,113 @@
+/** Two engines on one host, image files below, NBD above: from empty meta-data to a resync after a disconnect. */
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:net';
+import t from 'tap';
+import { bundleEngine, EngineProcess } from './engine-process.js';
+import { createImage, dataBytes, readImage } from './images.js';
+import { NbdClient } from './nbd-client.js';
+
+const SIZE = 32 << 20;
+const DATA = dataBytes(SIZE);
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+    });
+  });
+
+async function configure(engine: EngineProcess, nodeId: number, image: string, local: number, remote: number): Promise<void> {
+  const peerNodeId = 1 - nodeId;
+  await engine.ask('new-resource', { resource: 'r0', nodeId, options: {} });
+  await engine.ask('new-minor', { resource: 'r0', minor: nodeId, volume: 0, options: {} });
+  await engine.ask('attach', { minor: nodeId, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
+  await engine.ask('new-peer', { resource: 'r0', peerNodeId, options: { _name: `node${peerNodeId}`, protocol: 'C', 'connect-int': 1 } });
+  await engine.ask('new-path', {
+    resource: 'r0',
+    peerNodeId,
+    local: { family: 'ipv4', address: '127.0.0.1', port: local },
+    remote: { family: 'ipv4', address: '127.0.0.1', port: remote },
+  });
+}
+
+t.test('two nodes', async (t) => {
+  const dir = t.testdir();
+  const program = await bundleEngine(`${dir}/bundle`);
+  const a = new EngineProcess(program, `${dir}/a`);
+  const b = new EngineProcess(program, `${dir}/b`);
+  t.teardown(async () => {
+    await Promise.allSettled([a.stop('SIGKILL'), b.stop('SIGKILL')]);
+  });
+  createImage(`${dir}/a.img`, SIZE);
+  createImage(`${dir}/b.img`, SIZE);
+  const [portA, portB] = [await freePort(), await freePort()];
+  await Promise.all([a.start(), b.start()]);
+  await configure(a, 0, `${dir}/a.img`, portA, portB);
+  await configure(b, 1, `${dir}/b.img`, portB, portA);
+  t.equal((await a.resource('r0')).devices[0]!.state.diskState, 'Inconsistent');
+
+  await a.ask('connect', { resource: 'r0', peerNodeId: 1, tentative: false, discardMyData: false });
+  await b.ask('connect', { resource: 'r0', peerNodeId: 0, tentative: false, discardMyData: false });
+  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
+  t.ok((await a.resource('r0')).connections[0]!.paths[0]!.established);
+  const refused = await b.client.request('primary', { resource: 'r0', force: false });
+  t.equal(refused.code, -2, 'nobody has data yet');
+
+  await a.ask('primary', { resource: 'r0', force: true });
+  const nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
+  t.equal(nbd.sizeBytes, DATA);
+  t.notOk(nbd.isReadOnly);
+  await a.until('r0', 'the initial sync', (r) => r.connections[0]!.peerDevices[0]!.state.diskState === 'UpToDate', 60_000);
+  t.match(a.proc(), /cs:Connected ro:Primary\/Secondary ds:UpToDate\/UpToDate C r-----/);
+
+  const content = randomBytes(4 << 20);
+  for (let at = 0; at < content.length; at += 65536) await nbd.write(at, content.subarray(at, at + 65536));
+  await Promise.all(Array.from({ length: 64 }, (_, i) => nbd.write((8 << 20) + i * 4096, content.subarray(i * 4096, i * 4096 + 4096))));
+  await nbd.flush();
+  t.ok((await nbd.read(0, 1 << 20)).equals(content.subarray(0, 1 << 20)), 'what was written is read back');
+  await t.rejects(nbd.read(DATA, 4096), { nbdError: 22 });
+  t.ok(readImage(`${dir}/b.img`, 0, content.length).equals(content), 'and stands on the other disk');
+
+  const second = await b.client.request('primary', { resource: 'r0', force: false });
+  t.equal(second.code, -1, 'one Primary only');
+  const busy = await a.client.request('secondary', { resource: 'r0', force: false });
+  t.equal(busy.code, -12, 'a device that is open is not demoted');
+
+  await a.ask('disconnect', { resource: 'r0', peerNodeId: 1, force: false });
+  await b.until('r0', 'the loss of the peer', (r) => r.connections[0]!.state.connectionState !== 'Connected');
+  const later = randomBytes(1 << 20);
+  await nbd.write(16 << 20, later);
+  await nbd.flush();
+  const alone = await a.resource('r0');
+  t.ok(alone.connections[0]!.peerDevices[0]!.statistics.outOfSync >= (1 << 20) / 512, 'the bitmap remembers');
+  t.notOk(readImage(`${dir}/b.img`, 16 << 20, later.length).equals(later));
+  await a.ask('connect', { resource: 'r0', peerNodeId: 1, tentative: false, discardMyData: false });
+  const synced = await a.until('r0', 'the resync', (r) => r.connections[0]!.peerDevices[0]!.state.diskState === 'UpToDate');
+  t.equal(synced.connections[0]!.peerDevices[0]!.statistics.outOfSync, 0);
+  t.ok(readImage(`${dir}/b.img`, 16 << 20, later.length).equals(later), 'and the resync brings it over');
+
+  await nbd.close();
+  await a.ask('secondary', { resource: 'r0', force: false });
+  const reader = await NbdClient.open(`${b.runDir}/nbd/1.sock`, 'drbd1');
+  t.ok(reader.isReadOnly, 'a Secondary is read-only');
+  await t.rejects(reader.write(0, later.subarray(0, 4096)), { nbdError: 1 });
+  await reader.close();
+  await b.ask('primary', { resource: 'r0', force: false });
+  const other = await NbdClient.open(`${b.runDir}/nbd/1.sock`);
+  await other.write(0, later);
+  await other.writeZeroes(2 << 20, 1 << 20);
+  await other.trim(3 << 20, 1 << 20);
+  t.ok((await other.read(2 << 20, 1 << 20)).equals(Buffer.alloc(1 << 20)));
+  await other.flush();
+  await other.close();
+  await b.ask('secondary', { resource: 'r0', force: false });
+  const [dataA, dataB] = [readImage(`${dir}/a.img`, 0, DATA), readImage(`${dir}/b.img`, 0, DATA)];
+  t.ok(dataA.equals(dataB), 'both images hold the same data');
+
+  await a.ask('down', { resource: 'r0' });
+  t.equal((await a.client.request('snapshot', {})).data!.resources.length, 0);
+  t.equal(await a.stop(), 0);
+  t.equal(await b.stop(), 0, 'an engine takes its resources down when it ends');
+  for (const engine of [a, b]) t.notMatch(engine.log, /internal error/);
+});
