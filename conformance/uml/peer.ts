@@ -78,7 +78,11 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
       // already gone
     }
   };
-  process.on('exit', killAll);
+  const leaveNothing = (): void => {
+    killAll();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  process.on('exit', leaveNothing);
   const gone = new Promise<void>((settle) => {
     child.on('exit', () => {
       agent.fail(new Error(`${name} is gone; its last words:\n${log().slice(-500)}`));
@@ -89,7 +93,7 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
     if (finalLog !== undefined) return;
     killAll();
     await gone;
-    process.off('exit', killAll);
+    process.off('exit', leaveNothing);
     finalLog = log();
     rmSync(folder, { recursive: true, force: true });
     if (options.namespace === undefined) namespace.remove();
