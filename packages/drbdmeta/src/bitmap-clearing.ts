@@ -2,6 +2,7 @@
 
 import { Exit } from './exit.js';
 import { ppsize } from './numbers.js';
+import { offsetText } from './offsets.js';
 import type { Volume } from './volume.js';
 
 const CHUNK_BYTES = 32 * 1024 * 1024;
@@ -22,7 +23,7 @@ export function clearBitmap(volume: Volume, offset: number, lengthBytes: number)
     if (!device.isBlockDevice) {
       // The kernel zeroes ranges of block devices only; the stock tool tries and says so.
       io.stderr(
-        `ioctl(${device.path}, BLKZEROOUT, [${offset}, ${Math.min(lengthBytes, 2 ** 30)}]) failed: Inappropriate ioctl for device\n`,
+        `ioctl(${device.path}, BLKZEROOUT, [${offsetText(offset)}, ${Math.min(lengthBytes, 2 ** 30)}]) failed: Inappropriate ioctl for device\n`,
       );
       if (mode === 'zeroout') {
         io.stderr('fast zero-out failed, fallback disabled\n');
@@ -34,7 +35,7 @@ export function clearBitmap(volume: Volume, offset: number, lengthBytes: number)
   if (isLoud) io.stderr(`initializing bitmap (${size}) to all ${setsAll ? 'set' : 'zero'} using pwrite\n`);
   if (device.isBlockDevice && !isLoud && options.dryRun) return;
   const chunk = new Uint8Array(Math.min(CHUNK_BYTES, lengthBytes)).fill(setsAll ? 0xff : 0);
-  const allowed = { first: offset, end: offset + lengthBytes };
+  const allowed = volume.writableRange;
   const showsProgress = isLoud && lengthBytes > CHUNK_BYTES;
   for (let done = 0; done < lengthBytes; ) {
     const part = Math.min(chunk.length, lengthBytes - done);

@@ -5,6 +5,7 @@ import type { CommandIo } from './command-io.js';
 import type { Options } from './command-line.js';
 import { Exit } from './exit.js';
 import { hexdump } from './hexdump.js';
+import { offsetText } from './offsets.js';
 import { confirmed } from './questions.js';
 import { errnoOf, strerror } from './strerror.js';
 
@@ -104,9 +105,9 @@ export class Device {
   write(tag: string, bytes: Uint8Array, offset: number, allowed: ByteRange, isQuiet = false): void {
     if (offset < allowed.first || offset + bytes.length > allowed.end) {
       this.#io.stderr(
-        `${tag}: offset+count (${offset}+${bytes.length}) not in meta data area range [${allowed.first}; ${allowed.end}], aborted\n`,
+        `${tag}: offset+count (${offsetText(offset)}+${bytes.length}) not in meta data area range [${allowed.first}; ${allowed.end}], aborted\n`,
       );
-      if (!this.#options.ignoreSanityChecks) {
+      if (!this.#options.ignoreSanityChecks || offset < 0) {
         this.#io.stderr('If you want to force this, tell me to --ignore-sanity-checks\n');
         throw new Exit(10);
       }

@@ -6,6 +6,8 @@ export interface Dialect {
   readonly failure: number;
   /** Print the `members` line of a v09 dump also when it says nothing. */
   readonly printsMembers: boolean;
+  /** Verbose output shows size and block size of the bitmap. */
+  readonly saysBitmapGeometry: boolean;
   /** create-md clears the whole external bitmap area, not only the part that an internal one would have. */
   readonly clearsWholeExternalBitmap: boolean;
   /** A wrong md_size_sect invalidates v09 meta-data. */
@@ -23,6 +25,7 @@ export interface Dialect {
 const V9_22: Dialect = {
   failure: 1,
   printsMembers: false,
+  saysBitmapGeometry: false,
   clearsWholeExternalBitmap: false,
   checksAreaSize: false,
   appliesAtLastKnown: true,
@@ -34,6 +37,7 @@ const V9_22: Dialect = {
 const V9_34: Dialect = {
   failure: 255,
   printsMembers: true,
+  saysBitmapGeometry: true,
   clearsWholeExternalBitmap: true,
   checksAreaSize: true,
   appliesAtLastKnown: false,

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { viewOf } from '@udrbd/metadata';
 import { Exit } from './exit.js';
+import { offsetText } from './offsets.js';
 import type { Volume } from './volume.js';
 
 const LOOKED_AT_BYTES = 69632;
@@ -36,7 +37,9 @@ export async function checkForExistingData(volume: Volume): Promise<void> {
   if (head.every((byte) => byte === 0)) return;
   const { name, used } = identify(head, device.path, (text) => io.stderr(text));
   const p = volume.placementFor(volume.md);
-  io.stdout(`md_offset ${p.superblockOffsetBytes}\nal_offset ${p.alOffsetBytes}\nbm_offset ${p.bmOffsetBytes}\n\nFound ${name}\n`);
+  io.stdout(
+    `md_offset ${offsetText(p.superblockOffsetBytes)}\nal_offset ${offsetText(p.alOffsetBytes)}\nbm_offset ${offsetText(p.bmOffsetBytes)}\n\nFound ${name}\n`,
+  );
   const refuse = (text: string): void => {
     if (options.ignoreSanityChecks) {
       io.stdout('\nIgnoring sanity check on user request.\n\n');
@@ -45,7 +48,7 @@ export async function checkForExistingData(volume: Volume): Promise<void> {
     io.stdout(text);
     throw new Exit(40);
   };
-  if (used === 'unknown') {
+  if (used === 'unknown' || used === 0) {
     io.stdout('\n ==> This might destroy existing data! <==\n');
     return proceed(volume);
   }

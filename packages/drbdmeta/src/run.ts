@@ -28,7 +28,7 @@ export async function run(argv: string[], io: CommandIo): Promise<number> {
       }
     }
     checkOptions(invocation, io);
-    const status = await command.run({ io, invocation, dialect, opened });
+    const status = await command.run({ io, invocation, dialect, opened, openFiles: 0 });
     if (attached) io.stderr(`# Output might be stale, since minor ${minor} is attached\n`);
     return status;
   } catch (error) {

@@ -28,6 +28,7 @@ import type { Dialect } from './dialect.js';
 import { Exit } from './exit.js';
 import { hexdump } from './hexdump.js';
 import { findAtLastKnownLocation, LastKnownFile } from './last-known.js';
+import { sayOffsets } from './offsets.js';
 import { confirmed } from './questions.js';
 
 /** Smaller devices hold no meta-data. */
@@ -75,7 +76,7 @@ export class Volume {
         path,
         exclusive: invocation.kind !== 'indexed',
         givesUpWhenBusy: invocation.command.name === 'apply-al',
-        fdLabel: invocation.minor === undefined ? 3 : 4,
+        fdLabel: 3 + (invocation.minor === undefined ? 0 : 1) + context.openFiles,
       },
       io,
       options,
@@ -138,8 +139,7 @@ export class Volume {
   /** An agreed size beyond what the meta-data can serve is cut, with a remark. */
   clipEffectiveSize(raw: bigint, places: Placement): void {
     const sectors = this.format === 'v07' ? raw * 2n : raw;
-    // A nonsensical (negative) limit limits nothing.
-    if (places.usableSectors >= 0 && sectors > BigInt(places.usableSectors)) {
+    if (sectors > BigInt(places.usableSectors)) {
       this.io.stdout(`# la-size-sect was too big (${sectors}), truncated (${places.usableSectors})!\n`);
       this.md.effective_size = places.usableSectors;
     }
@@ -166,19 +166,14 @@ export class Volume {
   }
 
   sayOffsets(p: Placement): void {
-    if (this.options.verbose < 2) return;
-    this.io.stderr(
-      `md_offset: ${p.superblockOffsetBytes}\nal_offset: ${p.alOffsetBytes} (${p.al_offset})\nbm_offset: ${p.bmOffsetBytes} (${p.bm_offset})\n` +
-        `md_size_sect: ${p.md_size_sect}\nmax_usable_sect: ${p.usableSectors}\n`,
-    );
+    sayOffsets(p, this.md, this.invocation, this.io, this.dialect);
   }
 
   /** The bytes that may be written: the meta-data area as the super block in memory describes it. */
   get writableRange(): ByteRange {
     const p = placementOf(this.md, this.kind, this.superblockOffset);
-    const first = Math.min(p.superblockOffsetBytes, p.alOffsetBytes, p.bmOffsetBytes);
-    const size = this.kind === 'internal' ? p.superblockOffsetBytes + SUPERBLOCK_BYTES - first : this.md.md_size_sect * SECTOR_BYTES;
-    return { first, end: first + size };
+    const first = Math.min(...[p.superblockOffsetBytes, p.alOffsetBytes, p.bmOffsetBytes].filter((offset) => offset >= 0));
+    return { first, end: first + this.md.md_size_sect * SECTOR_BYTES };
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import { PEERS_MAX } from './constants.js';
 import { DumpScanner, type Token } from './dump-scanner.js';
-import { createMetaData, type GenerationCounts, type MetaData, type MetaDataFormat } from './meta-data.js';
+import type { GenerationCounts, MetaData } from './meta-data.js';
 
 /** Malformed text; `message` is the line for the user. */
 export class DumpError extends Error {}
@@ -39,10 +39,17 @@ export class DumpParser {
     return version;
   }
 
-  /** What stands before the bitmaps; offsets and `md_size_sect` are not in the text. Call after `version()`. */
-  superblock(format: MetaDataFormat): MetaData {
-    const md = createMetaData(format);
-    if (format === 'v09') md.bm_max_peers = this.#number('max-peers');
+  /** Number of bitmap slots; comes right after the version, in v09 only. */
+  maxPeers(): number {
+    return this.#number('max-peers');
+  }
+
+  /**
+   * Reads what stands before the bitmaps into `md`; offsets and `md_size_sect` are not in the text.
+   * @param checkBlockSize - may refuse the bitmap block size by throwing
+   */
+  superblock(md: MetaData, checkBlockSize: (bytes: number) => void): void {
+    const { format } = md;
     if (format === 'v07') {
       this.#word('gc');
       this.#operator('{');
@@ -63,12 +70,12 @@ export class DumpParser {
     md.effective_size = this.#number('la-size-sect');
     if (format !== 'v07') {
       md.bm_bytes_per_bit = this.#number('bm-byte-per-bit');
+      checkBlockSize(md.bm_bytes_per_bit);
       md.device_uuid = this.#u64('device-uuid');
       md.la_peer_max_bio_size = this.#number('la-peer-max-bio-size');
       md.al_stripes = this.#number('al-stripes');
       md.al_stripe_size_4k = this.#number('al-stripe-size-4k');
     }
-    return md;
   }
 
   /**

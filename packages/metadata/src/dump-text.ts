@@ -25,7 +25,8 @@ function peerFlagNames(flags: number): string {
     if ((flags & mask) === 0) continue;
     names.push(PEER_FLAG_NAMES.find(([m]) => m === mask)?.[1] ?? `0x${mask.toString(16)}=?`);
   }
-  return names.join(' | ');
+  // The stock tool has room for 76 characters.
+  return names.join(' | ').slice(0, 76);
 }
 
 /** Identifiers and flags: what stands between the offsets and the sizes. */
@@ -91,7 +92,8 @@ export function dumpBitmap(
   emit: (text: string) => void,
 ): number {
   const windowBytes = dumpWindowBytes(maxPeers);
-  let text = `${head} {`;
+  emit(`${head} {`);
+  let text = '';
   let bitsSet = 0;
   let ownWord = 0;
   let runValue = 0;

@@ -49,7 +49,10 @@ export interface Placement {
   readonly bm_offset: number;
   /** On-disk field: the complete area in sectors. */
   readonly md_size_sect: number;
-  /** Most sectors of application data that this meta-data can serve. */
+  /**
+   * Most sectors of application data that this meta-data can serve, as drbdmeta computes it (32-bit unsigned where the area
+   * is too small for anything); engines use `capacitySectors`.
+   */
   readonly usableSectors: number;
 }
 
@@ -140,16 +143,19 @@ export function place(md: MetaData, p: Placement): void {
   md.md_size_sect = p.md_size_sect % 0x1_0000_0000;
 }
 
+/** Says how far the layout reaches; `maxPeers` is at least 1. */
 function usableSectors(
   kind: MetaDataKind,
   superblockOffsetBytes: number,
   f: { al_offset: number; bm_offset: number; md_size_sect: number; bmBytesPerBit: number; maxPeers: number },
 ): number {
   if (kind === 'internal' || kind === 'fixed-internal') {
-    return Math.floor(superblockOffsetBytes / SECTOR_BYTES) + Math.min(0, f.al_offset, f.bm_offset);
+    // Places before the device's begin are huge unsigned numbers to the tool, so they do not limit.
+    const sectors = [0, f.al_offset, f.bm_offset].map((offset) => Math.floor(superblockOffsetBytes / SECTOR_BYTES) + offset);
+    return Math.min(...sectors.filter((sector) => sector >= 0));
   }
-  const bits = ((f.md_size_sect - f.bm_offset) * SECTOR_BYTES * 8) / 64;
-  return (Math.trunc(Math.trunc(bits) / f.maxPeers) * 64 * f.bmBytesPerBit) / SECTOR_BYTES;
+  const bits = (((f.md_size_sect - f.bm_offset) >>> 0) * SECTOR_BYTES * 8) / 64;
+  return (Math.trunc(bits / f.maxPeers) * 64 * f.bmBytesPerBit) / SECTOR_BYTES;
 }
 
 /**

@@ -44,9 +44,10 @@ export function checkSuperblock(md: MetaData, kind: MetaDataKind, deviceBytes: n
     }
     const expected = (SUPERBLOCK_SECTORS + alSectors) | 0;
     if (md.bm_offset !== expected) return no(`${format} bm_offset: expected ${expected}, found ${md.bm_offset}`);
-    return { isValid: true, messages: [] };
+    return isBlockSize(md) ? { isValid: true, messages: [] } : no(blockSizeMessage(md));
   }
   if (md.al_offset !== (-alSectors | 0)) return no(`${format} al_offset: expected ${-alSectors | 0}, found ${md.al_offset}`);
+  if (!isBlockSize(md)) return no(blockSizeMessage(md));
   const bmSectors = bitmapBytes(Math.floor(deviceBytes / SECTOR_BYTES), md.bm_max_peers, md.bm_bytes_per_bit) / SECTOR_BYTES;
   if (md.bm_offset !== -(bmSectors + alSectors)) return no(`strange bm_offset ${md.bm_offset} (expected: ${-(bmSectors + alSectors)})`);
   const sizeExpected = bmSectors + alSectors + SUPERBLOCK_SECTORS;
@@ -54,6 +55,14 @@ export function checkSuperblock(md: MetaData, kind: MetaDataKind, deviceBytes: n
     return { isValid: format !== 'v08', messages: [`strange md_size_sect ${md.md_size_sect} (expected: ${sizeExpected})`] };
   }
   return { isValid: true, messages: [] };
+}
+
+const blockSizeMessage = (md: MetaData): string => `${md.format} bm_bytes_per_bit value ${md.bm_bytes_per_bit} out of bounds`;
+
+/** Block sizes that exist: powers of two up to 1 MiB in v09, 4 KiB before. */
+function isBlockSize({ format, bm_bytes_per_bit: bytes }: MetaData): boolean {
+  if (format !== 'v09') return bytes === BM_BYTES_PER_BIT_DEFAULT;
+  return bytes >= BM_BYTES_PER_BIT_DEFAULT && bytes <= BM_BYTES_PER_BIT_MAX && (bytes & (bytes - 1)) === 0;
 }
 
 /** Why an engine does not attach. Codes and texts are DRBD's. */

@@ -26,12 +26,16 @@ export const applyAl: Command = {
   wantsNodeId: false,
   async run(context) {
     ignoreSurplus(context);
-    const volume = await Volume.open(context);
-    const { io, md, dialect } = volume;
-    if (volume.found === 'at last known location' && dialect.appliesAtLastKnown) {
+    let volume = await Volume.open(context);
+    if (volume.found === 'at last known location' && context.dialect.appliesAtLastKnown) {
       const status = moveAfterResize(volume);
       if (status !== 0) return status;
-    } else if (volume.found !== 'found') {
+      volume.device.close();
+      context.opened.pop();
+      volume = await Volume.open(context);
+    }
+    const { io, md, dialect } = volume;
+    if (volume.found !== 'found') {
       return volume.fail('No valid meta data found');
     }
     const { replay, isOldStyle } = readReplay(volume);

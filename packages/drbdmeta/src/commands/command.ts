@@ -9,6 +9,8 @@ export interface CommandContext {
   readonly dialect: Dialect;
   /** Devices to close when the command ends, however it ends. */
   readonly opened: Device[];
+  /** Other files that are open, for the descriptor numbers in verbose output. */
+  openFiles: number;
 }
 
 export interface Command {

@@ -157,9 +157,13 @@ async function initialize(volume: Volume, maxPeers: number): Promise<void> {
   const p = volume.computeOffsets();
   await checkForExistingData(volume);
   volume.io.stdout('initializing activity log\n');
-  volume.initializeActivityLog('md_initialize_common:AL');
   const fromDevice = bitmapBytes(Math.floor(device.sizeBytes / SECTOR_BYTES), maxPeers, md.bm_bytes_per_bit);
   const isWhole = kind !== 'internal' && dialect.clearsWholeExternalBitmap;
-  clearBitmap(volume, p.bmOffsetBytes, isWhole ? p.bmSizeBytes : fromDevice);
+  const length = isWhole ? p.bmSizeBytes : fromDevice;
+  const { first, end } = volume.writableRange;
+  // A device without room for the bitmap is refused below; then nothing at all is written.
+  const fits = p.bmOffsetBytes >= first && p.bmOffsetBytes + length <= end;
+  if (fits || p.alOffsetBytes < first) volume.initializeActivityLog('md_initialize_common:AL');
+  clearBitmap(volume, p.bmOffsetBytes, length);
   device.barrier();
 }

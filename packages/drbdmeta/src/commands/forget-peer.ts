@@ -16,11 +16,13 @@ export const forgetPeer: Command = {
     const { md, io, dialect } = volume;
     const nodeId = volume.options.nodeId ?? 0;
     const peer = md.peers[nodeId]!;
-    const oldIndex = peer.bitmap_index;
+    // Older formats have one slot that is always in use, and nowhere to keep a day-0 generation.
+    const isOld = md.format !== 'v09';
+    const oldIndex = isOld ? 0 : peer.bitmap_index;
     peer.bitmap_index = -1;
     peer.flags = 0;
     const isDay0 = (candidate: PeerMetaData, id: number): boolean =>
-      id !== nodeId && id !== md.node_id && candidate.bitmap_index === -1 && (!dialect.findsDay0FromTop || candidate.flags === 0);
+      !isOld && id !== nodeId && id !== md.node_id && candidate.bitmap_index === -1 && (!dialect.findsDay0FromTop || candidate.flags === 0);
     const day0 = dialect.findsDay0FromTop ? md.peers.filter(isDay0).at(-1) : md.peers.find(isDay0);
     peer.bitmap_uuid = day0?.bitmap_uuid ?? 0n;
     peer.bitmap_dagtag = day0?.bitmap_dagtag ?? 0n;

@@ -1,9 +1,22 @@
 // restore-md and verify-dump: the text of dump-md back to disk, or only checked.
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { bitmapBytes, DumpError, DumpParser, type MetaData, placement } from '@udrbd/metadata';
+import {
+  BITMAP_SLOTS_MAX,
+  BM_BYTES_PER_BIT_MAX,
+  bitmapBytes,
+  createMetaData,
+  DumpError,
+  DumpParser,
+  type MetaData,
+  type Placement,
+  place,
+  placement,
+  placementOf,
+} from '@udrbd/metadata';
 import { checkForExistingData } from '../existing-data.js';
 import { Exit } from '../exit.js';
+import { sayOffsets } from '../offsets.js';
 import { Volume } from '../volume.js';
 import { type Command, type CommandContext, ignoreSurplus } from './command.js';
 
@@ -15,24 +28,29 @@ export const verifyDump: Command = {
   wantsNodeId: false,
   async run(context) {
     ignoreSurplus(context, 1);
+    const { io, invocation, dialect } = context;
     const source = openDump(context);
     try {
       const { parser, md } = parseHead(context, source);
-      const p = placement({
-        kind: context.invocation.kind,
-        deviceBytes: 0,
-        index: Math.max(0, context.invocation.index),
-        maxPeers: md.bm_max_peers,
-        alStripes: md.al_stripes,
-        alStripeSize4k: md.al_stripe_size_4k,
-        bmBytesPerBit: md.bm_bytes_per_bit,
-      });
-      clip(context, md, context.invocation.kind === 'internal' || context.invocation.kind === 'fixed-internal' ? 0 : p.usableSectors);
+      /** Places as on a device of no size at all, super block at 0. */
+      const locate = (): Placement => {
+        const { kind, index } = invocation;
+        const { bm_max_peers, al_stripes, al_stripe_size_4k } = md;
+        place(
+          md,
+          placement({ kind, deviceBytes: 0, index, maxPeers: bm_max_peers, alStripes: al_stripes, alStripeSize4k: al_stripe_size_4k }),
+        );
+        const p = placementOf(md, kind, 0);
+        sayOffsets(p, md, invocation, io, dialect);
+        return p;
+      };
+      const p = parseRest(context, parser, md, locate(), locate);
+      clip(context, md, p.usableSectors);
       guarded(context, () => parser.bitmaps(md, () => {}));
     } finally {
       source.close();
     }
-    context.io.stdout('input file parsed ok\n');
+    io.stdout('input file parsed ok\n');
     return 0;
   },
 };
@@ -43,30 +61,26 @@ export const restoreMd: Command = {
   wantsNodeId: false,
   async run(context) {
     ignoreSurplus(context, 1);
-    const { io, invocation } = context;
-    const volume = await Volume.open(context);
-    const old = volume.found === 'found' ? volume.md : undefined;
-    if (volume.found !== 'none' && !(await volume.ask('Valid meta-data in place, overwrite?'))) return volume.fail();
+    const { io } = context;
     const source = openDump(context);
     try {
-      io.stderr('reinitializing\n');
+      const volume = await Volume.open(context);
+      const old = volume.found === 'none' ? undefined : volume.md;
+      if (old && !(await volume.ask('Valid meta-data in place, overwrite?'))) return volume.fail();
       const { parser, md } = parseHead(context, source);
-      const { options } = invocation;
-      if (options.alStripingGiven && (md.al_stripes !== options.alStripes || md.al_stripe_size_4k !== options.alStripeSize4k)) {
-        io.stderr('override activity log striping from commandline\n');
-        md.al_stripes = options.alStripes;
-        md.al_stripe_size_4k = options.alStripeSize4k;
-      }
       volume.md = md;
       volume.found = 'none';
-      const p = volume.computeOffsets();
+      const locate = (): Placement => volume.computeOffsets();
       const isExternal = volume.kind === 'indexed' || volume.kind === 'flex-external';
       if (isExternal && old && md.bm_max_peers > old.bm_max_peers) {
         io.stdout(
           `Meta data needs more space now, since max_peers\nis bigger than in existing meta_data. (${old.bm_max_peers} -> ${md.bm_max_peers})\n`,
         );
       }
-      if (!old || isExternal) await checkForExistingData(volume);
+      let p = locate();
+      io.stderr('reinitializing\n');
+      await checkForExistingData(volume);
+      p = parseRest(context, parser, md, p, locate);
       clip(context, md, p.usableSectors);
       volume.found = 'found';
       writeBitmaps(context, volume, parser);
@@ -107,6 +121,7 @@ function openDump(context: CommandContext): Source {
     context.io.stderr(`open of '${path}' failed.\n`);
     throw new Exit(20);
   }
+  context.openFiles++;
   const buffer = Buffer.alloc(1 << 20);
   let position = 0;
   return {
@@ -129,28 +144,52 @@ function guarded<T>(context: CommandContext, parse: () => T): T {
   }
 }
 
+/** Version and, in v09, the number of slots: enough to know how much room the meta-data needs. */
 function parseHead(context: CommandContext, source: Source): { parser: DumpParser; md: MetaData } {
   const { io, invocation } = context;
+  const { format, options } = invocation;
   const parser = new DumpParser(source.read, (line) => io.stderr(`${line}\n`));
   return guarded(context, () => {
     const version = parser.version();
-    if (version !== invocation.format) {
-      io.stderr(`dump is '${version}' you requested '${invocation.format}'.\n`);
+    if (version !== format) {
+      io.stderr(`dump is '${version}' you requested '${format}'.\n`);
       throw new Exit(10);
     }
-    const md = parser.superblock(invocation.format);
-    const bpb = md.bm_bytes_per_bit;
-    const isNewer = context.dialect.printsMembers;
-    if (bpb < 4096 || (bpb & (bpb - 1)) !== 0 || bpb > 1 << 20) {
-      io.stderr(`Invalid value for bm-byte-per-bit: value must be a power-of-two ${isNewer ? 'in [4k .. 1M]' : 'multiple of 4096'}\n`);
+    const maxPeers = format === 'v09' ? parser.maxPeers() : 1;
+    if (maxPeers < 1 || maxPeers > BITMAP_SLOTS_MAX) {
+      io.stderr(`${format} max-peers value ${maxPeers} out of bounds\n`);
       throw new Exit(10);
     }
+    const md = createMetaData(format, { maxPeers, alStripes: options.alStripes, alStripeSize4k: options.alStripeSize4k });
     return { parser, md };
   });
 }
 
+/** The remaining fields; another striping than `md` came with moves the bitmap. */
+function parseRest(context: CommandContext, parser: DumpParser, md: MetaData, before: Placement, locate: () => Placement): Placement {
+  const { io, invocation, dialect } = context;
+  const { options } = invocation;
+  const { al_stripes, al_stripe_size_4k, bm_bytes_per_bit } = md;
+  guarded(context, () =>
+    parser.superblock(md, (bytes) => {
+      if (bytes >= 4096 && bytes <= BM_BYTES_PER_BIT_MAX && (bytes & (bytes - 1)) === 0) return;
+      const wanted = dialect.printsMembers ? 'in [4k .. 1M]' : 'multiple of 4096';
+      io.stderr(`Invalid value for bm-byte-per-bit: value must be a power-of-two ${wanted}\n`);
+      throw new Exit(10);
+    }),
+  );
+  if (md.al_stripes === al_stripes && md.al_stripe_size_4k === al_stripe_size_4k && md.bm_bytes_per_bit === bm_bytes_per_bit) return before;
+  if (options.alStripingGiven) {
+    io.stderr('override activity log striping from commandline\n');
+    md.al_stripes = options.alStripes;
+    md.al_stripe_size_4k = options.alStripeSize4k;
+  }
+  if (options.verbose >= 2) io.stderr('adjusting activity-log and bitmap offsets\n');
+  return locate();
+}
+
 function clip(context: CommandContext, md: MetaData, usableSectors: number): void {
-  if (usableSectors < 0 || md.effective_size <= usableSectors) return;
+  if (md.effective_size <= usableSectors) return;
   context.io.stdout(`# la-size-sect was too big (${md.effective_size}), truncated (${usableSectors})!\n`);
   md.effective_size = usableSectors;
 }
