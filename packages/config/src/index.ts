@@ -9,4 +9,4 @@ export * from './model.js';
 export * from './option-values.js';
 export * from './options.js';
 export { type ConfigSource, type ReadContext, resourceNameProblem, type SourceText } from './reader.js';
-export { type LoadedShow, loadShow } from './show.js';
+export { isUnknown, type LoadedShow, loadShow } from './show.js';

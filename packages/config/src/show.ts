@@ -1,5 +1,5 @@
 /** The running configuration, from the text that `drbdsetup show` prints. */
-import type { Resource } from './model.js';
+import type { Connection, Host, Resource } from './model.js';
 import { isUnknown, Reader } from './reader.js';
 import { Fatal, type Report } from './report.js';
 
@@ -29,9 +29,17 @@ export function loadShow(text: string, report: Report): LoadedShow {
   for (const res of reader.config.resources) {
     const [me] = res.hosts;
     res.me = me;
-    for (const volume of me?.volumes ?? []) if (volume.metaDisk === undefined && volume.disk === 'none') volume.metaIndex = undefined;
+    for (const connection of res.connections.filter((c) => c.paths.length > 0)) addPeerDevices(connection, me);
   }
   return { ok: true, resources: reader.config.resources };
+}
+
+/** show leaves out peer devices without options; they exist as soon as there is a path. */
+function addPeerDevices(connection: Connection, me: Host | undefined): void {
+  for (const { vnr } of me?.volumes ?? []) {
+    if (connection.peerDevices.some((d) => d.vnr === vnr)) continue;
+    connection.peerDevices.push({ vnr, implicit: true, options: [], volume: undefined, peerVolume: undefined });
+  }
 }
 
 /** Whether an entry of a running resource only says that the running module does not know the option. */

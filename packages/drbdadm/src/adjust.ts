@@ -1,0 +1,358 @@
+/**
+ * `adjust`: the commands that turn what runs into what is configured, put into the queue. What runs is read from the output of
+ * `drbdsetup show`. Specification: docs/commands/drbdadm.md.
+ */
+import { type Connection, findEntry, hasDisk, isIgnored, loadShow, type Resource, type Volume } from '@udrbd/config';
+import type { Action } from './actions.js';
+import { attach } from './actions.js';
+import { findCommand } from './commands.js';
+import { disksEqual, explain, optionEqual, optionsEqual, pathsEqual, sizesEqual } from './compare.js';
+import { cancel, type Deferred, schedule, takeQueue } from './deferred.js';
+import { captureOutput, run } from './helper.js';
+import { configuredOptions, minorOf, pathArguments, peerNodeId, setupCall } from './lines.js';
+import { resize } from './resize.js';
+import { givenOption, type Session, type Target } from './session.js';
+import {
+  scheduleConnect,
+  scheduleNewMinor,
+  scheduleNewPaths,
+  scheduleNewPeer,
+  scheduleNewResource,
+  schedulePeerDeviceOptions,
+} from './up.js';
+
+const ATTACH = findCommand('attach')!;
+const RESIZE = findCommand('resize')!;
+const SIZE = new Set(['size']);
+/** Fixed for the life of a peer object; a change needs a new one. */
+const IMMUTABLE = ['transport', 'load-balance-paths'];
+/** Connection states up to Connecting, in which nothing is lost by doing them first. */
+const CONNECTED = 'Connected';
+
+type Running = { readonly ok: true; readonly res: Resource | undefined } | { readonly ok: false; readonly exitCode: number };
+
+/** What runs under this name; of a single resource the last one shown, whatever its name. */
+async function findRunning(session: Session, res: Resource): Promise<Running> {
+  const { io } = session;
+  const fake = io.env.FAKE_DRBDSETUP_SHOW;
+  let text = session.runningText;
+  if (text === undefined) {
+    if (fake !== undefined && fake !== '') {
+      const content = io.source.read(io.cwd, fake);
+      if (!('text' in content)) {
+        io.stderr(`Failed to open FAKE_DRBDSETUP_SHOW ${fake}\n`);
+        return { ok: false, exitCode: 1 };
+      }
+      text = content.text;
+    } else {
+      const args = session.manyResources ? ['show'] : ['show', res.name];
+      text = (await captureOutput(session, 'drbdsetup', args)).stdout;
+    }
+    if (session.manyResources) session.runningText = text;
+  }
+  const shown = loadShow(text, (message) => io.stderr(message));
+  if (!shown.ok) return shown;
+  const { resources } = shown;
+  const found = session.manyResources ? resources.find((r) => r.name === res.name) : resources.at(-1);
+  return { ok: true, res: found };
+}
+
+interface VolumePlan {
+  readonly configured: Volume | undefined;
+  readonly running: Volume | undefined;
+  readonly newMinor: boolean;
+  readonly delMinor: boolean;
+  readonly attach: boolean;
+  readonly detach: boolean;
+  readonly diskOptions: boolean;
+  readonly resize: boolean;
+}
+
+const NOTHING = { newMinor: false, delMinor: false, attach: false, detach: false, diskOptions: false, resize: false };
+
+function planVolume(session: Session, configured: Volume | undefined, running: Volume | undefined): VolumePlan {
+  const base = { configured, running, ...NOTHING };
+  if (running === undefined) {
+    explain(session, 3, `New minor ${configured!.minor} (vol:${configured!.vnr})`);
+    return { ...base, newMinor: true, attach: hasDisk(configured!) };
+  }
+  if (configured === undefined) {
+    explain(session, 3, `Deleting minor ${running.minor} (vol:${running.vnr}) from kernel, not in config`);
+    return { ...base, delMinor: true, detach: hasDisk(running) };
+  }
+  if (configured.minor !== running.minor) {
+    explain(session, 3, ` [ne] vol:${configured.vnr} minor differs: r=${running.minor} c=${configured.minor}`);
+    return { ...base, newMinor: true, delMinor: true, attach: hasDisk(configured), detach: hasDisk(running) };
+  }
+  if (!disksEqual(session, configured, running)) return { ...base, attach: hasDisk(configured), detach: hasDisk(running) };
+  if (!hasDisk(configured)) return base;
+  const sameSize = sizesEqual(session, configured, running);
+  const sameOptions = optionsEqual(session, configured.diskOptions, running.diskOptions, SIZE);
+  return { ...base, resize: !sameSize, diskOptions: !sameOptions };
+}
+
+function planVolumes(session: Session, { res, volume }: Target, running: Resource | undefined): VolumePlan[] {
+  const mine = res.me?.volumes ?? [];
+  const theirs = running?.me?.volumes ?? [];
+  const numbers = [...new Set([...mine, ...theirs].map((v) => v.vnr))].sort((a, b) => a - b);
+  return numbers
+    .filter((vnr) => volume === undefined || volume.vnr === vnr)
+    .map((vnr) =>
+      planVolume(
+        session,
+        mine.find((v) => v.vnr === vnr),
+        theirs.find((v) => v.vnr === vnr),
+      ),
+    );
+}
+
+/** One resource's share of the queue. */
+class Adjustment {
+  readonly #session: Session;
+  readonly #target: Target;
+  readonly #running: Resource | undefined;
+  readonly #waits: Deferred[] = [];
+  #last: Deferred | undefined;
+  #somebodyLeft = false;
+  readonly #peerDevicesDone = new Set<string>();
+
+  constructor(session: Session, target: Target, running: Resource | undefined) {
+    this.#session = session;
+    this.#target = target;
+    this.#running = running;
+  }
+
+  get #res(): Resource {
+    return this.#target.res;
+  }
+
+  #note(command: Deferred): Deferred {
+    this.#last = command;
+    return command;
+  }
+
+  #schedule(stage: Deferred['stage'], name: string, after: Deferred | undefined, action: () => Promise<number>): Deferred {
+    return this.#note(schedule(this.#session, stage, name, this.#res.name, after, action));
+  }
+
+  run(): void {
+    const skipDisk = givenOption(this.#session, 'skip-disk') !== undefined;
+    const skipNet = givenOption(this.#session, 'skip-net') !== undefined;
+    if (this.#running === undefined) explain(this.#session, 3, `New resource ${this.#res.name}`);
+    const volumes = planVolumes(this.#session, this.#target, this.#running);
+    let after = this.#resource();
+    after = this.#newMinors(volumes, after, !skipDisk && !skipNet);
+    if (!skipDisk) for (const volume of volumes) this.#disk(volume, after);
+    if (!skipNet) this.#net(after);
+    this.#dropNeedlessWaits();
+  }
+
+  #resource(): Deferred | undefined {
+    const res = this.#res;
+    if (this.#running === undefined) return this.#note(scheduleNewResource(this.#session, res));
+    if (optionsEqual(this.#session, res.options, this.#running.options)) return undefined;
+    return this.#schedule('resource', 'resource-options', undefined, () => {
+      const options = configuredOptions(this.#session, res.options, undefined);
+      return run(this.#session, setupCall(res.name, 'short', 'resource-options', res.name, '--set-defaults', ...options));
+    });
+  }
+
+  #newMinors(volumes: readonly VolumePlan[], first: Deferred | undefined, withPeerDevices: boolean): Deferred | undefined {
+    let after = first;
+    for (const { newMinor, configured } of volumes) {
+      if (!newMinor || configured === undefined) continue;
+      after = this.#note(scheduleNewMinor(this.#session, { ...this.#target, volume: configured }, after));
+      if (!withPeerDevices) continue;
+      let chain: Deferred | undefined = after;
+      for (const connection of this.#res.connections) {
+        if (isIgnored(connection)) continue;
+        const device = connection.peerDevices.find((d) => d.vnr === configured.vnr);
+        if (device !== undefined && device.options.length > 0) chain = this.#peerDevice(connection, configured.vnr, chain);
+      }
+    }
+    return after;
+  }
+
+  #disk(plan: VolumePlan, first: Deferred | undefined): void {
+    const { configured, running } = plan;
+    const { name } = this.#res;
+    let after = first;
+    const setup =
+      (limit: 'short' | 'medium', ...args: string[]) =>
+      () =>
+        run(this.#session, setupCall(name, limit, ...args));
+    if (plan.detach) after = this.#schedule('disk-prep-down', 'detach', after, setup('medium', 'detach', '--diskless', minorOf(running!)));
+    if (plan.delMinor) after = this.#schedule('disk-prep-down', 'del-minor', after, setup('short', 'del-minor', minorOf(running!)));
+    if (configured === undefined) return;
+    const target = { ...this.#target, volume: configured };
+    if (plan.attach) after = this.#schedule('disk', 'attach', after, () => attach(this.#session, target, ATTACH));
+    if (plan.diskOptions) {
+      // A bitmap that is about to be used must be there before a peer comes to use it.
+      const bitmapComes =
+        findEntry(running!.diskOptions, 'bitmap')?.value === 'no' && findEntry(configured.diskOptions, 'bitmap')?.value !== 'no';
+      after = this.#schedule(bitmapComes ? 'disk-prep-up' : 'disk', 'disk-options', after, () => {
+        const options = configuredOptions(
+          this.#session,
+          configured.diskOptions.filter((o) => o.name !== 'size'),
+          undefined,
+        );
+        return run(this.#session, setupCall(name, 'medium', 'disk-options', minorOf(configured), '--set-defaults', ...options));
+      });
+    }
+    if (plan.resize) this.#schedule('disk', 'resize', after, () => resize(this.#session, target, RESIZE));
+  }
+
+  #runningConnection(connection: Connection): Connection | undefined {
+    const id = Number(peerNodeId(connection));
+    return this.#running?.connections.find((c) => Number(c.peerNodeId) === id);
+  }
+
+  /** Those that are not connected come first, so that a connected one is touched only when another can stand in for it. */
+  #net(first: Deferred | undefined): void {
+    const wanted = this.#res.connections.filter((c) => !isIgnored(c));
+    const isConnected = (c: Connection) => this.#runningConnection(c)?.cstate === CONNECTED;
+    let after = first;
+    for (const connected of [false, true])
+      for (const connection of wanted) if (isConnected(connection) === connected) after = this.#connection(connection, after);
+    if (this.#target.connection !== undefined) return;
+    const ids = new Set(this.#res.connections.filter((c) => !c.ignore).map((c) => Number(peerNodeId(c))));
+    for (const left of this.#running?.connections ?? []) {
+      if (ids.has(Number(left.peerNodeId))) continue;
+      after = this.#delPeer(left, after);
+    }
+  }
+
+  #delPeer(connection: Connection, after: Deferred | undefined): Deferred {
+    this.#somebodyLeft = true;
+    const { name } = this.#res;
+    return this.#schedule('net-prep-down', 'del-peer', after, () =>
+      run(this.#session, setupCall(name, 'short', 'del-peer', name, peerNodeId(connection))),
+    );
+  }
+
+  /** @returns what the next connection has to wait for */
+  #connection(connection: Connection, first: Deferred | undefined): Deferred | undefined {
+    const running = this.#runningConnection(connection);
+    if (running === undefined) {
+      const peer = this.#note(scheduleNewPeer(this.#session, this.#res, connection, first));
+      this.#note(scheduleNewPaths(this.#session, this.#res, connection, peer));
+      this.#optionedPeerDevices(connection, peer);
+      return this.#connect(connection, peer);
+    }
+    if (IMMUTABLE.some((name) => !optionEqual(name, connection.net, running.net))) {
+      optionsEqual(this.#session, connection.net, running.net);
+      const gone = this.#delPeer(running, first);
+      const peer = this.#note(scheduleNewPeer(this.#session, this.#res, connection, gone));
+      this.#optionedPeerDevices(connection, peer);
+      const paths = this.#note(scheduleNewPaths(this.#session, this.#res, connection, peer));
+      return this.#connect(connection, paths);
+    }
+    this.#netOptions(connection, running, first);
+    for (const device of connection.peerDevices) {
+      const other = running.peerDevices.find((d) => d.vnr === device.vnr);
+      if (other !== undefined && optionsEqual(this.#session, device.options, other.options)) continue;
+      this.#peerDevice(connection, device.vnr, first);
+    }
+    const cut = this.#paths(connection, running, first);
+    return cut || running.cstate === 'StandAlone' ? this.#connect(connection, first) : first;
+  }
+
+  #netOptions(connection: Connection, running: Connection, after: Deferred | undefined): void {
+    if (optionsEqual(this.#session, connection.net, running.net)) return;
+    const { name } = this.#res;
+    this.#schedule('net', 'net-options', after, () => {
+      const net = connection.net.filter((o) => !IMMUTABLE.includes(o.name));
+      const options = configuredOptions(this.#session, net, undefined);
+      return run(this.#session, setupCall(name, 'short', 'net-options', name, peerNodeId(connection), '--set-defaults', ...options));
+    });
+  }
+
+  #peerDevice(connection: Connection, vnr: number, after: Deferred | undefined): Deferred | undefined {
+    const key = `${peerNodeId(connection)}/${vnr}`;
+    if (this.#peerDevicesDone.has(key)) return after;
+    this.#peerDevicesDone.add(key);
+    return this.#note(schedulePeerDeviceOptions(this.#session, this.#res, connection, vnr, true, after));
+  }
+
+  #optionedPeerDevices(connection: Connection, after: Deferred): void {
+    for (const volume of this.#res.me?.volumes ?? []) {
+      const device = connection.peerDevices.find((d) => d.vnr === volume.vnr);
+      if (device !== undefined && device.options.length > 0) this.#peerDevice(connection, volume.vnr, after);
+    }
+  }
+
+  /** @returns whether the only path went, so that the connection had to be cut */
+  #paths(connection: Connection, running: Connection, first: Deferred | undefined): boolean {
+    const res = this.#res;
+    const wanted = connection.paths.filter((p) => !p.ignore);
+    const id = peerNodeId(connection);
+    const change = (command: string, path: (typeof wanted)[number]) => () =>
+      run(this.#session, setupCall(res.name, 'short', command, res.name, id, ...pathArguments({ res, path, argument: '' })));
+    for (const path of wanted) {
+      if (!running.paths.some((p) => pathsEqual(path, p))) this.#schedule('net-path', 'new-path', first, change('new-path', path));
+    }
+    const surplus = running.paths.filter((p) => !wanted.some((path) => pathsEqual(path, p)));
+    const isOnlyOne = surplus.length > 0 && running.paths.length === 1;
+    let after = first;
+    if (isOnlyOne && running.cstate !== 'StandAlone') {
+      this.#somebodyLeft = true;
+      after = this.#schedule('net-disconnect', 'disconnect', after, () =>
+        run(this.#session, setupCall(res.name, 'short', 'disconnect', res.name, id)),
+      );
+    }
+    for (const path of surplus) this.#schedule('net-prep-down', 'del-path', after, change('del-path', path));
+    return isOnlyOne;
+  }
+
+  #connect(connection: Connection, after: Deferred | undefined): Deferred {
+    const res = this.#res;
+    const connect = this.#note(scheduleConnect(this.#session, res, connection, after));
+    const wait = this.#schedule('wait-connect', 'wait-connect', connect, async () => {
+      const seconds = String(waitSeconds(res));
+      const args = ['--wfc-timeout', '--degr-wfc-timeout', '--outdated-wfc-timeout'].flatMap((name) => [name, seconds]);
+      const code = await run(
+        this.#session,
+        setupCall(res.name, 'none', 'wait-connect-connection', res.name, peerNodeId(connection), ...args),
+      );
+      return code === 5 ? 0 : code;
+    });
+    this.#waits.push(wait);
+    return wait;
+  }
+
+  /** Waiting only makes sense when one connection was up and somebody else had to go; and never at the very end. */
+  #dropNeedlessWaits(): void {
+    const wasConnected = this.#running?.connections.some((c) => c.cstate === CONNECTED) ?? false;
+    const worthIt = wasConnected && this.#somebodyLeft;
+    for (const wait of this.#waits) if (!worthIt || wait === this.#last) cancel(wait);
+  }
+}
+
+/** How long to wait for one connection: two rounds of the socket's time-out, at least a second. */
+function waitSeconds(res: Resource): number {
+  const text = (findEntry(res.net, 'socket-check-timeout') ?? findEntry(res.net, 'ping-timeout'))?.value ?? '';
+  return Math.max(1, Math.floor((Number.parseInt(text, 10) * 2) / 10) || 0);
+}
+
+export const adjust: Action = async (session, target) => {
+  const running = await findRunning(session, target.res);
+  if (!running.ok) return fatal(session, running.exitCode);
+  new Adjustment(session, target, running.res).run();
+  return 0;
+};
+
+/** A running configuration that cannot be read ends everything: nothing that was put off so far is done. */
+function fatal(session: Session, exitCode: number): number {
+  takeQueue(session);
+  session.fatalExitCode = exitCode;
+  return exitCode;
+}
+
+/** Prints the resource if `adjust` would do anything about it. */
+export const listAdjustable: Action = async (session, target) => {
+  const running = await findRunning(session, target.res);
+  if (!running.ok) return fatal(session, running.exitCode);
+  new Adjustment(session, target, running.res).run();
+  if (takeQueue(session).some((c) => c.state === 'waiting')) session.io.stdout(`${target.res.name}\n`);
+  return 0;
+};

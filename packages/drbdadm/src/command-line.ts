@@ -1,0 +1,121 @@
+/** What a command line asks for: options sorted into settings and backend options, the command, its arguments. */
+import { resourceNameProblem } from '@udrbd/config';
+import { COMMANDS, type Command, DEPRECATED, findCommand } from './commands.js';
+import { contextOf } from './contexts.js';
+import { acceptedOptions, isGeneral } from './general-options.js';
+import { getoptLong } from './getopt.js';
+import type { AdmIo } from './io.js';
+import type { BackendOption, Settings } from './session.js';
+
+export type CommandLine =
+  | { readonly kind: 'run'; readonly command: Command; readonly args: readonly string[]; readonly settings: Settings }
+  | { readonly kind: 'usage'; readonly command: Command | undefined; readonly reason: string | undefined; readonly exitCode: number }
+  | { readonly kind: 'version' }
+  | { readonly kind: 'hidden-commands' }
+  /** Everything has been said. */
+  | { readonly kind: 'exit'; readonly exitCode: number };
+
+const exit = (exitCode: number): CommandLine => ({ kind: 'exit', exitCode });
+const usage = (command: Command | undefined, reason?: string, exitCode = 1): CommandLine => ({ kind: 'usage', command, reason, exitCode });
+
+/**
+ * The spelling of DRBD 8.4. Stock 9 drops it without a word and promotes without force; whoever writes it wants the force.
+ */
+const OVERWRITE = '--overwrite-data-of-peer';
+
+const asBackendOption = (text: string): BackendOption => {
+  const wanted = text === OVERWRITE ? '--force' : text;
+  return { name: wanted.replace(/^--/, '').split('=', 1)[0]!, text: wanted };
+};
+
+/** @param argv - without the program's name */
+export function readCommandLine(argv: readonly string[], io: AdmIo): CommandLine {
+  const { options, operands, error } = getoptLong(argv, acceptedOptions());
+  if (options.some((o) => o.name === 'version')) return { kind: 'version' };
+  if (error !== undefined) {
+    io.stderr(`${io.programName}: ${error}\ntry '${io.programName} help'\n`);
+    return exit(1);
+  }
+  let wantsHelp = false;
+  let command: Command | undefined;
+  const unchecked: BackendOption[] = [];
+  const args: string[] = [];
+  const values = new Map<string, string[]>();
+  for (const { name, value } of options) {
+    if (name === 'help') wantsHelp = true;
+    else if (name === 'setup-option') unchecked.push(asBackendOption(value!));
+    else values.set(name, [...(values.get(name) ?? []), value ?? '']);
+  }
+  for (const operand of operands) {
+    if (command !== undefined) args.push(operand);
+    else if (operand === 'help') wantsHelp = true;
+    else if (operand === 'hidden-commands') return { kind: 'hidden-commands' };
+    else {
+      command = findCommand(substitute(operand, io));
+      if (command === undefined) unchecked.push(asBackendOption(operand));
+    }
+  }
+  if (wantsHelp) return usage(command, undefined, command === undefined ? 1 : 0);
+  if (command === undefined) {
+    if (operands.length === 0) return usage(undefined, 'No command specified');
+    io.stderr(`${io.programName}: Unknown command '${operands[0]}'\n`);
+    return exit(1);
+  }
+  const checked: BackendOption[] = [];
+  for (const { name, value } of options) {
+    if (isGeneral(name)) continue;
+    if (command.context === undefined || !isTaken(command, name)) {
+      io.stderr(`${io.programName}: unrecognized option '--${name}'\ntry '${io.programName} help ${command.name}'\n`);
+      return exit(1);
+    }
+    checked.push({ name, text: value === undefined ? `--${name}` : `--${name}=${value}` });
+  }
+  for (const arg of args) {
+    const problem = resourceNameProblem(arg);
+    if (problem === undefined) continue;
+    io.stderr(`${problem}\n`);
+    return exit(1);
+  }
+  const settings = readSettings(values, [...unchecked, ...checked], io);
+  return settings === undefined ? exit(20) : { kind: 'run', command, args, settings };
+}
+
+const isTaken = (command: Command, name: string): boolean =>
+  command.context === 'anything' || contextOf(command.context!).some((o) => o.name === name);
+
+function substitute(name: string, io: AdmIo): string {
+  const current = DEPRECATED[name];
+  if (current === undefined) return name;
+  io.stderr(`'${io.programName} ${name}' is deprecated, use '${io.programName} ${current}' instead.\n`);
+  return current;
+}
+
+function readSettings(values: ReadonlyMap<string, string[]>, backendOptions: BackendOption[], io: AdmIo): Settings | undefined {
+  const last = (name: string) => values.get(name)?.at(-1);
+  for (const tool of ['drbdsetup', 'drbdmeta', 'drbd-proxy-ctl']) {
+    const path = last(tool);
+    if (path === undefined || io.isExecutable(path)) continue;
+    io.stderr('Can not find command (drbdsetup/drbdmeta)\n');
+    return undefined;
+  }
+  let shVarname = last('sh-varname');
+  if (shVarname !== undefined && !/^[a-zA-Z0-9_]*$/.test(shVarname)) {
+    io.stderr(`ignored --sh-varname=${shVarname}: contains suspect characters, allowed set is [a-zA-Z0-9_]\n`);
+    shVarname = undefined;
+  }
+  return {
+    stackedMode: values.has('stacked'),
+    dryRun: values.has('dry-run'),
+    verbose: values.get('verbose')?.length ?? 0,
+    configFile: last('config-file'),
+    configsToTest: values.get('config-to-test') ?? [],
+    configsToExclude: values.get('config-to-exclude') ?? [],
+    drbdsetup: last('drbdsetup'),
+    drbdmeta: last('drbdmeta'),
+    proxyCtl: last('drbd-proxy-ctl'),
+    shVarname,
+    backendOptions,
+  };
+}
+
+export { COMMANDS };

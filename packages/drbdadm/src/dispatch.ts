@@ -1,0 +1,179 @@
+/** Takes a command to its targets: every resource or those named, and within them every volume, peer and path it loops over. */
+import { hasDisk, isIgnored, type Resource } from '@udrbd/config';
+import { type Action, actionOf, verboseFlags } from './actions.js';
+import { repeatedConnection, resolveArgument } from './arguments.js';
+import { isHandler } from './commands.js';
+import { runDeferred } from './deferred.js';
+import { backendOptions, run } from './helper.js';
+import { setupCall } from './lines.js';
+import { preparePeers, resolveResyncAfter, validateResource } from './prepare.js';
+import { isTty, type Session, type Target } from './session.js';
+import { verifyIps } from './verify-ips.js';
+
+const CONFIG_INVALID = 10;
+
+const isDump = ({ command }: Session): boolean => command.action === 'dump' || command.action === 'dump-xml';
+
+/** @returns the exit code */
+export async function dispatch(session: Session, args: readonly string[]): Promise<number> {
+  const { command } = session;
+  if (command.resources === 'none' || (command.action === 'status' && args.length === 0)) return withoutResources(session);
+  const { config, io } = session;
+  if (!config.valid) return CONFIG_INVALID;
+  if (config.resources.length === 0 && !isDump(session)) {
+    io.stderr('no resources defined!\n');
+    return 1;
+  }
+  const code = args.length === 0 || args[0] === 'all' ? await onAll(session) : await onNamed(session, args);
+  if (session.fatalExitCode !== undefined) return session.fatalExitCode;
+  return code >= 20 ? code : runDeferred(session, code);
+}
+
+async function withoutResources(session: Session): Promise<number> {
+  const { command, io } = session;
+  let code: number;
+  if (command.action === 'status')
+    code = await run(session, setupCall('', 'short', 'status', ...verboseFlags(session), ...backendOptions(session, command.context)));
+  else if (command.action === 'wait-con-int') code = await (await import('./wait.js')).waitInteractively(session);
+  else code = (await import('./print-commands.js')).printWhole(session) ?? 0;
+  if (code >= 10) io.stderr(`command ${command.name} exited with code ${code}\n`);
+  return code;
+}
+
+/** Resources that `all` means. */
+function isMeant(session: Session, res: Resource): boolean {
+  const { command } = session;
+  if (isDump(session)) return true;
+  if (res.ignore && !(res.proxyOnly && /^(?:adjust|proxy-)/.test(command.name))) return false;
+  return res.stacked === session.stackedMode;
+}
+
+async function onAll(session: Session): Promise<number> {
+  const { config, io, nodeName } = session;
+  if (!isDump(session) && !config.resources.some((res) => !res.ignore && res.stacked === session.stackedMode)) {
+    if (session.stackedMode) {
+      io.stderr(`WARN: nothing stacked for this host (${nodeName}), nothing to do in stacked mode!\n`);
+    } else {
+      io.stderr(`WARN: no normal resources defined for this host (${nodeName})!?\n`);
+      if (config.resources.some((res) => res.ignore)) io.stderr("Misspelled name of the local machine with the 'on' keyword ?\n");
+    }
+    return 1;
+  }
+  const meant = config.resources.filter((res) => isMeant(session, res));
+  let allLocal = true;
+  for (const res of meant) {
+    if (!isDump(session)) preparePeers(res);
+    if (!validateResource(session, res)) return CONFIG_INVALID;
+    if (!isDump(session) && !resolveResyncAfter(session, res, isTty(io))) return CONFIG_INVALID;
+    allLocal = verifyIps(session, res) && allLocal;
+  }
+  if (!allLocal) return CONFIG_INVALID;
+  if (isDump(session)) {
+    (await import('./print-commands.js')).dumpAll(session, session.command.action === 'dump-xml');
+    return 0;
+  }
+  let highest = 0;
+  for (const res of meant) {
+    const code = await onTarget(session, { res, argument: res.name }, true);
+    if (session.fatalExitCode !== undefined) return code;
+    if (code >= 20 && !isHandler(session.command)) return code;
+    highest = Math.max(highest, code);
+  }
+  return highest;
+}
+
+async function onNamed(session: Session, args: readonly string[]): Promise<number> {
+  const { config, io, command } = session;
+  const repeated = repeatedConnection(config, args);
+  if (repeated !== undefined) {
+    io.stderr(repeated);
+    return 1;
+  }
+  let highest = 0;
+  for (const argument of args) {
+    const resolved = resolveArgument(config, argument);
+    if (!('target' in resolved)) {
+      for (const message of resolved.messages) io.stderr(`${message}\n`);
+      if (resolved.final) return resolved.exitCode;
+      highest = Math.max(highest, resolved.exitCode);
+      continue;
+    }
+    const { target } = resolved;
+    const { res } = target;
+    const volume = checkVolume(session, target);
+    if (volume === undefined) return 1;
+    if (target.connection !== undefined) for (const c of res.connections) if (c !== target.connection) c.ignoreForNow = true;
+    session.stackedMode = res.stacked;
+    preparePeers(res);
+    if (!validateResource(session, res)) return CONFIG_INVALID;
+    if (!isDump(session) && !resolveResyncAfter(session, res, isTty(io))) return CONFIG_INVALID;
+    if (!verifyIps(session, res) && !isDump(session)) return CONFIG_INVALID;
+    const code = await onTarget(session, volume.keep ? target : { ...target, volume: undefined }, false);
+    if (session.fatalExitCode !== undefined) return code;
+    if (code >= 20 && !isHandler(command)) return code;
+    highest = Math.max(highest, code);
+  }
+  return highest;
+}
+
+/** Whether the command may be told a volume, or must be. @returns undefined after a message; else whether to keep the volume */
+function checkVolume({ command, io }: Session, { volume, argument, res }: Target): { keep: boolean } | undefined {
+  if (volume !== undefined && command.volume === 'no') {
+    if (volume.implicit) return { keep: false };
+    io.stderr(`${command.name} operates on whole resources, but you specified a specific volume!\n`);
+    return undefined;
+  }
+  if (volume === undefined && command.volume === 'required' && !res.me?.volumes.some((v) => v.implicit)) {
+    io.stderr(
+      `${command.name} requires a specific volume id, but none is specified.\nTry '${command.name} minor-<minor_number>' or '${command.name} ${argument}/<vnr>'\n`,
+    );
+    return undefined;
+  }
+  return { keep: true };
+}
+
+async function onTarget(session: Session, target: Target, isAll: boolean): Promise<number> {
+  const action = await actionOf(session.command);
+  const { each } = session.command;
+  if (session.command.action === 'set-gi' && target.res.hosts.length === 1) return overVolumes(session, target, action, isAll, false);
+  if (each.includes('volume') || needsImplicitVolume(session, target))
+    return overVolumes(session, target, action, isAll, each.includes('peer'));
+  return each.includes('peer') ? overPeers(session, target, action) : action(session, target, session.command);
+}
+
+const needsImplicitVolume = ({ command }: Session, { volume }: Target): boolean => command.volume === 'required' && volume === undefined;
+
+async function overVolumes(session: Session, target: Target, action: Action, isAll: boolean, peersToo: boolean): Promise<number> {
+  const { command, io } = session;
+  const volumes = target.volume === undefined ? (target.res.me?.volumes ?? []) : [target.volume];
+  for (const volume of volumes) {
+    if (command.needsDisk && !hasDisk(volume)) {
+      if (isAll) continue;
+      io.stderr(`The ${command.name} command requires a local disk, but the configuration gives none.\n`);
+      return CONFIG_INVALID;
+    }
+    const part = { ...target, volume };
+    const code = peersToo ? await overPeers(session, part, action) : await action(session, part, command);
+    if (code !== 0) return code;
+  }
+  return 0;
+}
+
+async function overPeers(session: Session, target: Target, action: Action): Promise<number> {
+  const { command } = session;
+  const connections = target.connection === undefined ? target.res.connections.filter((c) => !isIgnored(c)) : [target.connection];
+  for (const connection of connections) {
+    const part = { ...target, connection };
+    const code = command.each.includes('path') ? await overPaths(session, part, action) : await action(session, part, command);
+    if (code !== 0) return code;
+  }
+  return 0;
+}
+
+async function overPaths(session: Session, target: Target, action: Action): Promise<number> {
+  let code = 0;
+  for (const path of target.connection!.paths) {
+    if (!path.ignore) code = await action(session, { ...target, path }, session.command);
+  }
+  return code;
+}

@@ -1,0 +1,64 @@
+/** glob(3) without flags: `*`, `?`, `[...]` and backslash; leading dots only match when written; sorted by byte value. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const hasMagic = (part: string): boolean => /[*?[]/.test(part);
+const withoutBackslashes = (part: string): string => part.replace(/\\(.)/g, '$1');
+
+/** One component of a pattern as a regular expression. A bracket that is not closed stands for itself. */
+function componentPattern(part: string): RegExp {
+  let source = '';
+  for (let i = 0; i < part.length; i++) {
+    const c = part[i]!;
+    if (c === '*') source += '.*';
+    else if (c === '?') source += '.';
+    else if (c === '[') {
+      const close = part.indexOf(']', part[i + 1] === '!' || part[i + 1] === '^' ? i + 3 : i + 2);
+      if (close < 0) source += '\\[';
+      else {
+        const set = part.slice(i + 1, close).replace(/[\\\]]/g, '\\$&');
+        source += `[${/^[!^]/.test(set) ? `^${set.slice(1)}` : set}]`;
+        i = close;
+      }
+    } else {
+      const literal = c === '\\' && i + 1 < part.length ? part[++i]! : c;
+      source += literal.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+    }
+  }
+  return new RegExp(`^${source}$`, 's');
+}
+
+function entriesOf(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    // A directory that cannot be read has no matches, as for glob.
+    return [];
+  }
+}
+
+const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
+
+/** @returns existing paths, spelled as the pattern spells them; relative ones relative to `directory` */
+export function glob(directory: string, pattern: string): string[] {
+  const isAbsolute = pattern.startsWith('/');
+  let found: string[] = [isAbsolute ? '/' : ''];
+  const parts = pattern.split('/').filter((part, i) => part !== '' || i === 0);
+  for (const part of isAbsolute ? parts.slice(1) : parts) {
+    const next: string[] = [];
+    for (const base of found) {
+      const at = isAbsolute ? base : join(directory, base);
+      const prefix = base === '' || base.endsWith('/') ? base : `${base}/`;
+      if (!hasMagic(part)) {
+        const name = withoutBackslashes(part);
+        if (existsSync(join(at, name))) next.push(prefix + name);
+        continue;
+      }
+      const expression = componentPattern(part);
+      for (const name of entriesOf(at))
+        if ((!name.startsWith('.') || part.startsWith('.')) && expression.test(name)) next.push(prefix + name);
+    }
+    found = next;
+  }
+  return found.sort(byBytes);
+}

@@ -1,0 +1,205 @@
+/** The real world: files, interfaces, programs, the terminal. */
+import { randomBytes } from 'node:crypto';
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeSync,
+} from 'node:fs';
+import { hostname, networkInterfaces } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { isatty } from 'node:tty';
+import { type Address, addressesEqual, type ConfigSource, type SourceText } from '@udrbd/config';
+import { glob } from './glob.js';
+import type { AdmIo, Spawn, SpawnResult } from './io.js';
+
+/** Writes all of it now, so that what a program started by us prints comes behind it. */
+function writeAll(fd: number, data: string | Uint8Array): void {
+  const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+  for (let done = 0; done < bytes.length; ) {
+    try {
+      done += writeSync(fd, bytes, done);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EAGAIN') continue;
+      // The reader has left; nobody is there to be told.
+      if (code === 'EPIPE') process.exit(141);
+      throw error;
+    }
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'No such file or directory',
+  EACCES: 'Permission denied',
+  ENOTDIR: 'Not a directory',
+  ELOOP: 'Too many levels of symbolic links',
+  ENAMETOOLONG: 'File name too long',
+};
+
+function readText(path: string): SourceText {
+  try {
+    return { text: readFileSync(path, 'utf8') };
+  } catch (error) {
+    const { code = '', message } = error as NodeJS.ErrnoException;
+    const kind = code === 'EISDIR' ? 'directory' : code === 'ENOENT' ? 'missing' : 'unreadable';
+    return { error: kind, reason: REASONS[code] ?? message };
+  }
+}
+
+function realPathOr(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    // What does not exist has no other name.
+    return path;
+  }
+}
+
+const source: ConfigSource = {
+  read: (directory, name) => readText(resolve(directory, name)),
+  glob,
+  canonical: (directory, name) => {
+    const path = resolve(directory, name);
+    return join(realPathOr(dirname(path)), basename(path));
+  },
+  identity: (directory, name) => realPathOr(resolve(directory, name)),
+};
+
+function isLocalAddress(address: Address): boolean {
+  if (address.family === 'ssocks' || address.family === 'sdp') return true;
+  const plain = { ...address, address: address.address.replace(/%.*$/, '') };
+  for (const addresses of Object.values(networkInterfaces())) {
+    for (const own of addresses ?? []) {
+      const family = own.family === 'IPv6' ? 'ipv6' : 'ipv4';
+      if (addressesEqual(plain, { ...plain, family, address: own.address })) return true;
+    }
+  }
+  return false;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const DRBD_MAJOR = 147;
+
+function isDrbdDevice(path: string): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat?.isBlockDevice() === true && ((stat.rdev >> 8) & 0xfff) === DRBD_MAJOR;
+}
+
+async function spawnProgram(request: Spawn): Promise<SpawnResult> {
+  const { spawn } = await import('node:child_process');
+  const pipe = { inherit: 'inherit', ignore: 'ignore', capture: 'pipe' } as const;
+  const child = spawn(request.file, request.args, {
+    env: { ...request.env },
+    stdio: ['inherit', pipe[request.stdout], pipe[request.stderr]],
+  });
+  let stdout = '';
+  let stderr = '';
+  let timedOut = false;
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  const kill = () => {
+    timedOut = true;
+    child.kill('SIGKILL');
+  };
+  const timer = request.timeoutMs === 0 ? undefined : setTimeout(kill, request.timeoutMs);
+  const exitCode = await new Promise<number | undefined>((done) => {
+    child.once('error', () => done(undefined));
+    child.once('close', (code, signal) => done(signal === null ? (code ?? 0) : 20));
+  });
+  clearTimeout(timer);
+  return { exitCode, timedOut, stdout, stderr };
+}
+
+/** The size that the kernel shows for /dev/drbdN: the link's target is the device that the engine serves. */
+function deviceSize(minor: number): number | undefined {
+  for (const name of [`drbd${minor}`, basename(realPathOr(`/dev/drbd${minor}`))]) {
+    const content = readText(`/sys/block/${name}/size`);
+    if ('text' in content) return Number(content.text) * 512;
+  }
+  return undefined;
+}
+
+/** Which file a resource or minor was configured from, as symbolic links in the run directory. */
+const registry = (): string => join(process.env.UDRBD_RUN_DIR || '/run/udrbd', 'config');
+
+function register(link: string, file: string): void {
+  if (file === 'STDIN') return;
+  const path = join(registry(), link);
+  try {
+    mkdirSync(registry(), { recursive: true });
+    rmSync(path, { force: true });
+    symlinkSync(file, path);
+  } catch {
+    // The registry only helps handlers to find the file; without it they take the default one.
+  }
+}
+
+function registered(link: string): string | undefined {
+  try {
+    return readlinkSync(join(registry(), link));
+  } catch {
+    return undefined;
+  }
+}
+
+async function readLine(): Promise<string | null> {
+  const { createInterface } = await import('node:readline');
+  return new Promise((done) => {
+    const lines = createInterface({ input: process.stdin, terminal: false });
+    lines.once('line', (line) => {
+      done(line);
+      lines.close();
+      process.stdin.pause();
+    });
+    lines.once('close', () => done(null));
+  });
+}
+
+/** The io of this process. */
+export function nodeIo(): AdmIo {
+  const { columns } = process.stdout;
+  return {
+    programName: 'drbdadm',
+    stdout: (text) => writeAll(1, text),
+    stderr: (text) => writeAll(2, text),
+    env: process.env,
+    stdinIsTty: isatty(0),
+    stdoutIsTty: isatty(1),
+    ...(columns > 0 ? { columns } : {}),
+    readLine,
+    cwd: process.cwd(),
+    hostName: hostname(),
+    source,
+    readStdin: () => readFileSync(0, 'utf8'),
+    isLocalAddress,
+    isDrbdDevice,
+    isExecutable,
+    spawn: spawnProgram,
+    drbdsetup: async (argv, io) => (await import('@udrbd/drbdsetup')).run(argv, io),
+    drbdmeta: async (argv, io) => (await import('@udrbd/drbdmeta')).run(argv, io),
+    sleep: (ms) => new Promise((done) => setTimeout(done, ms)),
+    deviceSize,
+    randomUuid: () => randomBytes(8).toString('hex').toUpperCase(),
+    register,
+    registered,
+  };
+}

@@ -1,0 +1,44 @@
+/** proxy-up and proxy-down: the command lines for drbd-proxy-ctl. */
+import type { Address, Connection, Path } from '@udrbd/config';
+import { addressText } from '@udrbd/config';
+import type { Action } from './actions.js';
+import { type Call, run } from './helper.js';
+import type { Target } from './session.js';
+
+const proxied = (connection: Connection): Path | undefined => connection.paths.find((p) => p.me?.proxy !== undefined);
+const text = (a: Address | undefined): string => (a === undefined ? '' : addressText(a));
+
+const connectionName = ({ res, connection }: Target): string =>
+  `${res.name}-${connection!.peer?.names.join('_')}-${res.me?.names.join('_')}`;
+
+const call = (target: Target, ...args: string[]): Call => ({ tool: 'drbd-proxy-ctl', args, resource: target.res.name, limit: 'short' });
+
+/** @returns an exit code when the connection has no proxy: an error only for who asked for this very one */
+function withoutProxy(...[session, { res, connection, argument }]: Parameters<Action>): number {
+  if (!argument.includes(':')) return 0;
+  session.io.stderr(
+    `${res.file}:${connection!.line}: In resource '${res.name}', no proxy config for connection from '${res.me?.names.join('_')}' to '${connection!.peer?.names.join('_')}'.\n`,
+  );
+  return 10;
+}
+
+export const proxyUp: Action = async (session, target, command) => {
+  const path = proxied(target.connection!);
+  const proxy = path?.me?.proxy;
+  if (path === undefined || proxy === undefined) return withoutProxy(session, target, command);
+  const name = connectionName(target);
+  const addresses = [proxy.inside, path.peer?.proxy?.outside, proxy.outside, path.me!.address].map(text).join(' ');
+  const options = proxy.options.map((o) => ` --${o.name}=${o.value ?? ''}`).join('');
+  const code = await run(session, call(target, '-c', `add connection ${name} ${addresses}${options}`));
+  if (code !== 0) return code;
+  const settings = proxy.options.flatMap((o) => ['-c', `set ${o.name} ${name} ${o.value ?? ''}`]);
+  const plugins = proxy.plugins.flatMap((line, i) => ['-c', `set plugin ${name} ${i} ${line}`]);
+  const end = proxy.plugins.length > 0 ? ['-c', `set plugin ${name} ${proxy.plugins.length} END`] : [];
+  const args = [...settings, ...plugins, ...end];
+  return args.length === 0 ? 0 : run(session, call(target, ...args));
+};
+
+export const proxyDown: Action = async (session, target, command) => {
+  if (proxied(target.connection!) === undefined) return withoutProxy(session, target, command);
+  return run(session, call(target, '-c', `del connection ${connectionName(target)}`));
+};
