@@ -10,8 +10,8 @@ import { ADDON_PLACES, AddonError, loadAddon, native } from './native.js';
 type AnyFunction = (...args: unknown[]) => unknown;
 const functions = Object.entries(native) as unknown as [string, AnyFunction][];
 
-/** Called with arbitrary arguments these would wait, lock the test's memory, or close what the test runner needs. */
-const UNSAFE = new Set(['lockProcessMemory', 'close', 'accept', 'connect', 'flock', 'setIoFlusher']);
+/** Called with arbitrary arguments these would wait, lock or fill memory, or close what the test runner needs. */
+const UNSAFE = new Set(['mmapAnonymous', 'lockProcessMemory', 'close', 'accept', 'connect', 'flock', 'setIoFlusher']);
 /** No descriptor that somebody uses; arbitrary ones below would hit the runner's own pipes. */
 const fd = fc.oneof(fc.constant(-1), fc.integer({ min: 900_000, max: 0x7fffffff }));
 const odd = fc.oneof(
@@ -110,6 +110,14 @@ t.test('slices outside their bytes are refused', async (t) => {
   structuredClone(detached.buffer, { transfer: [detached.buffer] });
   t.throws(() => native.crc32c(detached, 0, 1, 0), RangeError, 'a detached array has no bytes');
   t.equal(native.crc32c(detached, 0, 0, 5), 5);
+});
+
+t.test('sizes of mappings are checked', async (t) => {
+  for (const size of [0, -1, 0.5, Number.NaN, 2 ** 41, Infinity])
+    t.throws(() => native.mmapAnonymous(size, false), RangeError, String(size));
+  t.throws(() => native.mmapAnonymous(4096, 1 as unknown as boolean), TypeError);
+  t.throws(() => native.mmapAnonymous('4096' as unknown as number, false), TypeError);
+  t.equal(native.mmapAnonymous(2 ** 40, false), -12, 'more than there is');
 });
 
 t.test('only our own memory is unmapped, and once', async (t) => {

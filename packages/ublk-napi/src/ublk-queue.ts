@@ -131,7 +131,7 @@ export class UblkQueue {
   get retired(): number {
     return this.#retired;
   }
-  /** Is every tag retired, so that the device may be closed? */
+  /** Is every tag retired, so that the device may be closed? After QUIESCE_DEV committed tags never retire: wait for `owned` to be 0. */
   get isDrained(): boolean {
     return this.#retired === this.depth;
   }

@@ -87,8 +87,15 @@ export class UblkServer {
       await waitForNode(ublkBlockPath(info.id));
       return server;
     } catch (error) {
-      if (server !== undefined) server.#closeQueues();
-      if (control !== undefined && added !== undefined) await loop.run(control.deleteDevice(added.id)).catch(() => undefined);
+      if (control !== undefined && added !== undefined) {
+        if (server !== undefined) {
+          // Commands that wait for requests hold the device: STOP_DEV retires them, started or not.
+          await loop.run(control.stopDevice(added.id)).catch(() => undefined);
+          await server.#drained;
+        }
+        server?.closeQueues();
+        await loop.run(control.deleteDevice(added.id)).catch(() => undefined);
+      } else server?.closeQueues();
       control?.close();
       loop.close();
       throw error;
@@ -125,7 +132,7 @@ export class UblkServer {
         );
       }
     } catch (error) {
-      this.#closeQueues();
+      this.closeQueues();
       throw error;
     }
     this.#loop = loop;
@@ -148,7 +155,10 @@ export class UblkServer {
     this.#loop.pump();
   }
 
-  /** Stops and deletes the device, serving until the kernel has written back what was dirty. Openers of the disk keep a dead one. */
+  /**
+   * Stops and deletes the device, serving until the kernel has written back what was dirty. Openers of the disk keep a dead one.
+   * With USER_RECOVERY the driver fails that write-back instead: unmount or fsync before.
+   */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop();
     return this.#stopping;
@@ -164,7 +174,7 @@ export class UblkServer {
   }
 
   async #finish(): Promise<void> {
-    this.#closeQueues();
+    this.closeQueues();
     await this.#loop.run(this.control.deleteDevice(this.id)).catch((error: unknown) => {
       if (!(error instanceof ErrnoError) || error.code !== 'ENODEV') throw error;
     });
@@ -188,7 +198,8 @@ export class UblkServer {
     }
   }
 
-  #closeQueues(): void {
+  /** Unmaps the queues and lets go of the char device: what is left to do once every tag is retired. */
+  private closeQueues(): void {
     for (const queue of this.queues) {
       queue.close();
       queue.buffers?.close();

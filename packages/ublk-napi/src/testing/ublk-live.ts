@@ -31,6 +31,7 @@ import {
   ublkBlockPath,
   ublkCommands,
 } from '../index.js';
+import { reap } from './reap.js';
 
 const run = promisify(execFile);
 const shell = (script: string): Promise<{ stdout: string }> => run('bash', ['-c', script]);
@@ -140,6 +141,36 @@ export const liveChecks: readonly LiveCheck[] = [
       device.close();
       await control.deleteDevice(id);
       control.close();
+    },
+  },
+  {
+    name: 'a failed start leaves no device',
+    check: async () => {
+      const before = listUblkDevices();
+      await assert.rejects(serveUblk({ sizeBytes: MiB, logicalBlockBytes: 65536, handlers: memoryDisk(MiB) }), refused('EINVAL'));
+      await assert.rejects(serveUblk({ sizeBytes: MiB, logicalBlockBytes: 520, handlers: memoryDisk(MiB) }), RangeError);
+      assert.deepEqual(listUblkDevices(), before);
+    },
+  },
+  {
+    name: 'tags fetched for a device that never starts are retired by a stop',
+    check: async () => {
+      const control = UblkControl.open();
+      const ring = Ring.create({ entries: 8 });
+      const { id, flags } = await control.addDevice({ depth: 20, flags: UBLK_F.USER_COPY });
+      const device = UblkCharDevice.open(id);
+      const queue = UblkQueue.open({ ring, device, depth: 20, flags, userDataHi: 1 });
+      queue.fetchAll();
+      ring.submit();
+      assert.equal(queue.armed, 20);
+      await control.stopDevice(id);
+      for (const { lo, res } of reap(ring, 20)) assert.equal(queue.completed(lo, res), TAG_EVENT.RETIRED);
+      assert.ok(queue.isDrained);
+      queue.close();
+      device.close();
+      await control.deleteDevice(id);
+      control.close();
+      ring.close();
     },
   },
   { name: 'copy mode, one queue', check: () => roundTrip(0, 1) },
