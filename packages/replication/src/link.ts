@@ -212,7 +212,7 @@ function dropUnfinished(res: Resource, c: Connection): void {
     }
   }
   for (const pd of c.peerDevices) {
-    for (const slot of pd.resync?.outstanding.splice(0) ?? []) releasePeerSlot(res, slot);
+    for (const slot of pd.resyncRequests.splice(0)) releasePeerSlot(res, slot);
   }
   c.resyncSectorsInFlight = 0;
   // No more barriers: what is held behind one runs when the epochs in front are through.
@@ -305,9 +305,10 @@ function checkOldestRequest(res: Resource, c: Connection): void {
 /** When `checkLiveness` wants to be called next. */
 export function livenessDeadline(c: Connection): number {
   if (c.phase === 'none') return c.retryAt;
+  if (c.closing) return Number.POSITIVE_INFINITY;
   let deadline = Math.min(c.handshakeDeadline, c.pingDeadline);
   if (c.phase === 'running') {
-    deadline = Math.min(deadline, c.lastMetaReceived + c.options['ping-int'] * 1000);
+    if (c.pingDeadline === Number.POSITIVE_INFINITY) deadline = Math.min(deadline, c.lastMetaReceived + c.options['ping-int'] * 1000);
     if (c.logHead >= 0 || c.outboxes[0].done < c.outboxes[0].queued) deadline = Math.min(deadline, c.nextRequestCheck);
   }
   return deadline;

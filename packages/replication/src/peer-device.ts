@@ -51,6 +51,8 @@ export class PeerDevice {
   /** A full bitmap is being written to disk; the exchange waits for it. */
   bitmapWriteOut = false;
   resync: Resync | undefined;
+  /** Resync requests of ours that the peer has not answered; they outlive an aborted resync. */
+  readonly resyncRequests: number[] = [];
   /** Number of the ping whose answer ends the resync (it flushes the meta stream); 0: none. */
   finishPing = 0;
 

@@ -38,9 +38,8 @@ export class Resync {
   failedBits = 0;
   readonly marks = new ProgressMarks();
   readonly controller: ResyncController;
-  /** Target: next bit to look at, requests out, sectors that came back since the last turn. */
+  /** Target: next bit to look at, sectors that came back since the last turn. */
   position = 0;
-  readonly outstanding: number[] = [];
   sectorsIn = 0;
   nextTurn = 0;
   /** Requests may go out: the super block that says Inconsistent is durable. */
@@ -202,7 +201,7 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
     const slot = acquirePeerSlot(res, pd.connection, volume.number, PEER.ResyncRequest, sector, length, ID_ALL_ONES, ID_ALL_ONES);
     if (slot < 0) return;
     res.requests.op[slot] = OP.Write;
-    resync.outstanding.push(slot);
+    pd.resyncRequests.push(slot);
     resync.position = bit + bits;
     resync.controller.requested(length / 512);
     pd.resyncPending++;
@@ -214,7 +213,7 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
 
 /** The end of the bitmap was reached, but some requests were cancelled by the source: look again from the start. */
 function restartIfCancelled(pd: PeerDevice, resync: Resync): void {
-  if (resync.outstanding.length === 0 && resyncLeft(pd) > 0 && resync.failedBits === 0) resync.position = 0;
+  if (pd.resyncRequests.length === 0 && resyncLeft(pd) > 0 && resync.failedBits === 0) resync.position = 0;
 }
 
 /** How many set bits from `bit` on fit one request: naturally aligned growth, as the original asks for them. */
@@ -233,13 +232,12 @@ function mergeable(pd: PeerDevice, bit: number, most: number): number {
 
 /** A reply for a block: takes the matching request out of the list. @returns its slot, or -1 */
 export function takeRequest(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): number {
-  const outstanding = pd.resync?.outstanding;
-  if (outstanding === undefined) return -1;
+  const outstanding = pd.resyncRequests;
   for (let i = 0; i < outstanding.length; i++) {
     const slot = outstanding[i]!;
     if (res.requests.sector[slot] !== sector || res.requests.lengthBytes[slot] !== lengthBytes) continue;
     outstanding.splice(i, 1);
-    pd.resync!.sectorsIn += lengthBytes / 512;
+    if (pd.resync !== undefined) pd.resync.sectorsIn += lengthBytes / 512;
     pd.resyncPending--;
     pd.connection.resyncSectorsInFlight -= lengthBytes / 512;
     return slot;
@@ -258,7 +256,8 @@ export function receiveResyncReply(res: Resource, pd: PeerDevice, sector: number
 }
 
 export function resyncPayloadReceived(res: Resource, pd: PeerDevice, slot: number): void {
-  if (!pd.volume.hasUsableDisk) {
+  // The resync may have been aborted since (detached, disk failed): the block is not wanted any more.
+  if (!pd.volume.hasUsableDisk || (pd.conn !== CONN.SyncTarget && pd.conn !== CONN.PausedSyncT)) {
     resyncAck(res, pd, slot, COMMAND.P_NEG_ACK);
     releasePeerSlot(res, slot);
     return;
@@ -316,7 +315,7 @@ export function resyncProgress(res: Resource, pd: PeerDevice): void {
   const { resync } = pd;
   if (resync === undefined || resync.ending || resync.side !== 'target' || !resync.ready || !pd.connection.isUp) return;
   if (pd.conn !== CONN.SyncTarget && pd.conn !== CONN.PausedSyncT) return;
-  if (resyncLeft(pd) > 0 || resync.outstanding.length > 0) return;
+  if (resyncLeft(pd) > 0 || pd.resyncRequests.length > 0) return;
   resync.ending = true;
   beginFinish(res, pd);
 }
