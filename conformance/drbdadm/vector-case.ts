@@ -1,0 +1,112 @@
+/** Runs one recorded command line of drbdadm in process and brings its output into the form of the recordings. */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { nodeIo, run, type AdmIo, type Spawn, type SpawnResult } from '@udrbd/drbdadm';
+
+export interface Recorded {
+  readonly rc: number;
+  readonly stdout: readonly string[];
+  readonly stderr: readonly string[];
+}
+
+export interface VectorCase {
+  readonly id: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdin?: readonly string[];
+  readonly config?: readonly string[];
+  readonly fail?: string;
+  readonly results: Readonly<Record<string, Recorded>>;
+}
+
+const NO_NEWLINE = '\u0000NOEOL';
+
+/** The result of the release that we follow: the one recorded for both, or the newer one. */
+export const expectedOf = (vector: VectorCase): Recorded => vector.results.both ?? vector.results.master!;
+
+function toLines(text: string): string[] {
+  if (text === '') return [''];
+  if (!text.endsWith('\n')) return `${text}${NO_NEWLINE}`.split('\n');
+  return text.split('\n');
+}
+
+function normalise(text: string, directory: string): string[] {
+  const plain = text
+    .replaceAll(directory, '@CONFDIR@')
+    .replace(/\n {3}found __DRBD_NODE__ in environment\n {3}PRETENDING that I am >>.*<<\n\n/g, '')
+    .replace(/\[0x[0-9a-f]+\]/g, '[PTR]')
+    // The build tag is the builder's own.
+    .replace(/GIT-hash:.*/g, 'GIT-hash: BUILD')
+    .replace(/^(DRBDADM_BUILDTAG=).*/gm, '$1BUILD');
+  return toLines(plain);
+}
+
+/** A recording in the same normal form: without a trailing empty line, build tag left out. */
+export function normaliseRecorded(lines: readonly string[]): string[] {
+  const plain = lines.map((line) => line.replace(/GIT-hash:.*/, 'GIT-hash: BUILD').replace(/^(DRBDADM_BUILDTAG=).*/, '$1BUILD'));
+  return trimEnd(plain);
+}
+
+const trimEnd = (lines: readonly string[]): string[] => (lines.at(-1) === '' ? lines.slice(0, -1) : [...lines]);
+
+export interface Outcome {
+  readonly rc: number;
+  readonly stdout: string[];
+  readonly stderr: string[];
+}
+
+/** The tool that the recordings used: it says what it was told on stderr, and fails where the case wants it to. */
+function mockTool(request: Spawn, fail: string, show: (text: string) => void): SpawnResult {
+  const text = `mock: ${request.args.join(' ')}\n`;
+  if (request.stderr === 'inherit') show(text);
+  let exitCode = 0;
+  for (const entry of fail.split(' ').filter((e) => e !== '')) {
+    const [word, code] = entry.split('=') as [string, string];
+    if (exitCode === 0 && request.args.includes(word)) exitCode = Number(code);
+  }
+  return { exitCode, timedOut: false, stdout: '', stderr: request.stderr === 'capture' ? text : '' };
+}
+
+/** @param directory - holds the configuration files; the working directory of the run */
+export async function runCase(vector: VectorCase, directory: string, stdin: string): Promise<Outcome> {
+  let stdout = '';
+  let stderr = '';
+  const real = nodeIo();
+  const env: Record<string, string> = { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' };
+  for (const [name, value] of Object.entries(vector.env)) env[name] = value.replace('{VER}', 'master');
+  const notRecorded = async (): Promise<number> => {
+    throw new Error('a recorded run does not reach the engine');
+  };
+  const io: AdmIo = {
+    ...real,
+    stdout: (text) => {
+      stdout += typeof text === 'string' ? text : new TextDecoder().decode(text);
+    },
+    stderr: (text) => {
+      stderr += text;
+    },
+    env,
+    stdinIsTty: false,
+    stdoutIsTty: false,
+    cwd: directory,
+    isLocalAddress: (address) => address.address.startsWith('127.'),
+    readStdin: () => stdin,
+    isExecutable: (path) => path === '@MOCK@' || real.isExecutable(path),
+    drbdsetup: notRecorded,
+    drbdmeta: notRecorded,
+    register: () => {},
+    registered: () => undefined,
+    spawn: async (request) => {
+      if (request.file === '@MOCK@') return mockTool(request, vector.fail ?? '', (text) => (stderr += text));
+      const result = spawnSync(request.file, request.args, { env: request.env as NodeJS.ProcessEnv, encoding: 'utf8' });
+      stdout += result.stdout;
+      stderr += result.stderr;
+      return { exitCode: result.status ?? 20, timedOut: false, stdout: '', stderr: '' };
+    },
+  };
+  const argv = vector.argv[0] === 'drbdadm' ? vector.argv.slice(1) : vector.argv;
+  const rc = await run(argv, io);
+  return { rc, stdout: trimEnd(normalise(stdout, directory)), stderr: trimEnd(normalise(stderr, directory)) };
+}
+
+export const readVectors = (file: URL): { cases: VectorCase[]; config?: unknown } => JSON.parse(readFileSync(file, 'utf8'));
