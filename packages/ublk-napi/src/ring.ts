@@ -496,7 +496,7 @@ export class Ring {
     checked(native.ringRegisterEventfd(this.#fd, eventfd), 'io_uring_register EVENTFD');
   }
 
-  /** Pins memory for prepReadFixed and prepWriteFixed; the position in the list is the buffer index. @throws ErrnoError ENOMEM beyond RLIMIT_MEMLOCK, EFAULT */
+  /** Pins memory (at most 1 GiB a range) for prepReadFixed and prepWriteFixed; the position in the list is the buffer index. @throws ErrnoError ENOMEM beyond RLIMIT_MEMLOCK, EFAULT */
   registerBuffers(ranges: readonly AddressRange[]): void {
     const flat = new Float64Array(ranges.length * 2);
     ranges.forEach((range, i) => {
