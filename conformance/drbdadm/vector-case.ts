@@ -25,9 +25,8 @@ const NO_NEWLINE = '\u0000NOEOL';
 export const expectedOf = (vector: VectorCase): Recorded => vector.results.both ?? vector.results.master!;
 
 function toLines(text: string): string[] {
-  if (text === '') return [''];
-  if (!text.endsWith('\n')) return `${text}${NO_NEWLINE}`.split('\n');
-  return text.split('\n');
+  if (text === '') return [];
+  return text.endsWith('\n') ? text.slice(0, -1).split('\n') : `${text}${NO_NEWLINE}`.split('\n');
 }
 
 function normalise(text: string, directory: string): string[] {
@@ -41,13 +40,9 @@ function normalise(text: string, directory: string): string[] {
   return toLines(plain);
 }
 
-/** A recording in the same normal form: without a trailing empty line, build tag left out. */
-export function normaliseRecorded(lines: readonly string[]): string[] {
-  const plain = lines.map((line) => line.replace(/GIT-hash:.*/, 'GIT-hash: BUILD').replace(/^(DRBDADM_BUILDTAG=).*/, '$1BUILD'));
-  return trimEnd(plain);
-}
-
-const trimEnd = (lines: readonly string[]): string[] => (lines.at(-1) === '' ? lines.slice(0, -1) : [...lines]);
+/** A recording in the same normal form: build tag left out. */
+export const normaliseRecorded = (lines: readonly string[]): string[] =>
+  lines.map((line) => line.replace(/GIT-hash:.*/, 'GIT-hash: BUILD').replace(/^(DRBDADM_BUILDTAG=).*/, '$1BUILD'));
 
 export interface Outcome {
   readonly rc: number;
@@ -106,7 +101,7 @@ export async function runCase(vector: VectorCase, directory: string, stdin: stri
   };
   const argv = vector.argv[0] === 'drbdadm' ? vector.argv.slice(1) : vector.argv;
   const rc = await run(argv, io);
-  return { rc, stdout: trimEnd(normalise(stdout, directory)), stderr: trimEnd(normalise(stderr, directory)) };
+  return { rc, stdout: normalise(stdout, directory), stderr: normalise(stderr, directory) };
 }
 
 export const readVectors = (file: URL): { cases: VectorCase[]; config?: unknown } => JSON.parse(readFileSync(file, 'utf8'));

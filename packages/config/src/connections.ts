@@ -50,7 +50,8 @@ export function checkEndpointCount(res: Resource, { report, invalid }: Connectio
   }
 }
 
-const inherited = (list: readonly OptionEntry[]): OptionEntry[] => list.map((entry) => ({ ...entry, inherited: true }));
+/** As every inherited list, the other way round. */
+const inherited = (list: readonly OptionEntry[]): OptionEntry[] => list.map((entry) => ({ ...entry, inherited: true })).reverse();
 
 /** Appends a connection for each pair of the hosts of each mesh. @returns whether there was a mesh with a pair in it */
 export function expandMeshes(res: Resource, { report, invalid }: ConnectionChecks): void {
