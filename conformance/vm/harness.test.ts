@@ -20,7 +20,13 @@ const folder = t.testdir({
   'straggler.sh': 'sleep 1000 & echo done; exit 0\n',
   'pair.sh': `
     for try in $(seq 100); do ping -c 1 -W 1 $VM_PEER_ADDRESS > /dev/null && break; sleep 0.1; done
-    if [ $VM_NODE = 0 ]; then nc -l -p 7000 < /etc/hostname-of-0; else until nc vm0 7000 < /dev/null; do sleep 0.1; done; fi
+    if [ $VM_NODE = 0 ]; then
+      httpd -p 7000 -h /etc; nc -l -p 7001
+    else
+      until wget -q -O /tmp/got http://vm0:7000/hostname-of-0; do sleep 0.1; done
+      cat /tmp/got
+      until nc vm0 7001 < /dev/null; do sleep 0.1; done
+    fi 2> /dev/null
     exit $VM_NODE\n`,
 });
 
