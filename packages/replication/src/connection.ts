@@ -103,6 +103,8 @@ export class Connection {
   readonly openEpochWrites: Uint32Array;
   openEpochFirst = 0;
   openEpochCount = 0;
+  /** Flushes of a diskless node, waiting for the ack of an epoch. */
+  readonly flushWaiters: { slot: number; epoch: number }[] = [];
   applicationSectorsInFlight = 0;
   resyncSectorsInFlight = 0;
 

@@ -13,6 +13,7 @@ import {
 import { type Connection, newReceiveEpoch } from './connection.js';
 import type { LinkEnd } from './core.js';
 import { finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
+import { SENT } from './outbox.js';
 import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
 import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import type { Resource } from './resource.js';
@@ -208,7 +209,8 @@ function dropUnfinished(res: Resource, c: Connection): void {
   for (const box of c.outboxes) {
     while (box.done < box.queued) {
       const row = box.finishOldest();
-      res.entryDropped(c, box.action[row]!, box.actionSlot[row]!);
+      // A write's part in an entry that is never sent ends with the transfer log.
+      if (box.action[row] === SENT.Reply) releasePeerSlot(res, box.actionSlot[row]!);
     }
   }
   for (const pd of c.peerDevices) {
@@ -263,7 +265,8 @@ export function checkLiveness(res: Resource, c: Connection): void {
     return;
   }
   const idle = c.options['ping-int'] * 1000;
-  if (res.now - c.lastMetaReceived >= idle && c.pingDeadline === Number.POSITIVE_INFINITY) ping(res, c);
+  // The same sum as in the deadline: a difference of two fractions could fall short of it.
+  if (res.now >= c.lastMetaReceived + idle && c.pingDeadline === Number.POSITIVE_INFINITY) ping(res, c);
   checkSendProgress(res, c);
   checkOldestRequest(res, c);
 }

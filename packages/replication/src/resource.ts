@@ -453,11 +453,6 @@ export class Resource implements ReplicationCore {
     return packetLogName(command);
   }
 
-  /** An entry of the outbox that will never be sent. A write's part in it ends with the transfer log. */
-  entryDropped(_c: Connection, action: number, slot: number): void {
-    if (action === SENT.Reply) releasePeerSlot(this, slot);
-  }
-
   /** The strongest method that every disk allows; a disk without flushes lowers it for good. */
   evaluateWriteOrdering(): void {
     let method: 'none' | 'drain' | 'flush' = this.#flushBroken ? 'drain' : 'flush';

@@ -93,11 +93,26 @@ function startFlush(res: Resource, volume: Volume, slot: number): void {
     res.effects.push(EFFECT.DiskFlush, slot, 0);
     return;
   }
-  // Diskless: the peer has its own barriers; nothing of ours to flush.
+  // Diskless: what a peer has acked its barriers for is durable there (DRBD 8.4 would not wait for that).
   requests.state[slot]! |= LOCAL.Ok;
-  requests.waits[slot] = 0;
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    const c = volume.peerDevices[i]!.connection;
+    if (c.logHead < 0) continue;
+    c.flushWaiters.push({ slot, epoch: requests.epoch[c.logTail]! });
+    requests.waits[slot]!++;
+  }
   requests.holds[slot] = 0;
-  complete(res, volume, slot);
+  unwait(res, volume, slot, 1);
+}
+
+/** The oldest write in the log has an epoch of its own: flushes that waited for earlier ones are through. */
+function releaseFlushes(res: Resource, c: Connection): void {
+  while (c.flushWaiters.length > 0) {
+    const { slot, epoch } = c.flushWaiters[0]!;
+    if (c.logHead >= 0 && ((epoch - res.requests.epoch[c.logHead]!) | 0) >= 0) return;
+    c.flushWaiters.shift();
+    unwait(res, res.volumes.get(res.requests.volume[slot]!)!, slot, 1);
+  }
 }
 
 /** Whether writes are mirrored to this peer now. The scalar twin of `wouldReplicate`. */
@@ -396,11 +411,14 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
     c.applicationSectorsInFlight -= res.requests.lengthBytes[slot]! / 512;
     unhold(res, res.volumes.get(res.requests.volume[slot]!)!, slot);
   }
+  if (c.flushWaiters.length > 0) releaseFlushes(res, c);
   return undefined;
 }
 
 /** The connection is gone: whatever was not barrier-acked counts as not on the peer's disk. */
 export function clearTransferLog(res: Resource, c: Connection): void {
+  // Nobody knows any more whether these are durable anywhere.
+  for (const { slot } of c.flushWaiters) res.requests.state[slot]! &= ~LOCAL.Ok;
   while (c.logHead >= 0) {
     const slot = c.takeFromLog();
     const volume = res.volumes.get(res.requests.volume[slot]!)!;
@@ -413,6 +431,7 @@ export function clearTransferLog(res: Resource, c: Connection): void {
     if (waits > 0) unwait(res, volume, slot, waits);
     else if (res.requests.holds[slot] === 0 && (res.requests.state[slot]! & LOCAL.Completed) !== 0) destroy(res, volume, slot);
   }
+  releaseFlushes(res, c);
   c.sentEpoch = -1;
   c.sentEpochWrites = 0;
   c.sentEpochBarrier = true;
