@@ -13,7 +13,9 @@ export interface FrontEndHost extends OperationOwner {
   readonly core: ReplicationCore;
   readonly memory: PayloadMemory;
   touched: boolean;
-  /** A slot for an application request of this volume, or -1. */
+  /** The resource was stopped by a bug: requests fail. */
+  readonly hasFailed: boolean;
+  /** A slot for an application request of this volume, or -1; always -1 inside `complete`. */
   acquire(volume: number, frontEnd: FrontEnd): number;
   /** Gives the slot a buffer. @returns its first page, or -1 when there is no memory now */
   allocate(slot: number, lengthBytes: number): number;

@@ -80,7 +80,10 @@ export class NbdConnection {
   /** No more requests; the connection ends when the outstanding ones are answered. */
   #isLeaving = false;
   #isClosing = false;
+  #isFinished = false;
   #outstanding = 0;
+  /** Rows of long ranges whose next piece is due. */
+  readonly #continuing: number[] = [];
   /** Handshake output not yet sent. */
   #greeting: Uint8Array = new Uint8Array();
 
@@ -141,11 +144,13 @@ export class NbdConnection {
     if (this.#isClosing) return;
     this.#isClosing = true;
     shut(this.#fd);
+    this.#continueRanges();
     this.#finishClosing();
   }
 
   /** Slots or memory may be free again. */
   resume(): void {
+    this.#continueRanges();
     if (this.#isParked && !this.#isClosing) this.#process();
   }
 
@@ -287,6 +292,11 @@ export class NbdConnection {
     const { request } = this.#session;
     if (request.error !== 0) return this.#refuse();
     const { host, volume } = this.#front;
+    if (host.hasFailed) {
+      // A write's data would have to be skipped; the client learns as much from a closed connection.
+      this.close();
+      return false;
+    }
     const hasPayload = request.command === CMD.READ || request.command === CMD.WRITE;
     if (this.#freeCount === 0) return this.#park();
     const slot = host.acquire(volume, this.#front);
@@ -367,23 +377,31 @@ export class NbdConnection {
     }
     this.#error[row] = nbdErrorOf(errno);
     if (errno === 0 && this.#cursor[row]! < this.#length[row]! && this.#command[row] !== CMD.FLUSH && !this.#isClosing) {
-      this.#continueRange(row);
+      this.#continuing.push(row);
+      host.wantResume(this.#front);
       return;
     }
     this.#reply(row);
   }
 
-  /** The next piece of a long discard or zeroing; without a slot the request ends with an error the client can retry. */
-  #continueRange(row: number): void {
+  /** Submits the next pieces of long discards and zeroings. */
+  #continueRanges(): void {
     const { host, volume } = this.#front;
-    const slot = host.acquire(volume, this.#front);
-    if (slot < 0) {
-      this.#error[row] = nbdErrorOf(ERRNO.ENOMEM);
-      this.#reply(row);
-      return;
+    while (this.#continuing.length > 0) {
+      const row = this.#continuing[0]!;
+      const slot = this.#isClosing || host.hasFailed ? -1 : host.acquire(volume, this.#front);
+      if (slot >= 0) {
+        this.#front.assign(slot, this, row);
+        this.#submit(slot, row);
+      } else if (this.#isClosing || host.hasFailed) {
+        this.#error[row] = nbdErrorOf(ERRNO.EIO);
+        this.#reply(row);
+      } else {
+        host.wantResume(this.#front);
+        return;
+      }
+      this.#continuing.shift();
     }
-    this.#front.assign(slot, this, row);
-    this.#submit(slot, row);
   }
 
   #reply(row: number): void {
@@ -480,7 +498,7 @@ export class NbdConnection {
   }
 
   #finishClosing(): void {
-    if (this.#receiving.inFlight || this.#sending.inFlight) return;
+    if (this.#isFinished || this.#receiving.inFlight || this.#sending.inFlight) return;
     if (this.#payloadRow >= 0) {
       // A write whose payload never came: it was not submitted.
       this.#front.host.release(this.#payloadSlot);
@@ -495,6 +513,7 @@ export class NbdConnection {
       this.#freeRow(row);
     }
     if (this.#outstanding > 0) return;
+    this.#isFinished = true;
     this.#reactor.operations.unregister(this.#receiving);
     this.#reactor.operations.unregister(this.#sending);
     if (this.#message >= 0) this.#reactor.releaseMessageRow(this.#message);

@@ -181,6 +181,10 @@ export class UblkFrontEnd implements FrontEnd, TagOwner {
       return true;
     }
     const { host } = this;
+    if (host.hasFailed) {
+      queue.commitAndFetch(tag, -ERRNO.EIO);
+      return true;
+    }
     const slot = host.acquire(this.volume, this);
     if (slot < 0) return false;
     const hasPayload = op === UBLK_OP.READ || op === UBLK_OP.WRITE;

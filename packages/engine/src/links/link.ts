@@ -246,7 +246,9 @@ export class Link implements Awaiting {
     this.#schedule();
   }
 
+  /** The resource takes the deadline over when it settles. */
   #schedule(): void {
+    this.#host.touched = true;
     this.deadline = Math.min(
       this.#connectDeadline,
       this.#phase === 'settling' ? this.#settleAt : Infinity,

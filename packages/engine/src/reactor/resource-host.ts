@@ -184,6 +184,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   settle(): void {
     if (this.hasFailed) {
       this.touched = false;
+      this.#resume();
+      for (const entry of this.#volumes) entry?.frontEnd?.settle();
       this.#finishRemoval();
       return;
     }
@@ -231,6 +233,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     }
     for (const [operation] of this.#controls) this.#reply(operation, { name: 'ERR_INTR', info: ['internal error'] }, undefined);
     for (const entry of this.#volumes) if (entry?.disk !== undefined) this.#closeDisk(entry.volume);
+    this.touched = true;
   }
 
   // Disk I/O of slots.
@@ -521,7 +524,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
         this.#stateChanged = true;
         break;
       case 'log':
-        this.log(effect.level, effect.text);
+        this.reactor.post({ type: 'log', level: effect.level, text: effect.text });
         break;
     }
   }
@@ -654,7 +657,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   // Front ends.
 
   acquire(volume: number, frontEnd: FrontEnd): number {
-    if (this.hasFailed || !this.core.ioReady(volume)) return -1;
+    // The core frees a slot when it queues the slot's Complete: whoever takes it again first has to see that effect.
+    if (this.hasFailed || this.#isDraining) return -1;
+    if (this.core.effects.count > 0) this.drainHot();
+    if (!this.core.ioReady(volume)) return -1;
     const slot = this.#requests.acquireApplication();
     if (slot < 0) return -1;
     this.#requests.volume[slot] = volume;
