@@ -51,6 +51,16 @@ t.test('recorded runs of stock drbdadm', async (t) => {
   }
   t.comment(`${equal} of ${total} equal`);
   console.log(`# drbdadm: ${equal} of ${total} equal`);
-  if (only === undefined) t.strictSame(differing.filter((id) => !(id in DIFFERENCES)), [], 'every difference is listed');
-  if (only === undefined) t.strictSame(Object.keys(DIFFERENCES).filter((id) => !differing.includes(id)), [], 'no difference is listed in vain');
+  if (only === undefined)
+    t.strictSame(
+      differing.filter((id) => !(id in DIFFERENCES)),
+      [],
+      'every difference is listed',
+    );
+  if (only === undefined)
+    t.strictSame(
+      Object.keys(DIFFERENCES).filter((id) => !differing.includes(id)),
+      [],
+      'no difference is listed in vain',
+    );
 });

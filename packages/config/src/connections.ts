@@ -27,7 +27,7 @@ const endpointName = (host: Host): string => host.names.join('_');
 
 const newEndpoint = (host: Host, byName: boolean, line: number): Endpoint => ({
   name: byName && host.lowerName === undefined ? host.names[0] : endpointName(host),
-  byAddress: host.byAddress || host.lowerName !== undefined,
+  byAddress: host.lowerName !== undefined,
   line,
   address: host.address,
   port: host.address?.port,
@@ -82,6 +82,7 @@ export function expandMeshes(res: Resource, { report, invalid }: ConnectionCheck
     }
     hosts.forEach((a, i) => {
       for (const b of hosts.slice(i + 1)) {
+        if (a === b) continue;
         const connection = newConnection(res.file, 0, { fromMesh: true, implicit: true, net: inherited(mesh.net) });
         const path = newPath(0, true);
         path.endpoints = [newEndpoint(a, true, 0), newEndpoint(b, true, 0)];

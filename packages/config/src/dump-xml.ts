@@ -118,7 +118,7 @@ function dumpVolume(out: XmlPrinter, volume: Volume): void {
   out.element(`volume vnr="${volume.vnr}"`, 'volume', () => {
     out.sectionIfAny('disk', [...volume.deviceOptions, ...volume.diskOptions, ...volume.peerDeviceOptions]);
     out.line(`<device minor="${volume.minor ?? 0}">${escapeXml(volume.device ?? '')}</device>`);
-    if (volume.disk !== undefined) out.line(`<disk>${escapeXml(volume.disk)}</disk>`);
+    out.line(`<disk>${escapeXml(volume.disk ?? '')}</disk>`);
     if (volume.metaDisk === undefined) return;
     const { metaIndex } = volume;
     const index = metaIndex === 'internal' || metaIndex === 'flexible' ? '' : ` index="${metaIndex}"`;

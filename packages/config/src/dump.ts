@@ -144,7 +144,7 @@ function dumpVolume(out: Printer, volume: Volume, { verbose }: DumpStyle, stacke
         out.line(`device${' '.repeat(19 - out.indent.length)}${device}minor ${volume.minor ?? 0};`);
     }
     if (stacked) return;
-    if (volume.disk !== undefined && (volume.diskHere || verbose)) out.setting('disk', quote(volume.disk));
+    if (verbose || (volume.diskHere && (volume.disk !== undefined || isDerived(volume)))) out.setting('disk', quote(volume.disk ?? 'none'));
     if (volume.metaDisk !== undefined && (volume.metaDiskHere || verbose)) {
       if (volume.metaDisk === 'internal') out.setting('meta-disk', 'internal');
       else {
@@ -152,11 +152,14 @@ function dumpVolume(out: Printer, volume: Volume, { verbose }: DumpStyle, stacke
         out.line(`${'meta-disk'.padEnd(16)} ${quote(volume.metaDisk)}${index};`);
       }
     }
-    if (volume.tiebreaker !== undefined) out.setting('tiebreaker', volume.tiebreaker ? 'yes' : 'no');
+    if (volume.tiebreakerHere) out.setting('tiebreaker', volume.tiebreaker ? 'yes' : 'no');
   };
   if (volume.implicit) body();
   else out.section(`volume ${volume.vnr}`, body);
 }
+
+/** Inheritance leaves a volume that is to have no disk without one. */
+const isDerived = (volume: Volume): boolean => volume.disk === undefined && volume.device !== undefined;
 
 function dumpHost(out: Printer, host: Host, style: DumpStyle): void {
   const isStacked = host.lowerName !== undefined;

@@ -790,8 +790,10 @@ export function parse(text: string, entry: 'file' | 'template' | 'show' = 'file'
   if (error === undefined) return { root };
   const token = error.token;
   const atEnd = token.tokenType === EOF;
+  // An endless skip block is told of where it begins: at the last token, the rest being swallowed.
+  const beginning = error.message === EXPECTED.skip ? tokens.at(-1)?.startLine : undefined;
   const problem: SyntaxProblem = {
-    line: atEnd ? endLine : (token.startLine ?? endLine),
+    line: beginning ?? (atEnd ? endLine : (token.startLine ?? endLine)),
     column: atEnd ? 0 : (token.startColumn ?? 0),
     message: describe(error.message, token),
   };

@@ -74,6 +74,7 @@ function inheritInResource(res: Resource, common: Resource | undefined, ambiguou
 function completeDevice(volume: Volume): void {
   if (volume.device === undefined && volume.minor !== undefined) volume.device = `/dev/drbd${volume.minor}`;
   if (volume.disk !== 'none') return;
+  volume.disk = undefined;
   volume.metaDisk = undefined;
   volume.metaIndex = undefined;
 }

@@ -44,6 +44,7 @@ export interface Volume {
   deviceHere: boolean;
   diskHere: boolean;
   metaDiskHere: boolean;
+  tiebreakerHere: boolean;
   deviceLine: number;
   diskLine: number;
   metaDiskLine: number;
@@ -205,6 +206,7 @@ export const newVolume = (vnr: number, implicit = false): Volume => ({
   deviceHere: false,
   diskHere: false,
   metaDiskHere: false,
+  tiebreakerHere: false,
   deviceLine: 0,
   diskLine: 0,
   metaDiskLine: 0,

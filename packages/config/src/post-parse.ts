@@ -86,8 +86,8 @@ function connect(config: Config, res: Resource, checks: VolumeChecks & Connectio
   let madeUp = false;
   if (config.valid) {
     expandMeshes(res, checks);
-    createImplicitConnection(res, checks);
-    resolveEndpoints(res, checks);
+    if (config.valid) createImplicitConnection(res, checks);
+    if (config.valid) resolveEndpoints(res, checks);
     if (config.valid) madeUp = assignImplicitNodeIds(res, checks.report);
   }
   if (config.valid) checkNodeIds(res, checks);

@@ -465,6 +465,7 @@ export class Reader {
       case 'tiebreaker':
         this.#complete(node);
         volume.tiebreaker = node.words[0]!.text === 'yes';
+        volume.tiebreakerHere = true;
         return;
       default:
         this.#syntaxError();
@@ -472,6 +473,8 @@ export class Reader {
   }
 
   #volumeOptions(volume: Volume, node: Node): void {
+    // Options alone make stock show the disk, too, as if it were written here.
+    volume.diskHere = true;
     this.#optionSection(node, [
       [volume.diskOptions, ['disk']],
       [volume.peerDeviceOptions, ['peer-device']],
@@ -686,11 +689,6 @@ export class Reader {
         return;
       }
       if (written === 'discard-my-data' && section === 'net') return;
-      if (written === '_name' && section === 'net') {
-        this.#complete(node);
-        lists[0]![0].push({ name: '_name', value: node.words[0]?.text ?? '', option: undefined, inherited: false });
-        return;
-      }
     }
     const negated = written.startsWith('no-');
     const plain = negated ? written.slice(3) : written;
@@ -797,7 +795,7 @@ export class Reader {
         case 'host':
         case 'address': {
           const endpoint = this.#endpoint(child);
-          if (explicitPath) {
+          if (explicitPath && implicit === undefined) {
             this.#error(child.endLine ?? child.at.line, 'Explicit and implicit paths not allowed');
             break;
           }

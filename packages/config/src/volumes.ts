@@ -64,11 +64,7 @@ export function checkComplete(res: Resource, host: Host, { report, invalid }: Vo
     if (volume.device === undefined && volume.minor === undefined) missing('device');
     if (host.lowerName !== undefined) continue;
     if (volume.disk === undefined && volume.metaDisk === undefined) volume.disk = 'none';
-    if (volume.disk === 'none') {
-      volume.metaDisk = undefined;
-      volume.metaIndex = undefined;
-      continue;
-    }
+    if (volume.disk === 'none') continue;
     if (volume.disk === undefined) missing('disk');
     if (volume.metaDisk === undefined) {
       volume.metaDisk = 'internal';

@@ -166,7 +166,10 @@ const forgetPeer: Action = (session, target, command) => {
     target,
     async () => {
       for (const volume of res.me?.volumes ?? []) {
-        if (!hasDisk(volume)) continue;
+        if (!hasDisk(volume)) {
+          session.io.stderr('The forget-peer command requires a local disk, but the configuration gives none.\n');
+          return 10;
+        }
         const code = await run(session, metaCall(res.name, volume, ['forget-peer', ...own(session, command)], peer));
         if (code !== 0) return code;
       }

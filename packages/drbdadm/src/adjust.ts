@@ -10,6 +10,7 @@ import { disksEqual, explain, optionEqual, optionsEqual, pathsEqual, sizesEqual 
 import { cancel, type Deferred, schedule, takeQueue } from './deferred.js';
 import { captureOutput, run } from './helper.js';
 import { configuredOptions, minorOf, pathArguments, peerNodeId, setupCall } from './lines.js';
+import { scheduleProxyUp } from './proxy.js';
 import { resize } from './resize.js';
 import { givenOption, type Session, type Target } from './session.js';
 import {
@@ -144,6 +145,9 @@ class Adjustment {
     after = this.#newMinors(volumes, after, !skipDisk && !skipNet);
     if (!skipDisk) for (const volume of volumes) this.#disk(volume, after);
     if (!skipNet) this.#net(after);
+    for (const connection of this.#res.connections)
+      if (!isIgnored(connection) && this.#runningConnection(connection) === undefined)
+        scheduleProxyUp(this.#session, { ...this.#target, connection });
     this.#dropNeedlessWaits();
   }
 
@@ -165,7 +169,7 @@ class Adjustment {
       if (!withPeerDevices) continue;
       let chain: Deferred | undefined = after;
       for (const connection of this.#res.connections) {
-        if (isIgnored(connection)) continue;
+        if (connection.ignore) continue;
         const device = connection.peerDevices.find((d) => d.vnr === configured.vnr);
         if (device !== undefined && device.options.length > 0) chain = this.#peerDevice(connection, configured.vnr, chain);
       }

@@ -7,7 +7,8 @@ export type Resolved =
   | { readonly target: Target }
   | { readonly messages: readonly string[]; readonly exitCode: number; readonly final: boolean };
 
-const refuse = (...messages: string[]): Resolved => ({ messages, exitCode: 1, final: false });
+/** Nothing more is done once an argument was found to contradict the configuration. */
+const refuse = (...messages: string[]): Resolved => ({ messages, exitCode: 1, final: true });
 
 interface Parts {
   readonly res: string;
@@ -59,7 +60,7 @@ export const connectionName = (connection: Connection): string =>
   findEntry(connection.net, '_name')?.value ?? connection.peer?.names.join('_') ?? '';
 
 export function resolveArgument(config: Config, argument: string): Resolved {
-  const undefinedHere = refuse(`'${argument}' not defined in your config (for this host).`);
+  const undefinedHere: Resolved = { messages: [`'${argument}' not defined in your config (for this host).`], exitCode: 1, final: false };
   if (argument.startsWith('minor-')) {
     const minor = numberOf(argument.slice('minor-'.length));
     if (typeof minor === 'string') return { messages: [minor], exitCode: 20, final: true };

@@ -26,10 +26,9 @@ const isDefaultEntry = (o: OptionEntry): boolean => (o.option === undefined ? o.
 
 /**
  * Whether two option lists mean the same, defaults included. What the running module does not know is taken out of the configured
- * list, for it could not be set anyway.
+ * list, for it could not be set anyway. The first difference ends the comparison.
  */
 export function optionsEqual(session: Session, configured: OptionList, running: OptionList, but: ReadonlySet<string> = new Set()): boolean {
-  let equal = true;
   for (const entry of running) {
     if (isUnknown(entry)) {
       const at = configured.findIndex((o) => o.name === entry.name);
@@ -42,21 +41,21 @@ export function optionsEqual(session: Session, configured: OptionList, running: 
       if (isDefaultEntry(entry)) explain(session, 4, `Is default: '${entry.name}' equal: r=${entry.value}`);
       else {
         explain(session, 3, `Only in running config ${entry.name}: ${entry.value}`);
-        equal = false;
+        return false;
       }
     } else if (sameValue(wanted, entry)) explain(session, 4, `Value of '${entry.name}' equal: r=${entry.value} c=${wanted.value}`);
     else {
       explain(session, 3, `Value of '${entry.name}' differs: r=${entry.value} c=${wanted.value}`);
-      equal = false;
+      return false;
     }
   }
   for (const entry of configured) {
     if (but.has(entry.name) || findEntry(running, entry.name) !== undefined) continue;
     if (isDefaultEntry(entry)) continue;
     explain(session, 3, `Only in config file ${entry.name}: ${entry.value}`);
-    equal = false;
+    return false;
   }
-  return equal;
+  return true;
 }
 
 /** Whether one option has the same value on both sides, a missing one counting as its default. */
@@ -79,7 +78,7 @@ export function disksEqual(session: Session, configured: Volume, running: Volume
     explain(session, 3, ` [ne] ${where} ${running.disk} missing from config`);
     return false;
   }
-  if (isNone(running.disk)) {
+  if (running.disk === undefined) {
     explain(session, 3, ` [ne] ${where} ${configured.disk} missing from kernel`);
     return false;
   }
@@ -89,7 +88,7 @@ export function disksEqual(session: Session, configured: Volume, running: Volume
   const level = (same: boolean) => (same ? 4 : 3);
   const tag = (same: boolean) => (same ? '[eq]' : '[ne]');
   explain(session, level(sameDisk), ` ${tag(sameDisk)} ${where} disk: r=${running.disk} c=${configured.disk}`);
-  const [r, c] = [running, configured].map((v) => (isInternal(v) ? 'internal' : v.metaDisk));
+  const [r, c] = [running, configured].map((v) => v.metaDisk ?? '(null)');
   explain(session, level(sameMeta), ` ${tag(sameMeta)} ${where} meta-disk: r=${r} c=${c}`);
   return sameDisk && sameMeta;
 }

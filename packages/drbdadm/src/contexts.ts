@@ -15,16 +15,14 @@ const flags = (...names: string[]): Context => names.map((name) => ({ name, argu
 const values = (...names: string[]): Context => names.map((name) => ({ name, argument: 'required' }));
 
 const IMMUTABLE = new Set(['transport', 'load-balance-paths']);
-const NAME = values('_name');
-
 const TABLE: Readonly<Record<string, () => Context>> = {
   disk: () => group('disk'),
   'disk-options': () => group('disk'),
   'del-peer': () => own('del-peer'),
   secondary: () => own('secondary'),
   device: () => group('device'),
-  net: () => [...group('net').filter((o) => !IMMUTABLE.has(o.name)), ...NAME],
-  'new-peer': () => [...group('net'), ...NAME],
+  net: () => [...group('net').filter((o) => !IMMUTABLE.has(o.name))],
+  'new-peer': () => group('net'),
   'peer-device': () => group('peer-device'),
   options: () => group('options'),
   connect: () => own('connect'),
@@ -46,6 +44,7 @@ const TABLE: Readonly<Record<string, () => Context>> = {
     ...values('effective-size', 'bitmap-block-size', 'diskful-peers', 'initial-current-uuid'),
     ...flags('consistent', 'uptodate', 'peers-outdated', 'rotate-uuids'),
   ],
+  path: () => [],
   // Takes whatever it is given and hands it on.
   anything: () => [],
   meta: () => flags('force', 'quiet'),

@@ -2,6 +2,7 @@
  * The queue of `up` and `adjust`: commands are put off and worked through stage by stage over all resources, so that every resource
  * exists before the first disk is attached, and nobody connects before the disks are there. A command may also depend on another.
  */
+import { isProgressShown } from './helper.js';
 import type { Session } from './session.js';
 
 /** The stages in working order, with the labels of adjust-with-progress. */
@@ -83,14 +84,14 @@ export function takeQueue(session: Session): Deferred[] {
   return queue === undefined ? [] : [...queue.values()].flat();
 }
 
-/** Works the queue off. @param code - the exit code so far @returns the exit code of the run */
-export async function runDeferred(session: Session, code: number): Promise<number> {
+/** Works the queue off. @returns 1 when a command of it failed */
+export async function runDeferred(session: Session): Promise<number> {
   const queue = queues.get(session);
-  if (queue === undefined) return code;
+  if (queue === undefined) return 0;
   queues.delete(session);
   const worker = new Worker(session, queue);
   const failed = await worker.run();
-  return failed ? Math.max(code, 1) : code;
+  return failed ? 1 : 0;
 }
 
 class Worker {
@@ -103,8 +104,7 @@ class Worker {
   constructor(session: Session, queue: ReadonlyMap<StageName, Deferred[]>) {
     this.#session = session;
     this.#queue = queue;
-    const { command, settings } = session;
-    this.#withProgress = command.name === 'adjust-with-progress' && !settings.dryRun && settings.verbose === 0;
+    this.#withProgress = isProgressShown(session);
   }
 
   #print(text: string): void {
@@ -140,8 +140,10 @@ class Worker {
       if (command.after !== undefined && command.after.state === 'waiting') continue;
       command.state = 'done';
       if (this.#brokenResources.has(command.resource)) {
-        if (this.#withProgress) this.#print(` [skipped:${command.resource}]`);
-        else
+        if (this.#withProgress) {
+          if (command.resource !== shownResource) this.#print(` [skipped:${command.resource}]`);
+          shownResource = command.resource;
+        } else
           this.#session.io.stderr(`${this.#session.io.programName}: ${command.name} ${command.resource}: skipped due to earlier error\n`);
         continue;
       }

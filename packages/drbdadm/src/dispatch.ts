@@ -1,5 +1,5 @@
 /** Takes a command to its targets: every resource or those named, and within them every volume, peer and path it loops over. */
-import { hasDisk, isIgnored, type Resource } from '@udrbd/config';
+import { type Config, hasDisk, isIgnored, type Resource } from '@udrbd/config';
 import { type Action, actionOf, verboseFlags } from './actions.js';
 import { repeatedConnection, resolveArgument } from './arguments.js';
 import { isHandler } from './commands.js';
@@ -24,9 +24,18 @@ export async function dispatch(session: Session, args: readonly string[]): Promi
     io.stderr('no resources defined!\n');
     return 1;
   }
+  if (command.name.startsWith('proxy-')) ignoreWithoutProxy(config);
   const code = args.length === 0 || args[0] === 'all' ? await onAll(session) : await onNamed(session, args);
   if (session.fatalExitCode !== undefined) return session.fatalExitCode;
-  return code >= 20 ? code : runDeferred(session, code);
+  return code >= 20 ? code : Math.max(code, await runDeferred(session));
+}
+
+/** The proxy commands see only resources that have one. */
+function ignoreWithoutProxy(config: Config): void {
+  for (const res of config.resources) {
+    const hasProxy = res.connections.some((c) => c.paths.some((p) => p.me?.proxy !== undefined));
+    if (!hasProxy && !res.proxyOnly) res.ignore = true;
+  }
 }
 
 async function withoutResources(session: Session): Promise<number> {
@@ -94,7 +103,10 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     const resolved = resolveArgument(config, argument);
     if (!('target' in resolved)) {
       for (const message of resolved.messages) io.stderr(`${message}\n`);
-      if (resolved.final) return resolved.exitCode;
+      if (resolved.final) {
+        session.fatalExitCode = resolved.exitCode;
+        return resolved.exitCode;
+      }
       highest = Math.max(highest, resolved.exitCode);
       continue;
     }
@@ -141,7 +153,9 @@ async function onTarget(session: Session, target: Target, isAll: boolean): Promi
   return each.includes('peer') ? overPeers(session, target, action) : action(session, target, session.command);
 }
 
-const needsImplicitVolume = ({ command }: Session, { volume }: Target): boolean => command.volume === 'required' && volume === undefined;
+/** A volume that has to be named may be left out when there is but the implicit one. */
+const needsImplicitVolume = ({ command }: Session, { volume, res }: Target): boolean =>
+  command.volume === 'required' && volume === undefined && (res.me?.volumes.some((v) => v.implicit) ?? false);
 
 async function overVolumes(session: Session, target: Target, action: Action, isAll: boolean, peersToo: boolean): Promise<number> {
   const { command, io } = session;

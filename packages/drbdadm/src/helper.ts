@@ -48,6 +48,10 @@ export function toolName(session: Session, tool: Tool): string {
   }
 }
 
+/** Whether one line per stage is all that is to be seen. */
+export const isProgressShown = ({ command, settings }: Session): boolean =>
+  command.name === 'adjust-with-progress' && !settings.dryRun && settings.verbose === 0;
+
 /** The backend options that a line of this context takes, in the order of the command line. */
 export function backendOptions(session: Session, context: ContextName | undefined): string[] {
   if (context === undefined) return [];
@@ -68,7 +72,8 @@ export function showLine(session: Session, call: Call): void {
 }
 
 /** Shows and runs a call; with `-d` only shows it. */
-export async function callTool(session: Session, call: Call): Promise<CallResult> {
+export async function callTool(session: Session, given: Call): Promise<CallResult> {
+  const call = isProgressShown(session) && given.stderr !== 'buffer' ? { ...given, stderr: 'hide' as const } : given;
   showLine(session, call);
   if (session.settings.dryRun) return { exitCode: 0, heldBack: '' };
   const name = toolName(session, call.tool);

@@ -10,7 +10,7 @@ export function preparePeers(res: Resource): void {
     if (connection.ignore || connection.peer === undefined) continue;
     if (findEntry(connection.net, '_name') === undefined) {
       const value = connection.peer.names.join('_');
-      connection.net.unshift({ name: '_name', value, option: undefined, inherited: false });
+      connection.net.unshift({ name: '_name', value, option: findOption('net', '_name'), inherited: false });
     }
     preparePeerDevices(connection);
   }

@@ -17,10 +17,14 @@ const dumpStyle = (session: Session) => ({ nodeName: session.nodeName, verbose: 
 
 /** What `sh-udev` tells udev about one volume. */
 const udev: Action = async ({ io, config }, { res, volume }) => {
-  const number = volume!.implicit && !config.global.udevAlwaysUseVnr ? '' : `/${volume!.vnr}`;
+  if (volume === undefined) {
+    io.stderr('volume not specified\n');
+    return 1;
+  }
+  const number = volume.implicit && !config.global.udevAlwaysUseVnr ? '' : `/${volume.vnr}`;
   const link = `drbd/by-res/${res.name}${number}`;
-  io.stdout(`DEVICE=drbd${volume!.minor}\nSYMLINK=${link}\nSYMLINK_BY_RES=${link}\n`);
-  if (hasDisk(volume!)) io.stdout(`SYMLINK_BY_DISK=drbd/by-disk/${volume!.disk!.replace(/^\/dev\//, '')}\n`);
+  io.stdout(`DEVICE=drbd${volume.minor}\nSYMLINK=${link}\nSYMLINK_BY_RES=${link}\n`);
+  if (hasDisk(volume)) io.stdout(`SYMLINK_BY_DISK=drbd/by-disk/${volume.disk!.replace(/^\/dev\//, '')}\n`);
   return 0;
 };
 

@@ -2,8 +2,9 @@
 import type { Address, Connection, Path } from '@udrbd/config';
 import { addressText } from '@udrbd/config';
 import type { Action } from './actions.js';
+import { schedule } from './deferred.js';
 import { type Call, run } from './helper.js';
-import type { Target } from './session.js';
+import type { Session, Target } from './session.js';
 
 const proxied = (connection: Connection): Path | undefined => connection.paths.find((p) => p.me?.proxy !== undefined);
 const text = (a: Address | undefined): string => (a === undefined ? '' : addressText(a));
@@ -22,21 +23,37 @@ function withoutProxy(...[session, { res, connection, argument }]: Parameters<Ac
   return 10;
 }
 
-export const proxyUp: Action = async (session, target, command) => {
+/** The two steps of bringing a proxy up: the connection, then its options and plugins. None for a connection without proxy. */
+function proxyUpCalls(target: Target): Call[] {
   const path = proxied(target.connection!);
   const proxy = path?.me?.proxy;
-  if (path === undefined || proxy === undefined) return withoutProxy(session, target, command);
+  if (path === undefined || proxy === undefined) return [];
   const name = connectionName(target);
   const addresses = [proxy.inside, path.peer?.proxy?.outside, proxy.outside, path.me!.address].map(text).join(' ');
   const options = proxy.options.map((o) => ` --${o.name}=${o.value ?? ''}`).join('');
-  const code = await run(session, call(target, '-c', `add connection ${name} ${addresses}${options}`));
-  if (code !== 0) return code;
   const settings = proxy.options.flatMap((o) => ['-c', `set ${o.name} ${name} ${o.value ?? ''}`]);
   const plugins = proxy.plugins.flatMap((line, i) => ['-c', `set plugin ${name} ${i} ${line}`]);
   const end = proxy.plugins.length > 0 ? ['-c', `set plugin ${name} ${proxy.plugins.length} END`] : [];
   const args = [...settings, ...plugins, ...end];
-  return args.length === 0 ? 0 : run(session, call(target, ...args));
+  const add = call(target, '-c', `add connection ${name} ${addresses}${options}`);
+  return args.length === 0 ? [add] : [add, call(target, ...args)];
+}
+
+export const proxyUp: Action = async (session, target, command) => {
+  const calls = proxyUpCalls(target);
+  if (calls.length === 0) return withoutProxy(session, target, command);
+  for (const step of calls) {
+    const code = await run(session, step);
+    if (code !== 0) return code;
+  }
+  return 0;
 };
+
+/** Puts the proxy of a new connection into the queue. */
+export function scheduleProxyUp(session: Session, target: Target): void {
+  for (const step of proxyUpCalls(target))
+    schedule(session, 'net-prep-up', 'proxy-up', target.res.name, undefined, () => run(session, step));
+}
 
 export const proxyDown: Action = async (session, target, command) => {
   if (proxied(target.connection!) === undefined) return withoutProxy(session, target, command);

@@ -57,7 +57,8 @@ async function runCommand(line: CommandLine & { kind: 'run' }, io: AdmIo): Promi
     return 1;
   }
   if (args.length > 0 && command.resources === 'none') io.stderr('This command will ignore resource names!\n');
-  else if (args.length > 1 && isHandler(command)) io.stderr('You should not use this command with multiple resources!\n');
+  else if (args.length > 1 && args[0] !== 'all' && isHandler(command))
+    io.stderr('You should not use this command with multiple resources!\n');
 
   const request = readFiles(line, io);
   if (typeof request === 'number') return request;

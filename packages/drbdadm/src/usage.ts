@@ -19,7 +19,7 @@ function columns(level: Command['level']): string {
   const half = Math.ceil(names.length / 2);
   return names
     .slice(0, half)
-    .map((name, i) => ` ${name.padEnd(35)} ${(names[half + i] ?? '').padEnd(35)}\n`)
+    .map((name, i) => ` ${name.padEnd(35)}${half + i < names.length ? ` ${names[half + i]!.padEnd(35)}` : ''}\n`)
     .join('');
 }
 
