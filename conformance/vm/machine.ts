@@ -114,7 +114,7 @@ export async function runVm(options: VmOptions): Promise<VmResult> {
 function qemuArguments(options: VmOptions, base: BaseImage, sockets: string, logs: string, end: string): string[] {
   const append = [
     'console=ttyS0 loglevel=5 panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check random.trust_cpu=on audit=0 apparmor=0',
-    `vm.end=${end} vm.timeout=${options.timeout ?? 300}`,
+    `vm.end=${end} vm.deadline=${Math.floor(Date.now() / 1000) + (options.timeout ?? 300)}`,
     options.net === undefined ? '' : `vm.node=${options.net.node}`,
   ];
   const words = [

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Second stage: process 1 of the guest. Sets the machine up, runs the command in /udrbd/run, reports how it ended.
-# The kernel's command line names the node (vm.node), the end marker (vm.end) and the time allowed (vm.timeout).
+# The kernel's command line names the node (vm.node), the end marker (vm.end) and
+# when its time is up (vm.deadline, seconds of the epoch).
 export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin HOME=/root TERM=dumb LANG=C.UTF-8
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -12,7 +13,7 @@ mount -t tmpfs tmpfs /dev/shm
 ln -s /proc/self/fd /dev/fd; ln -s /proc/self/fd/0 /dev/stdin; ln -s /proc/self/fd/1 /dev/stdout; ln -s /proc/self/fd/2 /dev/stderr
 
 word() { sed -n "s/.*\\b$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
-node=$(word vm.node) end=$(word vm.end) seconds=$(word vm.timeout)
+node=$(word vm.node) end=$(word vm.end) deadline=$(word vm.deadline)
 
 echo 1 > /proc/sys/kernel/panic_on_oops
 echo 45 > /proc/sys/kernel/hung_task_timeout_secs
@@ -37,9 +38,9 @@ fi
 
 # Shortly before the host gives up: what everything is waiting for, into the console log.
 (
-  read -r uptime _ < /proc/uptime
-  sleep $((seconds - 5 - ${uptime%.*}))
-  { echo "vm: out of time after $seconds s"; ps -o pid,stat,args; } > /dev/console
+  left=$((deadline - 6 - $(date +%s)))
+  [ $left -gt 0 ] && sleep $left
+  { echo "vm: out of time"; ps -o pid,stat,args; } > /dev/console
   echo w > /proc/sysrq-trigger
 ) & watchdog=$!
 
