@@ -202,7 +202,7 @@ function dropUnfinished(res: Resource, c: Connection): void {
     if (slot >= res.requests.applicationSlots) {
       const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
       if (peerKind(res, slot) === PEER.MirroredWrite) forgetMirroredWrite(res, pd, slot);
-      else releasePeerSlot(res, slot);
+      // A resync block is still in the list of requests, which is cleared below.
     }
   }
   // Replies that were never sent.

@@ -9,9 +9,6 @@ import type { Volume } from './volume.js';
 /** Pages of the bitmap that are written with one request at most. */
 const PAGES_PER_WRITE = 64;
 const PAGE_BYTES = 4096;
-/** Changed meta-data that nobody waits for is written after this time (8.4 md_sync_timer). */
-export const MD_SYNC_MS = 5000;
-
 /** Brings the persistent flags in line with the state; the super block is written when that changed them. */
 export function refreshPersistentFlags(res: Resource, volume: Volume): void {
   const disk = volume.disk;
@@ -43,6 +40,7 @@ export function refreshPersistentFlags(res: Resource, volume: Volume): void {
 export function markMetaDataDirty(res: Resource, volume: Volume): void {
   volume.metaDataDirty = true;
   res.wantMetaDataSync = true;
+  res.wantSettle();
 }
 
 /**

@@ -117,6 +117,17 @@ export class Overlap {
     return false;
   }
 
+  /** Whether a holder touches the range. */
+  touches(sector: number, lengthBytes: number): boolean {
+    const end = sector + lengthBytes / 512;
+    for (let i = 0; i < this.#activeCount; i++) {
+      const other = this.#active[i]!;
+      const otherStart = this.#requests.sector[other]!;
+      if (otherStart < end && sector < otherStart + this.#requests.lengthBytes[other]! / 512) return true;
+    }
+    return false;
+  }
+
   #overlapsWaiting(slot: number, before: number): boolean {
     const start = this.#requests.sector[slot]!;
     const end = start + this.#requests.lengthBytes[slot]! / 512;

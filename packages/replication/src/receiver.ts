@@ -60,7 +60,6 @@ import {
   resyncPayloadReceived,
   resyncRefused,
   serveResyncRead,
-  takeRequest,
 } from './resync.js';
 import { barrierAcked, unwait, writeAnswered } from './write-path.js';
 
@@ -411,11 +410,9 @@ function receiveMeta(
       return TAKEN;
     }
     case COMMAND.P_NEG_RS_DREPLY:
-    case COMMAND.P_RS_CANCEL: {
-      const slot = takeRequest(res, pd, sector, lengthBytes);
-      if (slot >= 0) resyncRefused(res, pd, slot, command === COMMAND.P_NEG_RS_DREPLY);
+    case COMMAND.P_RS_CANCEL:
+      resyncRefused(res, pd, sector, lengthBytes, command === COMMAND.P_NEG_RS_DREPLY);
       return TAKEN;
-    }
     case COMMAND.P_RS_IS_IN_SYNC:
     case COMMAND.P_OV_RESULT:
       return `unexpected ${packetLogName(command)}: neither checksum based resync nor verify runs`;

@@ -13,7 +13,7 @@ import { maybeDiskless } from './disk-errors.js';
 import { type ColdEffect, EFFECT, Effects, type LogLevel } from './effects.js';
 import type { Millis, Outbox, ResourceSetup, Stream } from './host.js';
 import { afterDrain, checkLiveness, linkDown, linkUp, livenessDeadline, ping } from './link.js';
-import { MD_SYNC_MS, syncMetaData, writeBitmap } from './meta-data-io.js';
+import { syncMetaData, writeBitmap } from './meta-data-io.js';
 import { mirroredWriteDone, mirroredWriteRunnable } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
@@ -36,7 +36,16 @@ import type { ResourceSnapshot } from './snapshot.js';
 import { snapshotOf } from './snapshot-of.js';
 import { CONN, DISK, ROLE, type RoleNumber, type StateView } from './state-view.js';
 import type { Volume } from './volume.js';
-import { afterOverlap, applicationDiskDone, closeSentEpoch, mayStart, releaseHeld, submit, writeHandedOver } from './write-path.js';
+import {
+  afterOverlap,
+  applicationDiskDone,
+  closeSentEpoch,
+  mayStart,
+  releaseHeld,
+  submit,
+  unblockResync,
+  writeHandedOver,
+} from './write-path.js';
 
 /** A message that can come with every request is logged once in this time. */
 const LOG_RATE_MS = 5000;
@@ -66,7 +75,6 @@ export class Resource implements ReplicationCore {
   wantMetaDataSync = false;
 
   #unsettled = false;
-  #mdSyncAt: Millis = Number.POSITIVE_INFINITY;
   #token = 0;
   readonly #waiting = new Map<number, (errno: number) => void>();
   readonly #timers: { at: Millis; run: () => void }[] = [];
@@ -226,10 +234,6 @@ export class Resource implements ReplicationCore {
       if (this.#timers[i]!.at > now) i++;
       else this.#timers.splice(i, 1)[0]!.run();
     }
-    if (now >= this.#mdSyncAt) {
-      this.#mdSyncAt = Number.POSITIVE_INFINITY;
-      for (const volume of this.volumes.values()) if (volume.metaDataDirty) syncMetaData(this, volume);
-    }
     for (const c of this.connections) {
       if (c === undefined) continue;
       if (c.nextRequestCheck <= now) c.nextRequestCheck = now + 1000;
@@ -258,23 +262,25 @@ export class Resource implements ReplicationCore {
         if (c.drained) afterDrain(this, c);
       }
       for (const volume of this.volumes.values()) {
+        if (volume.resyncBlocked.length > 0) unblockResync(this, volume);
         if (volume.parked.length > 0 || volume.heldCompletions.length > 0) releaseHeld(this, volume);
         if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(this, volume);
+      }
+      if (this.wantMetaDataSync) {
+        // A state that others may learn of is not forgotten by a crash.
+        this.wantMetaDataSync = false;
+        for (const volume of this.volumes.values()) if (volume.metaDataDirty) syncMetaData(this, volume);
       }
     }
     if (this.#announce) {
       this.#announce = false;
       this.effects.cold.push({ type: 'stateChanged' });
     }
-    if (this.wantMetaDataSync) {
-      this.wantMetaDataSync = false;
-      if (this.#mdSyncAt === Number.POSITIVE_INFINITY) this.#mdSyncAt = now + MD_SYNC_MS;
-    }
     this.#setDeadline();
   }
 
   #setDeadline(): void {
-    let deadline = this.#mdSyncAt;
+    let deadline = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.#timers.length; i++) deadline = Math.min(deadline, this.#timers[i]!.at);
     for (let i = 0; i < this.connections.length; i++) {
       const c = this.connections[i];

@@ -198,6 +198,8 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
     const bits = mergeable(pd, bit, Math.min(REQUEST_BITS_MAX, blocks - sent));
     const sector = bit * BLOCK_SECTORS;
     const length = Math.min(bits * BLOCK_BYTES, (volume.sizeSectors - sector) * 512);
+    // A write of our own application is under way there: the source might still read what was before it.
+    if (res.role === ROLE.Primary && volume.overlap.touches(sector, length)) return;
     const slot = acquirePeerSlot(res, pd.connection, volume.number, PEER.ResyncRequest, sector, length, ID_ALL_ONES, ID_ALL_ONES);
     if (slot < 0) return;
     res.requests.op[slot] = OP.Write;
@@ -230,24 +232,27 @@ function mergeable(pd: PeerDevice, bit: number, most: number): number {
   return count;
 }
 
-/** A reply for a block: takes the matching request out of the list. @returns its slot, or -1 */
-export function takeRequest(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): number {
-  const outstanding = pd.resyncRequests;
-  for (let i = 0; i < outstanding.length; i++) {
-    const slot = outstanding[i]!;
-    if (res.requests.sector[slot] !== sector || res.requests.lengthBytes[slot] !== lengthBytes) continue;
-    outstanding.splice(i, 1);
-    if (pd.resync !== undefined) pd.resync.sectorsIn += lengthBytes / 512;
-    pd.resyncPending--;
-    pd.connection.resyncSectorsInFlight -= lengthBytes / 512;
-    return slot;
+/** The request of ours that a reply answers, or -1. */
+function findRequest(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): number {
+  for (const slot of pd.resyncRequests) {
+    if (res.requests.sector[slot] === sector && res.requests.lengthBytes[slot] === lengthBytes) return slot;
   }
   return -1;
 }
 
+/** The request is over, or its data are about to be written: writes of the application need not wait for it any more. */
+function endRequest(res: Resource, pd: PeerDevice, slot: number): void {
+  const sectors = res.requests.lengthBytes[slot]! / 512;
+  pd.resyncRequests.splice(pd.resyncRequests.indexOf(slot), 1);
+  if (pd.resync !== undefined) pd.resync.sectorsIn += sectors;
+  pd.resyncPending--;
+  pd.connection.resyncSectorsInFlight -= sectors;
+  if (pd.volume.resyncBlocked.length > 0) res.wantSettle();
+}
+
 /** P_RS_DATA_REPLY. @returns the slot that wants the payload, -1 for a reply nobody asked for */
 export function receiveResyncReply(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): number {
-  const slot = takeRequest(res, pd, sector, lengthBytes);
+  const slot = findRequest(res, pd, sector, lengthBytes);
   if (slot < 0) return -1;
   res.requests.state[slot] = PEER.ResyncWrite;
   pd.receivedSectors += lengthBytes / 512;
@@ -256,6 +261,7 @@ export function receiveResyncReply(res: Resource, pd: PeerDevice, sector: number
 }
 
 export function resyncPayloadReceived(res: Resource, pd: PeerDevice, slot: number): void {
+  endRequest(res, pd, slot);
   // The resync may have been aborted since (detached, disk failed): the block is not wanted any more.
   if (!pd.volume.hasUsableDisk || (pd.conn !== CONN.SyncTarget && pd.conn !== CONN.PausedSyncT)) {
     resyncAck(res, pd, slot, COMMAND.P_NEG_ACK);
@@ -304,7 +310,10 @@ export function resyncFailed(pd: PeerDevice, lengthBytes: number): void {
 }
 
 /** P_NEG_RS_DREPLY, P_RS_CANCEL. */
-export function resyncRefused(res: Resource, pd: PeerDevice, slot: number, failed: boolean): void {
+export function resyncRefused(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number, failed: boolean): void {
+  const slot = findRequest(res, pd, sector, lengthBytes);
+  if (slot < 0) return;
+  endRequest(res, pd, slot);
   if (failed) resyncFailed(pd, res.requests.lengthBytes[slot]!);
   releasePeerSlot(res, slot);
   resyncProgress(res, pd);
@@ -337,7 +346,12 @@ export function finishResync(res: Resource, pd: PeerDevice): void {
   const failed = resync.failedBits > 0;
   if (resync.side === 'source') {
     pd.resync = undefined;
-    if (!failed) keepGenerations(res, volume, pd, sourceResyncEnd(volume.generationsFor(pd)));
+    if (!failed) {
+      const own = sourceResyncEnd(volume.generationsFor(pd));
+      keepGenerations(res, volume, pd, own);
+      // The two sets are equal now: that is what we know of the peer.
+      if (pd.peerUuids !== undefined) pd.peerUuids.generations = own;
+    }
     changePeerDevice(res, pd, failed ? { conn: CONN.Connected } : { conn: CONN.Connected, peerDisk: DISK.UpToDate }, { hard: true });
     syncMetaData(res, volume);
     return;
@@ -350,7 +364,7 @@ export function finishResync(res: Resource, pd: PeerDevice): void {
   }
   const own = targetResyncEnd(volume.generationsFor(pd), pd.peerUuids.generations, res.role === ROLE.Primary);
   keepGenerations(res, volume, pd, own);
-  pd.peerUuids.generations = { ...own };
+  pd.peerUuids.generations = own;
   changePeerDevice(res, pd, { conn: CONN.Connected, disk: DISK.UpToDate, peerDisk: DISK.UpToDate }, { hard: true });
   res.helper('after-resync-target', volume, pd.connection);
   // UpToDate is claimed when it is true after a crash as well.

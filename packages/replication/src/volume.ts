@@ -46,6 +46,8 @@ export class Volume {
 
   /** Application requests that may not start yet (suspended, handshake, new generation not durable), in order. */
   readonly parked: number[] = [];
+  /** Writes to blocks that a resync request of ours is under way for: its answer must not overwrite them. */
+  readonly resyncBlocked: number[] = [];
   /** Writes waiting for their activity-log extents, in order. */
   readonly alQueue: number[] = [];
   /** Writes covered by the transaction that is being written. */

@@ -70,7 +70,34 @@ export function start(res: Resource, volume: Volume, slot: number): void {
 
 /** The write's range is free: get its extents into the activity log. */
 export function afterOverlap(res: Resource, volume: Volume, slot: number): void {
+  if (resyncRequested(res, volume, slot)) {
+    volume.overlap.leave(slot);
+    if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+    volume.resyncBlocked.push(slot);
+    return;
+  }
   if (referenceExtents(res, volume, slot)) sendAndSubmit(res, volume, slot);
+}
+
+/** Whether we have asked the source for a block of this write (a Primary that is SyncTarget). */
+function resyncRequested(res: Resource, volume: Volume, slot: number): boolean {
+  const { requests } = res;
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    const asked = volume.peerDevices[i]!.resyncRequests;
+    if (asked.length === 0) continue;
+    const start = requests.sector[slot]!;
+    const end = start + requests.lengthBytes[slot]! / 512;
+    for (let k = 0; k < asked.length; k++) {
+      const sector = requests.sector[asked[k]!]!;
+      if (sector < end && start < sector + requests.lengthBytes[asked[k]!]! / 512) return true;
+    }
+  }
+  return false;
+}
+
+/** A resync request has been answered: writes that waited for it try again. */
+export function unblockResync(res: Resource, volume: Volume): void {
+  for (const slot of volume.resyncBlocked.splice(0)) if (volume.overlap.enter(slot)) afterOverlap(res, volume, slot);
 }
 
 /** Fails a request that never started. */
