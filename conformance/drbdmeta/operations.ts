@@ -240,7 +240,9 @@ export function randomLife(prng: Prng, damages: boolean): Life {
         [p.bmOffsetBytes, 4096],
       ] as const);
       const offset = from + prng.below(length);
-      if (offset >= 0 && offset < imageBytes) operations.push({ type: 'flip', offset, mask: 1 << prng.below(8) });
+      // 9.22 clears the `members` that it does not know; ours keeps them.
+      const isMembers = Math.floor((offset - superblock()) / 8) === 2;
+      if (offset >= 0 && offset < imageBytes && !isMembers) operations.push({ type: 'flip', offset, mask: 1 << prng.below(8) });
     }
   }
   return { imageBytes: first, operations };

@@ -2,7 +2,7 @@
 // remembers the size at which it was last written; with it the old place is looked at, too.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { rawEffectiveSize, SUPERBLOCK_BYTES, superblockOffset } from '@udrbd/metadata';
+import { SUPERBLOCK_BYTES, superblockOffset } from '@udrbd/metadata';
 import type { CommandIo } from './command-io.js';
 import type { Invocation } from './command-line.js';
 import { hex16 } from './numbers.js';
@@ -88,10 +88,9 @@ export function findAtLastKnownLocation(volume: Volume): void {
 
   const offset = superblockOffset('internal', known.deviceBytes);
   let md: ReturnType<Volume['judge']>;
-  let bytes: Uint8Array | undefined;
   const isInside = offset >= 0 && offset < device.sizeBytes - SUPERBLOCK_BYTES;
   if (isInside) {
-    bytes = device.read('v08_check_for_resize', SUPERBLOCK_BYTES, offset);
+    const bytes = device.read('v08_check_for_resize', SUPERBLOCK_BYTES, offset);
     md = volume.judge(bytes, volume.format, 'internal', known.deviceBytes);
   }
   const onOldName = known.deviceName !== '' && known.deviceName !== device.path ? `on ${known.deviceName} ` : '';
@@ -100,7 +99,7 @@ export function findAtLastKnownLocation(volume: Volume): void {
       'it appears that it may have been relocated.\n' +
       `It used to be ${onOldName}at byte offset ${offset}, ${md ? 'and seems to still be valid.' : 'but I cannot find it now.'}`,
   );
-  if (!md || !bytes) {
+  if (!md) {
     if (!isInside) say('Device is too small now!');
     return;
   }
@@ -115,5 +114,4 @@ export function findAtLastKnownLocation(volume: Volume): void {
   volume.md = md;
   volume.found = 'at last known location';
   volume.lastKnownBytes = known.deviceBytes;
-  volume.clipEffectiveSize(rawEffectiveSize(bytes), volume.places);
 }

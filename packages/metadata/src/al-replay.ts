@@ -24,7 +24,7 @@ import { viewOf } from './layout.js';
 export type AlVerdict = 'nothing' | 'replayed' | 'no-data' | 'invalid';
 export interface AlReplay {
   readonly verdict: AlVerdict;
-  /** Ascending, each once. */
+  /** Ascending. An extent that several slots name (in a damaged log) comes as often. */
   readonly hotExtents: Uint32Array;
   /** Lines for the operator, in order. */
   readonly messages: readonly string[];
@@ -97,13 +97,8 @@ function applyTransaction(t: AlTransaction, hot: Uint32Array, messages: string[]
   }
 }
 
-/** The extents in use among `slots`, ascending, each once. */
-export function sortedHotExtents(slots: Uint32Array): Uint32Array {
-  const sorted = slots.filter((extent) => extent !== AL_FREE).sort();
-  let count = 0;
-  for (let i = 0; i < sorted.length; i++) if (i === 0 || sorted[i] !== sorted[count - 1]) sorted[count++] = sorted[i];
-  return sorted.slice(0, count);
-}
+/** The extents in use among `slots`, ascending; one that several slots name comes as often. */
+export const sortedHotExtents = (slots: Uint32Array): Uint32Array => slots.filter((extent) => extent !== AL_FREE).sort();
 
 /** Whether the area holds the form that engines with persistent memory update in place. */
 export const isPmemActivityLog = (area: Uint8Array): boolean => area.length >= 4 && viewOf(area).getUint32(0) === AL_PMEM_MAGIC;

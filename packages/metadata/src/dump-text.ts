@@ -99,6 +99,8 @@ export function dumpBitmap(
   let runValue = 0;
   let runWords = 0;
   for (let offset = 0; offset < bitmapBytes; offset += windowBytes) {
+    if (text !== '') emit(text);
+    text = '';
     const bytes = read(offset, Math.min(windowBytes, bitmapBytes - offset));
     const view = viewOf(bytes);
     const words = slotWords(bytes.length >> 2, slot, maxPeers);

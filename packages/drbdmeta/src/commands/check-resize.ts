@@ -17,7 +17,7 @@ export const checkResize: Command = {
     const { io } = volume;
     if (volume.found === 'found') {
       const known = volume.lastKnown.load();
-      if (volume.kind !== 'internal') {
+      if (volume.kind !== 'internal' || volume.format === 'v07') {
         if (!known && volume.dialect.failure === 1) return volume.fail();
         volume.lastKnown.remove();
         return 0;

@@ -72,9 +72,10 @@ export const restoreMd: Command = {
       volume.found = 'none';
       const locate = (): Placement => volume.computeOffsets();
       const isExternal = volume.kind === 'indexed' || volume.kind === 'flex-external';
-      if (isExternal && old && md.bm_max_peers > old.bm_max_peers) {
+      const before = old?.bm_max_peers ?? -1;
+      if (isExternal && md.format === 'v09' && md.bm_max_peers > before) {
         io.stdout(
-          `Meta data needs more space now, since max_peers\nis bigger than in existing meta_data. (${old.bm_max_peers} -> ${md.bm_max_peers})\n`,
+          `Meta data needs more space now, since max_peers\nis bigger than in existing meta_data. (${before} -> ${md.bm_max_peers})\n`,
         );
       }
       let p = locate();
@@ -209,7 +210,7 @@ function writeBitmaps(context: CommandContext, volume: Volume, parser: DumpParse
   let firstSlotDone = 0;
   let isTooLarge = false;
   const flush = (): void => {
-    if (window) device.write('parse_bitmap_window', window, base + windowStart, allowed);
+    if (window) device.write('meta_restore_md', window, base + windowStart, allowed);
     window = undefined;
   };
   const load = (at: number): void => {
@@ -217,7 +218,7 @@ function writeBitmaps(context: CommandContext, volume: Volume, parser: DumpParse
     windowStart = at - (at % windowBytes);
     const length = Math.min(windowBytes, total - windowStart);
     const isFresh = windowStart >= firstSlotDone;
-    window = isFresh ? new Uint8Array(length) : device.read('parse_bitmap_window', length, base + windowStart);
+    window = isFresh ? new Uint8Array(length) : device.read('meta_restore_md', length, base + windowStart);
     firstSlotDone = Math.max(firstSlotDone, windowStart + length);
     view = new DataView(window.buffer, window.byteOffset, window.byteLength);
   };
