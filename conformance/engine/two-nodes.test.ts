@@ -1,6 +1,8 @@
 /** Two engines on one host, image files below, NBD above: from empty meta-data to a resync after a disconnect. */
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import t from 'tap';
 import { bundleEngine, EngineProcess } from './engine-process.js';
 import { createImage, dataBytes, readImage } from './images.js';
@@ -32,12 +34,13 @@ async function configure(engine: EngineProcess, nodeId: number, image: string, l
 }
 
 t.test('two nodes', async (t) => {
-  const dir = t.testdir();
+  const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
   const program = await bundleEngine(`${dir}/bundle`);
   const a = new EngineProcess(program, `${dir}/a`);
   const b = new EngineProcess(program, `${dir}/b`);
   t.teardown(async () => {
     await Promise.allSettled([a.stop('SIGKILL'), b.stop('SIGKILL')]);
+    rmSync(dir, { recursive: true });
   });
   createImage(`${dir}/a.img`, SIZE);
   createImage(`${dir}/b.img`, SIZE);

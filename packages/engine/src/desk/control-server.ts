@@ -9,6 +9,9 @@ import type { Log } from './log.js';
 /** A subscriber that lets this much pile up is disconnected. */
 const BACKLOG_BYTES_MAX = 64 << 20;
 
+/** Longest path of a Unix socket; Node would cut a longer one. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
 export interface ControlHandler {
   handle(request: Request): Promise<Reply>;
   /** The present state as notifications. */
@@ -33,6 +36,9 @@ export class ControlServer {
 
   /** The caller holds the instance lock, so a socket file that is there is a stale one. */
   listen(): Promise<void> {
+    if (Buffer.byteLength(this.#path) > SOCKET_PATH_BYTES_MAX) {
+      return Promise.reject(new Error(`${this.#path}: too long for a socket, at most ${SOCKET_PATH_BYTES_MAX} bytes`));
+    }
     rmSync(this.#path, { force: true });
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
