@@ -27,18 +27,26 @@ export class Checks {
     this.#isTouched = true;
   }
 
-  activityLogWritten(node: SimNode): void {
+  /** The activity log on a disk is another one now. */
+  activityLogChanged(node: SimNode): void {
     this.#hot[node.side] = undefined;
+    this.#isTouched = true;
+  }
+
+  /** Extents that the activity log of a node names for certain. */
+  #hotOf(node: SimNode, found: FoundMetaData): ReadonlySet<number> {
+    let hot = this.#hot[node.side];
+    if (hot === undefined) {
+      hot = new Set(hotExtentsOnDisk(node.disk, found, true));
+      this.#hot[node.side] = hot;
+    }
+    return hot;
   }
 
   /** M2: the activity log on disk names the extents of a write before it goes to the disk or to the peer. */
   beforeApplicationWrite(node: SimNode, sector: number, lengthBytes: number): void {
     if (lengthBytes === 0) return;
-    let hot = this.#hot[node.side];
-    if (hot === undefined) {
-      hot = new Set(hotExtentsOnDisk(node.disk, readMetaData(node.disk, this.#world.plan.format), true));
-      this.#hot[node.side] = hot;
-    }
+    const hot = this.#hot[node.side] ?? this.#hotOf(node, readMetaData(node.disk, this.#world.plan.format, true));
     const last = Math.floor((sector + lengthBytes / SECTOR - 1) / EXTENT_SECTORS);
     for (let extent = Math.floor(sector / EXTENT_SECTORS); extent <= last; extent++) {
       if (hot.has(extent)) continue;
@@ -98,7 +106,10 @@ export class Checks {
     const found = world.nodes.map((node) => readMetaData(node.disk, world.plan.format, true)) as [FoundMetaData, FoundMetaData];
     const outcome = handshakeOfRestart(found, world.plan.format);
     if (outcome.kind === 'abort' || outcome.setAllBits) return;
-    const covered = [coverage(world.nodes[0], found[0]), coverage(world.nodes[1], found[1])] as const;
+    const covered = world.nodes.map((node) => {
+      const isReplayed = (found[node.side].md.flags & MDF.PRIMARY_IND) !== 0;
+      return coverage(node, found[node.side], isReplayed ? this.#hotOf(node, found[node.side]) : NOTHING);
+    }) as [Coverage, Coverage];
     for (const sector of world.history.sectors()) {
       const values = [this.#value(world.nodes[0], sector), this.#value(world.nodes[1], sector)] as const;
       if (values[0] === values[1]) continue;
@@ -175,8 +186,7 @@ export class Checks {
   afterPowerCut(node: SimNode, before: ResourceSnapshot | undefined): void {
     const world = this.#world;
     const { history } = world;
-    this.#hot[node.side] = undefined;
-    this.#isTouched = true;
+    this.activityLogChanged(node);
     const side = node.side;
     const lost = new Set<number>();
     const kept = new Set<number>();
@@ -273,10 +283,11 @@ export function handshakeOfRestart(
 const diskAfterAttach = (flags: number): DiskNumber =>
   (flags & MDF.CONSISTENT) === 0 ? DISK.Inconsistent : (flags & MDF.WAS_UP_TO_DATE) === 0 ? DISK.Outdated : DISK.UpToDate;
 
+type Coverage = (block: number) => boolean;
+const NOTHING: ReadonlySet<number> = new Set();
+
 /** Blocks that a node would have marked after its restart. */
-function coverage(node: SimNode, found: FoundMetaData): (block: number) => boolean {
-  const { place, md } = found;
+function coverage(node: SimNode, { place }: FoundMetaData, hot: ReadonlySet<number>): Coverage {
   const bitmap = node.disk.readStable(place.bmOffsetBytes, place.bmSizeBytes);
-  const hot = new Set((md.flags & MDF.PRIMARY_IND) === 0 ? [] : hotExtentsOnDisk(node.disk, found, true));
   return (block) => hot.has(Math.floor(block / 1024)) || (bitmap[Math.floor(block / 8)]! & (1 << (block % 8))) !== 0;
 }

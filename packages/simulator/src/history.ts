@@ -32,6 +32,8 @@ export class History {
   readonly obliged: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
   readonly #bySector = new Map<number, number[]>();
   readonly #running = new Set<HistoryWrite>();
+  /** Completed, in order of completion, and not covered by a flush. */
+  readonly #unflushed: readonly [HistoryWrite[], HistoryWrite[]] = [[], []];
 
   /** Sectors that any write touched, in no order. */
   sectors(): IterableIterator<number> {
@@ -74,6 +76,7 @@ export class History {
     this.#running.delete(write);
     if (!ok) return;
     write.durable = write.fua;
+    if (!write.durable) this.#unflushed[write.node].push(write);
     this.obliged[write.node].add(write.id);
     if (mirroredTo !== undefined) {
       write.mirrored = true;
@@ -83,14 +86,18 @@ export class History {
 
   /** A flush that began at `began` completed on a node. */
   flushed(node: NodeId, began: number): void {
-    for (const id of this.obliged[node]) {
-      const write = this.write(id)!;
-      if (write.node === node && write.end <= began) write.durable = true;
+    for (let write = this.#unflushed[node].shift(); write !== undefined; write = this.#unflushed[node].shift()) {
+      if (write.end > began) {
+        this.#unflushed[node].unshift(write);
+        return;
+      }
+      write.durable = true;
     }
   }
 
   /** The node is down: what ran there may have happened or not, but later than now it will not. */
   crashed(node: NodeId, now: number): void {
+    this.#unflushed[node].length = 0;
     for (const write of this.#running) {
       if (write.node !== node) continue;
       write.state = 'unknown';

@@ -48,8 +48,9 @@ export interface LifePlan {
   readonly partitionEvery: number;
   readonly resetEvery: number;
   readonly commandEvery: number;
-  /** Probability of EIO in a million. */
+  /** Probability of EIO in a million, on one node only: some good copy has to remain. */
   readonly diskErrorsPerMillion: number;
+  readonly diskErrorsOn: 0 | 1;
   readonly onIoError: 'pass_on' | 'detach';
   /** The operator may promote any node at any time: split brain happens. */
   readonly careless: boolean;
@@ -89,8 +90,8 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     diskMin: 20,
     diskMax: prng.pick([200, 2000, 20_000]),
     tornPercent: prng.chance(1, 2) ? 80 : 0,
-    queueDepth: prng.pick([1, 2, 8, 32]),
-    thinkMicros: isLarge ? 30_000 : prng.pick([50_000, 200_000, 1_000_000]),
+    queueDepth: prng.pick([1, 2, 4, 16]),
+    thinkMicros: isLarge ? 60_000 : prng.pick([100_000, 400_000, 1_500_000]),
     hotSpots,
     maxSectors: prng.pick([8, 8, 64, 256]),
     powerCutEvery: on(20),
@@ -99,6 +100,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     resetEvery: on(8),
     commandEvery: on(8),
     diskErrorsPerMillion: prng.chance(1, 8) ? 2000 : 0,
+    diskErrorsOn: prng.chance(1, 2) ? 0 : 1,
     onIoError: prng.chance(1, 2) ? 'detach' : 'pass_on',
     careless: prng.chance(1, 6),
     mdFlushes: true,

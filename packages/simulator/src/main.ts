@@ -10,6 +10,9 @@ const USAGE = `usage: scripts/sim --seeds N [--first S] [--workers N] [--canary 
        scripts/sim --seed S [--trace] [--canary NAME]
 canaries: ${CANARIES.join(' ')}`;
 
+/** A worker thread does not inherit the loader of TypeScript. */
+const BOOTSTRAP = `import('tsx/esm/api').then(({ register }) => { register(); return import(${JSON.stringify(import.meta.url)}); });`;
+
 const createCore = (setup: ConstructorParameters<typeof Resource>[0]): Resource => new Resource(setup);
 
 interface Share {
@@ -49,7 +52,7 @@ async function runMany(first: number, seeds: number, workers: number, canary: Ca
   await Promise.all(
     Array.from({ length: Math.min(workers, seeds) }, (_, i) => {
       const share: Share = { first: first + i, count: Math.floor((seeds - 1 - i) / workers) + 1, step: workers, canary };
-      const worker = new Worker(new URL(import.meta.url), { workerData: share });
+      const worker = new Worker(BOOTSTRAP, { eval: true, workerData: share, execArgv: ['--conditions=udrbd-source'] });
       return new Promise<void>((resolve, reject) => {
         worker.on('message', take);
         worker.on('error', reject);

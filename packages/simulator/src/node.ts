@@ -142,6 +142,7 @@ export class SimNode implements LinkUser {
     this.#diskOwner = this.incarnation;
     const { plan } = this.#world;
     applyActivityLog(this.disk, plan.format, plan.canary === 'skip-apply-al');
+    this.#world.checks.activityLogChanged(this);
     this.control({ command: 'attach', volume: VOLUME, disk: openBackingDisk(this.disk, plan) }, done);
   }
   #diskOwner = -1;
@@ -152,6 +153,7 @@ export class SimNode implements LinkUser {
     this.#world.trace(this, 'killed');
     this.#gone(false);
     this.disk.processGone(this.#world.random.disk);
+    this.#world.checks.activityLogChanged(this);
   }
 
   powerCut(): void {
@@ -181,6 +183,7 @@ export class SimNode implements LinkUser {
     if (core === undefined || this.core !== core) return;
     try {
       body(core);
+      core.settle(this.now);
       this.#drain(core);
     } catch (error) {
       this.#world.violation(`crash ${this.name}: ${error instanceof Error ? error.stack : String(error)}`);
@@ -302,7 +305,7 @@ export class SimNode implements LinkUser {
 
   #fails(): boolean {
     const { plan, random, isQuiet } = this.#world;
-    return plan.diskErrorsPerMillion > 0 && !isQuiet && random.disk.chance(plan.diskErrorsPerMillion, 1_000_000);
+    return plan.diskErrorsPerMillion > 0 && plan.diskErrorsOn === this.side && !isQuiet && random.disk.chance(plan.diskErrorsPerMillion, 1_000_000);
   }
 
   #diskRead(core: ReplicationCore, slot: number): void {
@@ -381,7 +384,7 @@ export class SimNode implements LinkUser {
       }
       if (point >= 0) this.disk.flushed(point);
       this.disk.complete(write);
-      if (isAl) this.#world.checks.activityLogWritten(this);
+      if (isAl) this.#world.checks.activityLogChanged(this);
       this.#world.checks.touched();
       c.metaDone(this.now, token, 0);
     });

@@ -21,11 +21,14 @@ export function stampSectors(bytes: Uint8Array, first: number, id: number): void
 
 /** Number of the write that sector `sector` at `bytes[at]` comes from, 0 for zeroes, or ALIEN. */
 export function readStamp(bytes: Uint8Array, at: number, sector: number): number {
-  const word = (offset: number): number =>
-    ((bytes[at + offset]! << 24) | (bytes[at + offset + 1]! << 16) | (bytes[at + offset + 2]! << 8) | bytes[at + offset + 3]!) >>> 0;
-  const magic = word(0);
-  const id = word(4);
-  const trailer = word(SECTOR - 4);
-  if (magic === 0 && id === 0 && trailer === 0 && word(8) === 0) return 0;
-  return magic === MAGIC && word(8) === sector && trailer === (id ^ sector) >>> 0 ? id : ALIEN;
+  const magic = wordAt(bytes, at);
+  const id = wordAt(bytes, at + 4);
+  const place = wordAt(bytes, at + 8);
+  const trailer = wordAt(bytes, at + SECTOR - 4);
+  if (magic === 0 && id === 0 && trailer === 0 && place === 0) return 0;
+  return magic === MAGIC && place === sector && trailer === (id ^ sector) >>> 0 ? id : ALIEN;
+}
+
+function wordAt(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
 }

@@ -13,7 +13,7 @@ import { Workload } from './workload.js';
 export type CoreFactory = (setup: ResourceSetup) => ReplicationCore;
 
 /** More calls in one instant than any real work needs. */
-const BUSY_LIMIT = 20_000;
+const BUSY_LIMIT = 3_000;
 
 export class World {
   readonly plan: LifePlan;
