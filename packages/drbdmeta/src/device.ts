@@ -1,6 +1,7 @@
 // The device (or image file) that holds the meta-data: open, size, positioned reads and writes.
 
 import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { alignedBuffer } from './aligned-buffer.js';
 import type { CommandIo } from './command-io.js';
 import type { Options } from './command-line.js';
 import { Exit } from './exit.js';
@@ -52,13 +53,18 @@ export class Device {
 
   /** Opens for reading and writing, asks before it takes a busy device; every failure ends the command. */
   static async open(request: OpenRequest, io: CommandIo, options: Options): Promise<Device> {
-    let flags = constants.O_RDWR | (request.exclusive ? constants.O_EXCL : 0);
+    let flags = constants.O_RDWR | constants.O_DIRECT | (request.exclusive ? constants.O_EXCL : 0);
     for (;;) {
       let fd: number;
       try {
         fd = openSync(request.path, flags);
       } catch (error) {
         io.stderr(`open(${request.path}) failed: ${strerror(error)}\n`);
+        if (errnoOf(error) === 'EINVAL' && (flags & constants.O_DIRECT) !== 0) {
+          io.stderr('could not open with O_DIRECT, retrying without\n');
+          flags &= ~constants.O_DIRECT;
+          continue;
+        }
         if (errnoOf(error) !== 'EBUSY' || (flags & constants.O_EXCL) === 0) throw new Exit(20);
         const goesOn =
           (!request.givesUpWhenBusy || options.force) && (await confirmed('Exclusive open failed. Do it anyways?', io, options));
@@ -82,11 +88,13 @@ export class Device {
   /** Exactly `lengthBytes` from `offset`; anything else ends the command. `tag` names the reader in verbose output. */
   read(tag: string, lengthBytes: number, offset: number, into = new Uint8Array(lengthBytes)): Uint8Array {
     if (this.#options.verbose >= 2) this.#io.stderr(`${this.#line(tag, 'pread', lengthBytes, offset)}\n`);
+    const buffer = alignedBuffer();
     let done = 0;
     try {
       while (done < lengthBytes) {
-        const got = readSync(this.#fd, into, done, lengthBytes - done, offset + done);
+        const got = readSync(this.#fd, buffer, 0, Math.min(buffer.length, lengthBytes - done), offset + done);
         if (got === 0) break;
+        into.set(buffer.subarray(0, got), done);
         done += got;
       }
     } catch (error) {
@@ -119,8 +127,13 @@ export class Device {
       if (this.#options.verbose > 10) this.#io.stderr(hexdump(bytes));
       return;
     }
+    const buffer = alignedBuffer();
     try {
-      for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done, bytes.length - done, offset + done);
+      for (let done = 0; done < bytes.length; ) {
+        const part = bytes.subarray(done, done + buffer.length);
+        buffer.set(part);
+        done += writeSync(this.#fd, buffer, 0, part.length, offset + done);
+      }
     } catch (error) {
       this.#io.stderr(`pwrite(${this.#fdLabel},...,${bytes.length},${offset}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
