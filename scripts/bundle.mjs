@@ -1,22 +1,24 @@
 // Bundles the commands and the engine into bundle/: one ESM file per command, shared chunks beside them.
-import { copyFileSync, existsSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const entry = (name, file) => ({ out: name, in: `${root}/packages/${file}` });
-const wanted = [
-  entry('drbdadm', 'drbdadm/src/main.ts'),
-  entry('drbdsetup', 'drbdsetup/src/main.ts'),
-  entry('drbdmeta', 'drbdmeta/src/main.ts'),
-  entry('udrbd-engine', 'engine/src/main.ts'),
-  entry('reactor-worker', 'engine/src/reactor-worker.ts'),
-].filter((e) => existsSync(e.in));
+const finished = `${root}/bundle`;
+// Put together beside it and renamed, so that nobody starts half a bundle.
+const fresh = `${root}/.cache/bundle.${process.pid}`;
 
-rmSync(`${root}/bundle`, { recursive: true, force: true });
+const entryPoints = Object.entries({
+  drbdadm: 'drbdadm/src/main.ts',
+  drbdsetup: 'drbdsetup/src/main.ts',
+  drbdmeta: 'drbdmeta/src/main.ts',
+  'udrbd-engine': 'engine/src/main.ts',
+  'reactor-worker': 'engine/src/reactor-worker.ts',
+}).map(([out, file]) => ({ out, in: `${root}/packages/${file}` }));
+
 await build({
-  entryPoints: wanted,
-  outdir: `${root}/bundle`,
+  entryPoints,
+  outdir: fresh,
   bundle: true,
   splitting: true,
   format: 'esm',
@@ -28,5 +30,7 @@ await build({
   chunkNames: 'chunks/[name]-[hash]',
   banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
 });
-const addon = `${root}/packages/ublk-napi/build/Release/ublk_napi.node`;
-if (existsSync(addon)) copyFileSync(addon, `${root}/bundle/ublk_napi.node`);
+copyFileSync(`${root}/packages/ublk-napi/build/Release/ublk_napi.node`, `${fresh}/ublk_napi.node`);
+if (existsSync(finished)) renameSync(finished, `${fresh}.old`);
+renameSync(fresh, finished);
+rmSync(`${fresh}.old`, { recursive: true, force: true });
