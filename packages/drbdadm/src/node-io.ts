@@ -1,5 +1,4 @@
 /** The real world: files, interfaces, programs, the terminal. */
-import { randomBytes } from 'node:crypto';
 import {
   accessSync,
   constants,
@@ -14,7 +13,6 @@ import {
 } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { isatty } from 'node:tty';
 import { type Address, addressesEqual, type ConfigSource, type SourceText } from '@udrbd/config';
 import { glob } from './glob.js';
 import type { AdmIo, Spawn, SpawnResult } from './io.js';
@@ -174,17 +172,27 @@ async function readLine(): Promise<string | null> {
   });
 }
 
-/** The io of this process. */
+const hexByte = (byte: number): string => byte.toString(16).padStart(2, '0').toUpperCase();
+
+/**
+ * The io of this process. What needs node's stream classes is asked only when somebody wants to know: loading them takes as long as
+ * most commands run.
+ */
 export function nodeIo(): AdmIo {
-  const { columns } = process.stdout;
   return {
     programName: 'drbdadm',
     stdout: (text) => writeAll(1, text),
     stderr: (text) => writeAll(2, text),
     env: process.env,
-    stdinIsTty: isatty(0),
-    stdoutIsTty: isatty(1),
-    ...(columns > 0 ? { columns } : {}),
+    get stdinIsTty() {
+      return process.stdin.isTTY === true;
+    },
+    get stdoutIsTty() {
+      return process.stdout.isTTY === true;
+    },
+    get columns() {
+      return process.stdout.columns > 0 ? process.stdout.columns : 80;
+    },
     readLine,
     cwd: process.cwd(),
     hostName: hostname(),
@@ -195,10 +203,10 @@ export function nodeIo(): AdmIo {
     isExecutable,
     spawn: spawnProgram,
     drbdsetup: async (argv, io) => (await import('@udrbd/drbdsetup')).run(argv, io),
-    drbdmeta: async (argv, io) => (await import('@udrbd/drbdmeta')).run(argv, io),
+    drbdmeta: async (argv, io) => (await import('@udrbd/drbdmeta')).run(argv, { ...io, acceptsFiles: true }),
     sleep: (ms) => new Promise((done) => setTimeout(done, ms)),
     deviceSize,
-    randomUuid: () => randomBytes(8).toString('hex').toUpperCase(),
+    randomUuid: () => Array.from(globalThis.crypto.getRandomValues(new Uint8Array(8)), hexByte).join(''),
     register,
     registered,
   };

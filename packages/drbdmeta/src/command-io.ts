@@ -13,6 +13,8 @@ export interface CommandIo {
   readLine(): Promise<string | null>;
   /** All of standard input; needed only by `restore-md` and `verify-dump` without a file name. */
   readAll?(): Uint8Array;
+  /** A regular file is as good as a block device; stock asks for `--force`. drbdadm says so of the disks of its configuration. */
+  readonly acceptsFiles?: boolean;
   /** Whether an engine has the minor attached. Absent: `drbdsetup dstate` is asked, as the stock tool does. */
   isAttached?(minor: number): Promise<boolean>;
 }

@@ -76,7 +76,7 @@ export class Device {
         continue;
       }
       const stat = fstatSync(fd);
-      if (!stat.isBlockDevice() && !options.force) {
+      if (!stat.isBlockDevice() && !options.force && !(io.acceptsFiles === true && stat.isFile())) {
         closeSync(fd);
         io.stderr(`'${request.path}' is not a block device!\n`);
         throw new Exit(20);
