@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -31,6 +32,7 @@ import {
   superblockLayout,
   writeSlot,
 } from './index.js';
+import { GENERATED, structureTables } from './testing/format-page.js';
 
 const MIB = 1024 * 1024;
 const u32 = fc.nat(0xffff_ffff);
@@ -313,4 +315,13 @@ t.test('bitmap', async (t) => {
       { numRuns: 300 },
     );
   });
+});
+
+t.test('the format page shows the structures as they are', async (t) => {
+  const page = new URL('../../../docs/on-disk-format.md', import.meta.url);
+  const text = readFileSync(page, 'utf8');
+  const prose = text.split(GENERATED)[0]!;
+  const wanted = `${prose}${GENERATED}\n${structureTables()}`;
+  if (process.env.UPDATE_DOCS === '1') writeFileSync(page, wanted);
+  t.equal(text, wanted, 'UPDATE_DOCS=1 rewrites it');
 });
