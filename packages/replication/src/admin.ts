@@ -32,7 +32,7 @@ import { resyncOptions, setAllBits } from './resync.js';
 import { changeConnection, changePeerDevice, changeResource, changeVolume } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import { Volume } from './volume.js';
-import { releaseHeld } from './write-path.js';
+import { closeEpoch, releaseHeld } from './write-path.js';
 
 /** Answers an operation: nothing is success. */
 export type Reply = (error?: Refusal) => void;
@@ -281,6 +281,13 @@ function delPeer(res: Resource, c: Connection, reply: Reply): void {
 
 function demote(res: Resource, openVolumes: readonly number[], reply: Reply): void {
   const wasPrimary = res.role === ROLE.Primary;
+  const judged = changeResource(res, () => ({ role: ROLE.Secondary }), { openVolumes, dryRun: true });
+  if (wasPrimary && judged === 'SS_SUCCESS' && res.hasUnackedWrites()) {
+    // A connection lost from here on has to be lost by a Primary: it begins a new generation for what the peer misses.
+    closeEpoch(res);
+    res.whenAcked.push(() => demote(res, openVolumes, reply));
+    return;
+  }
   const code = changeResource(res, () => ({ role: ROLE.Secondary }), { openVolumes, verbose: true });
   if (wasPrimary && code === 'SS_SUCCESS') {
     for (const volume of res.volumes.values()) {

@@ -73,6 +73,8 @@ export class Resource implements ReplicationCore {
   maxEpochSize = NET_OPTIONS['max-epoch-size'].default as number;
   writeOrdering: 'none' | 'drain' | 'flush' = 'flush';
   wantMetaDataSync = false;
+  /** What waits until peers have acked everything (with their barriers). */
+  readonly whenAcked: (() => void)[] = [];
 
   #unsettled = false;
   #token = 0;
@@ -266,6 +268,7 @@ export class Resource implements ReplicationCore {
         if (volume.parked.length > 0 || volume.heldCompletions.length > 0) releaseHeld(this, volume);
         if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(this, volume);
       }
+      if (this.whenAcked.length > 0 && !this.hasUnackedWrites()) for (const run of this.whenAcked.splice(0)) run();
       if (this.wantMetaDataSync) {
         // A state that others may learn of is not forgotten by a crash.
         this.wantMetaDataSync = false;
@@ -318,6 +321,11 @@ export class Resource implements ReplicationCore {
   }
 
   // --- what the parts of the core ask of each other -------------------------------------------------------------------------
+
+  /** Some write was sent to a peer whose epoch is not acked yet. */
+  hasUnackedWrites(): boolean {
+    return this.connections.some((c) => c !== undefined && c.logHead >= 0);
+  }
 
   wantSettle(): void {
     this.#unsettled = true;

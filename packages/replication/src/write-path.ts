@@ -340,9 +340,11 @@ function freezes(res: Resource, volume: Volume, slot: number): boolean {
   return true;
 }
 
+/** A copy on a disk that is not good otherwise is no success: the next resync overwrites it. */
 function anyPeerHasIt(volume: Volume, slot: number): boolean {
   for (let i = 0; i < volume.peerDevices.length; i++) {
-    if ((volume.peerDevices[i]!.connection.net[slot]! & NET.Ok) !== 0) return true;
+    const pd = volume.peerDevices[i]!;
+    if ((pd.connection.net[slot]! & NET.Ok) !== 0 && pd.peerDisk === DISK.UpToDate) return true;
   }
   return false;
 }
