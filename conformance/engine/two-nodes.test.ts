@@ -25,6 +25,14 @@ async function configure(engine: EngineProcess, nodeId: number, image: string, l
   await engine.ask('new-minor', { resource: 'r0', minor: nodeId, volume: 0, options: {} });
   await engine.ask('attach', { minor: nodeId, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
   await engine.ask('new-peer', { resource: 'r0', peerNodeId, options: { _name: `node${peerNodeId}`, protocol: 'C', 'connect-int': 1 } });
+  // A fixed rate: the controller would begin slowly.
+  await engine.ask('peer-device-options', {
+    resource: 'r0',
+    peerNodeId,
+    volume: 0,
+    options: { 'c-plan-ahead': 0, 'resync-rate': 200_000 },
+    setDefaults: false,
+  });
   await engine.ask('new-path', {
     resource: 'r0',
     peerNodeId,

@@ -387,8 +387,13 @@ export class FrontDesk implements ControlHandler {
   }
 
   async #attach(entry: ResourceEntry, volume: VolumeEntry, request: Operation<'attach'>): Promise<Answer> {
-    await volume.closing;
-    if (volume.disk !== undefined) return refuse('ERR_DISK_CONFIGURED');
+    if (volume.disk !== undefined) {
+      const state = await this.#refresh(entry);
+      const isDiskless = state.core.volumes.find((v) => v.volume === volume.volume)?.diskState === 'Diskless';
+      if (!isDiskless) return refuse('ERR_DISK_CONFIGURED');
+      // Detached, but the last I/O is still on its way.
+      await volume.closing;
+    }
     const options: Options = { ...defaultOptions(DISK_OPTIONS), ...request.options };
     for (const connection of entry.connections.values()) {
       const allowed = checkNetOptions(connection.options);
