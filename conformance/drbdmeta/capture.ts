@@ -40,7 +40,7 @@ export const withoutHeader = (text: string): string =>
 export const withoutKnownDifferences = (text: string): string =>
   withoutHeader(text)
     .replace(/^(uuid \{\n.*\n {4}flags )0x[0-9A-F]{8};$/m, '$10x????????;')
-    .replace(/^ apply_al +: p(read|write)\(\d, \.\.\., *\d{7,},.*\n/gm, '')
+    .replace(/^ apply_al +: p(read|write)\(\d, \.\.\., *(?:0|\d{7,}),.*\n/gm, '')
     .replace(/^members 0x[0-9A-F]{16};\n/m, '')
     .replace(/^.*drbdmeta\.c:\d+:\w+: ASSERT\(.*\) failed\.\n/gm, '');
 

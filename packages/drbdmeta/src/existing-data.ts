@@ -48,7 +48,7 @@ export async function checkForExistingData(volume: Volume): Promise<void> {
     io.stdout(text);
     throw new Exit(40);
   };
-  if (used === 'unknown' || used === 0) {
+  if (used === 'unknown') {
     io.stdout('\n ==> This might destroy existing data! <==\n');
     return proceed(volume);
   }
@@ -84,7 +84,8 @@ async function proceed(volume: Volume): Promise<void> {
 function identify(head: Uint8Array, path: string, stderr: (text: string) => void): Signature {
   const view = viewOf(head);
   const text = (at: number, length: number): string => String.fromCharCode(...head.subarray(at, at + length));
-  const kib = (blocks: bigint, blockBytes: bigint): number => Number((BigInt.asUintN(64, blocks * blockBytes) + 1023n) >> 10n);
+  const kib = (blocks: bigint, blockBytes: bigint): Used =>
+    blocks === 0n ? 'unknown' : Number((BigInt.asUintN(64, blocks * blockBytes) + 1023n) >> 10n);
   for (const at of [4086, 8182]) {
     if (text(at, 10) === 'SWAP-SPACE' || text(at, 10) === 'SWAPSPACE2') return { name: 'swap space signature', used: 'refused' };
   }

@@ -48,7 +48,7 @@ export function replayOldActivityLog(area: Uint8Array, alNrExtents: number): AlR
     }
   }
   const hotExtents = sortedHotExtents(hot);
-  return { verdict: hotExtents.length > 0 ? 'replayed' : 'nothing', hotExtents, messages };
+  return { verdict: 'replayed', hotExtents, messages };
 }
 
 /** Number of the transaction in that sector, undefined if it is not one. */

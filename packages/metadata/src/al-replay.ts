@@ -17,7 +17,7 @@ import { viewOf } from './layout.js';
 
 /**
  * - `nothing`: the log is usable and holds no transaction
- * - `replayed`: `hotExtents` may differ from the peers
+ * - `replayed`: `hotExtents` (possibly none) may differ from the peers
  * - `no-data`: not one valid block, the log says nothing
  * - `invalid`: some blocks are damaged and no update survived
  */
@@ -75,7 +75,7 @@ export function replayActivityLog(area: Uint8Array, alStripes: number, alStripeS
     if (t !== undefined) applyTransaction(t, hot, messages);
   }
   const hotExtents = sortedHotExtents(hot);
-  return { verdict: hotExtents.length > 0 ? 'replayed' : 'nothing', hotExtents, messages };
+  return { verdict: 'replayed', hotExtents, messages };
 }
 
 /** Transaction numbers wrap; the signed 32-bit difference tells the order. */
@@ -109,5 +109,5 @@ export function replayPmemActivityLog(area: Uint8Array, alNrExtents: number): Al
   const slots = new Uint32Array(Math.min(alNrExtents, Math.floor(area.length / 4) - 1));
   for (let slot = 0; slot < slots.length; slot++) slots[slot] = view.getUint32(4 + 4 * slot);
   const hotExtents = sortedHotExtents(slots);
-  return { verdict: hotExtents.length > 0 ? 'replayed' : 'nothing', hotExtents, messages: [] };
+  return { verdict: 'replayed', hotExtents, messages: [] };
 }

@@ -34,7 +34,7 @@ const KEYWORDS = new Set([
 ]);
 
 /** Longest match of a token that starts at `lastIndex`; one group per kind. */
-const TOKEN = /([{};[\]])|(0x[0-9a-fA-F]+)|(-?[0-9]+)|("[^"\r\n]*"?)|([A-Za-z_][-\w]*)/y;
+const TOKEN = /([{};[\]])|(0x[0-9a-fA-F]+)(?![-\w])|(-?[0-9]+)(?![-\w])|("[^"\r\n]*"?)|([-\w]+)/y;
 const BLANKS = /(?:[ \t\r\n]+|#[^\n]*)+/y;
 
 /** Reads a dump piece by piece, so that texts of any length can be scanned. */

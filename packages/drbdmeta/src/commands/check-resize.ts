@@ -17,8 +17,9 @@ export const checkResize: Command = {
     const { io } = volume;
     if (volume.found === 'found') {
       const known = volume.lastKnown.load();
-      if (volume.kind !== 'internal' || volume.format === 'v07') {
-        if (!known && volume.dialect.failure === 1) return volume.fail();
+      const isMovable = volume.kind === 'internal' && volume.format !== 'v07';
+      if (!known && !isMovable && volume.dialect.failure === 1) return volume.fail();
+      if (volume.kind !== 'internal') {
         volume.lastKnown.remove();
         return 0;
       }
