@@ -1,132 +1,170 @@
-/** Two nodes on this machine, on image files, with resources r0, r1, …; the bundled commands drive them. */
-import { execFileSync, spawn } from 'node:child_process';
+/** Two engines on this machine with resources r0, r1, … on image files, driven through their control sockets. */
+import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import {
+  type Command,
+  type ControlClient,
+  createClient,
+  DISK_OPTIONS,
+  defaultOptions,
+  META_INDEX_INTERNAL,
+  NET_OPTIONS,
+  type RequestParameters,
+  type ResourceSnapshot,
+} from '@udrbd/control';
+
+const run = promisify(execFile);
 
 export type NodeName = 'alpha' | 'beta';
 export const NODES: readonly NodeName[] = ['alpha', 'beta'];
+const NODE_ID = { alpha: 0, beta: 1 } as const;
+const PEER = { alpha: 'beta', beta: 'alpha' } as const;
 const FIRST_PORT = { alpha: 7500, beta: 7700 } as const;
-/** Minors are a matter of one host, and here two nodes share one. */
+/** Minors belong to a host, and here two nodes share one. */
 const FIRST_MINOR = { alpha: 0, beta: 100 } as const;
 
 export class Cluster {
   readonly folder = mkdtempSync(join(tmpdir(), 'udrbd-bench.'));
-  readonly #configuration = join(this.folder, 'drbd.conf');
   readonly resources: number;
+  readonly #sizeMiB: number;
+  readonly #clients = new Map<NodeName, ControlClient>();
 
   /** @param sizeMiB - of each image */
   constructor(resources: number, sizeMiB: number) {
     this.resources = resources;
-    const sections: string[] = [];
-    for (const node of NODES)
-      for (const part of ['run', 'state', 'lock']) mkdirSync(join(this.folder, node, part), { recursive: true, mode: 0o700 });
-    for (let number = 0; number < resources; number++) {
-      const host = (node: NodeName): string => {
-        const image = join(this.folder, node, `r${number}.img`);
-        writeFileSync(image, '');
-        truncateSync(image, sizeMiB * 2 ** 20);
-        return `  on ${node} { device minor ${FIRST_MINOR[node] + number}; disk ${image}; meta-disk internal; address 127.0.0.1:${FIRST_PORT[node] + number}; }\n`;
-      };
-      sections.push(`resource r${number} {\n  net { protocol C; }\n${NODES.map(host).join('')}}\n`);
-    }
-    writeFileSync(this.#configuration, sections.join(''));
-  }
-
-  environment(node: NodeName): NodeJS.ProcessEnv {
-    const folder = join(this.folder, node);
-    return {
-      ...process.env,
-      UDRBD_NODE: node,
-      UDRBD_RUN_DIR: join(folder, 'run'),
-      UDRBD_STATE_DIR: join(folder, 'state'),
-      UDRBD_LOCK_DIR: join(folder, 'lock'),
-      UDRBD_FRONT_END: 'nbd',
-    };
-  }
-
-  adm(node: NodeName, ...words: string[]): string {
-    const argv = [join('bundle', 'drbdadm.js'), '-c', this.#configuration, ...words];
-    return execFileSync(process.execPath, argv, { env: this.environment(node), encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-  }
-
-  setup(node: NodeName, ...words: string[]): string {
-    const argv = [join('bundle', 'drbdsetup.js'), ...words];
-    return execFileSync(process.execPath, argv, { env: this.environment(node), encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#sizeMiB = sizeMiB;
   }
 
   /** Connected, UpToDate without a first sync, Primary on alpha. */
   async start(): Promise<void> {
-    for (const node of NODES) this.adm(node, 'create-md', '--force', 'all');
-    for (const node of NODES) this.adm(node, 'up', 'all');
-    await this.until('Connected', () => this.adm('alpha', 'cstate', 'all'));
-    for (let number = 0; number < this.resources; number++) {
-      this.setup('alpha', 'new-current-uuid', '--clear-bitmap', String(FIRST_MINOR.alpha + number));
+    for (const node of NODES) {
+      mkdirSync(this.#runDir(node), { recursive: true, mode: 0o700 });
+      await run(process.execPath, ['bundle/udrbd-engine.js'], { env: this.#environment(node) });
+      this.#clients.set(node, dial(join(this.#runDir(node), 'control.sock')));
     }
-    await this.until('UpToDate/UpToDate', () => this.adm('alpha', 'dstate', 'all'));
-    this.adm('alpha', 'primary', 'all');
+    for (let number = 0; number < this.resources; number++) for (const node of NODES) await this.#create(node, number);
+    await this.#until('connected', ({ connections }) => connections[0]?.state.connectionState === 'Connected');
+    for (let number = 0; number < this.resources; number++) {
+      await this.ask('alpha', 'new-current-uuid', { minor: FIRST_MINOR.alpha + number, clearBitmap: true, forceResync: false });
+      await this.ask('alpha', 'primary', { resource: `r${number}`, force: false });
+    }
   }
 
-  async until(wanted: string, ask: () => string): Promise<void> {
-    const deadline = Date.now() + 30_000;
-    for (;;) {
-      const lines = ask().trim().split('\n');
-      if (lines.length === this.resources && lines.every((line) => line === wanted)) return;
-      if (Date.now() > deadline) throw new Error(`still not ${wanted}: ${lines.join(', ')}`);
-      await sleep(200);
+  async #create(node: NodeName, number: number): Promise<void> {
+    const image = join(this.folder, `${node}-r${number}.img`);
+    writeFileSync(image, '');
+    truncateSync(image, this.#sizeMiB * 2 ** 20);
+    const minor = FIRST_MINOR[node] + number;
+    const meta = ['bundle/drbdmeta.js', '--force', String(minor), 'v09', image, 'internal', 'create-md', '1'];
+    await run(process.execPath, meta, { env: this.#environment(node) });
+    const resource = `r${number}`;
+    const peerNodeId = NODE_ID[PEER[node]];
+    const endpoint = (of: NodeName) => ({ family: 'ipv4', address: '127.0.0.1', port: FIRST_PORT[of] + number }) as const;
+    await this.ask(node, 'new-resource', { resource, nodeId: NODE_ID[node], options: {} });
+    await this.ask(node, 'new-minor', { resource, minor, volume: 0, options: {} });
+    await this.ask(node, 'new-peer', { resource, peerNodeId, options: { ...defaultOptions(NET_OPTIONS), _name: PEER[node] } });
+    await this.ask(node, 'new-path', { resource, peerNodeId, local: endpoint(node), remote: endpoint(PEER[node]) });
+    const disk = { backingDev: image, metaDev: image, metaIndex: META_INDEX_INTERNAL, options: defaultOptions(DISK_OPTIONS) };
+    await this.ask(node, 'attach', { minor, ...disk });
+    await this.ask(node, 'connect', { resource, peerNodeId, tentative: false, discardMyData: false });
+  }
+
+  async #until(what: string, holds: (resource: ResourceSnapshot) => boolean): Promise<void> {
+    for (let tries = 0; tries < 300; tries++) {
+      const { data } = await this.#client('alpha').request('snapshot', {});
+      if (data !== undefined && data.resources.length === this.resources && data.resources.every(holds)) return;
+      await sleep(100);
     }
+    throw new Error(`not ${what} after 30 s`);
+  }
+
+  /** A request that has to succeed. */
+  async ask<C extends Exclude<Command, 'events'>>(node: NodeName, command: C, parameters: RequestParameters[C]): Promise<void> {
+    const { code, info } = await this.#client(node).request(command, parameters);
+    if (code !== 101 && (code < 1 || code > 4)) throw new Error(`${node}: ${command}: code ${code} ${info.join(' ')}`);
   }
 
   /** The NBD socket of resource `r<number>` on a node. */
   socket(node: NodeName, number: number): string {
-    return join(this.folder, node, 'run', 'nbd', `${FIRST_MINOR[node] + number}.sock`);
-  }
-
-  pid(node: NodeName): number {
-    return Number(readFileSync(join(this.folder, node, 'run', 'engine.lock'), 'utf8'));
+    return join(this.#runDir(node), 'nbd', `${FIRST_MINOR[node] + number}.sock`);
   }
 
   /** Resident memory of a node's engine in MiB. */
   residentMiB(node: NodeName): number {
-    const status = readFileSync(`/proc/${this.pid(node)}/status`, 'utf8');
+    const status = readFileSync(`/proc/${this.#pid(node)}/status`, 'utf8');
     return Number(/^VmRSS:\s*(\d+)/m.exec(status)?.[1]) / 1024;
+  }
+
+  /** Processor time a node's engine has used, in seconds. */
+  processorSeconds(node: NodeName): number {
+    const [, fields = ''] = readFileSync(`/proc/${this.#pid(node)}/stat`, 'utf8').split(') ');
+    const [user, system] = fields.split(' ').slice(11, 13).map(Number) as [number, number];
+    return (user + system) / 100;
   }
 
   async stop(): Promise<void> {
     for (const node of NODES) {
-      try {
-        this.adm(node, 'secondary', 'all');
-        this.adm(node, 'down', 'all');
-      } catch (error) {
-        process.stderr.write(`${node}: ${(error as Error).message}\n`);
+      if (!existsSync(join(this.#runDir(node), 'engine.lock'))) continue;
+      for (let number = 0; number < this.resources; number++) {
+        const { code } = await this.#client(node).request('down', { resource: `r${number}` });
+        if (code !== 101 && (code < 1 || code > 4)) process.stderr.write(`${node}: down r${number}: code ${code}\n`);
       }
-      try {
-        await ended(this.pid(node));
-      } catch (error) {
-        process.stderr.write(`${node}: ${(error as Error).message}\n`);
-      }
+      this.#client(node).close();
+      await ended(this.#pid(node));
     }
     rmSync(this.folder, { recursive: true, force: true });
   }
+
+  #runDir(node: NodeName): string {
+    return join(this.folder, node);
+  }
+
+  #client(node: NodeName): ControlClient {
+    const client = this.#clients.get(node);
+    if (client === undefined) throw new Error(`${node} is not started`);
+    return client;
+  }
+
+  #pid(node: NodeName): number {
+    return Number(readFileSync(join(this.#runDir(node), 'engine.lock'), 'utf8'));
+  }
+
+  #environment(node: NodeName): NodeJS.ProcessEnv {
+    const folder = this.#runDir(node);
+    return { ...process.env, UDRBD_RUN_DIR: folder, UDRBD_STATE_DIR: folder, UDRBD_LOCK_DIR: folder, UDRBD_FRONT_END: 'nbd' };
+  }
+}
+
+function dial(path: string): ControlClient {
+  const socket = connect(path).setEncoding('utf8');
+  return createClient({
+    send: (text) => void socket.write(text),
+    onText: (listener) => void socket.on('data', (text) => listener(String(text))),
+    onClose: (listener) => void socket.on('close', listener).on('error', listener),
+    close: () => socket.destroy(),
+  });
 }
 
 /** Asks a process to end and waits for it; forces it after ten seconds. */
 async function ended(pid: number): Promise<void> {
-  const isAlive = (): boolean => {
+  const signalled = (signal: NodeJS.Signals | 0): boolean => {
     try {
-      return process.kill(pid, 0);
+      return process.kill(pid, signal);
     } catch {
-      return false;
+      return false; // gone
     }
   };
-  if (!isAlive()) return;
-  process.kill(pid, 'SIGTERM');
+  if (!signalled('SIGTERM')) return;
   for (let tries = 0; tries < 100; tries++) {
     await sleep(100);
-    if (!isAlive()) return;
+    if (!signalled(0)) return;
   }
-  process.kill(pid, 'SIGKILL');
+  signalled('SIGKILL');
 }
 
 /** A server of somebody else's, up when its socket exists. @returns how to end it */
