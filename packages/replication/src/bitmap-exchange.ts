@@ -71,7 +71,8 @@ export function receiveBitmap(
 ): string | undefined {
   const { disk } = pd.volume;
   const { conn } = pd;
-  if (disk === undefined || pd.bitmapSlot < 0 || (conn !== CONN.WFBitMapS && conn !== CONN.WFBitMapT)) return 'unexpected bitmap packet';
+  // A disk that failed meanwhile ended the exchange here; the peer learns it from our state.
+  if (disk === undefined || pd.bitmapSlot < 0 || (conn !== CONN.WFBitMapS && conn !== CONN.WFBitMapT)) return undefined;
   pd.bitmapReceive ??= new BitmapReceiver(wireBitmap(disk.bitmap, pd.bitmapSlot), pd.connection.headerKind);
   const result = pd.bitmapReceive.packet(command, bytes, from, end);
   if (!result.ok) return refusalText(result.error);

@@ -43,6 +43,10 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
   }
   volume.detachBitmapWritten = false;
   changeVolume(res, volume, { disk: DISK.Diskless }, { hard: true });
+  // From here on the data above us are the peer's: only their generation may be attached or connected to.
+  for (const pd of volume.peerDevices) {
+    if (pd.conn >= CONN.Connected && pd.peerDisk === DISK.UpToDate && pd.peerUuids !== undefined) volume.exposedUuid = pd.peerUuids.generations.current;
+  }
   volume.disk = undefined;
   volume.alSuspended = false;
   volume.crashedPrimary = false;

@@ -49,6 +49,7 @@ import {
 
 /** A message that can come with every request is logged once in this time. */
 const LOG_RATE_MS = 5000;
+const TICK_SLACK_MS = 0.001;
 
 export class Resource implements ReplicationCore {
   readonly name: string;
@@ -230,15 +231,16 @@ export class Resource implements ReplicationCore {
   }
 
   tick(now: Millis): void {
-    this.now = now;
+    // A host that counts in whole microseconds may come a rounding error too early.
+    this.now = this.deadline - now < TICK_SLACK_MS ? Math.max(now, this.deadline) : now;
     this.#unsettled = true;
     for (let i = 0; i < this.#timers.length; ) {
-      if (this.#timers[i]!.at > now) i++;
+      if (this.#timers[i]!.at > this.now) i++;
       else this.#timers.splice(i, 1)[0]!.run();
     }
     for (const c of this.connections) {
       if (c === undefined) continue;
-      if (c.nextRequestCheck <= now) c.nextRequestCheck = now + 1000;
+      if (c.nextRequestCheck <= this.now) c.nextRequestCheck = this.now + 1000;
       checkLiveness(this, c);
       for (let i = 0; i < c.peerDevices.length; i++) resyncTurn(this, c.peerDevices[i]!);
     }
