@@ -55,6 +55,11 @@ t.test('what a change implies', async (t) => {
   const outdated = { ...CONNECTED, conn: CONN.WFReportParams, disk: DISK.Outdated, peerDisk: DISK.DUnknown };
   t.equal(sanitise(outdated, { ...outdated, conn: CONN.Connected, peerDisk: DISK.UpToDate }, CTX).state.disk, DISK.UpToDate);
   t.equal(sanitise(outdated, { ...outdated, conn: CONN.WFBitMapT, peerDisk: DISK.UpToDate }, CTX).state.disk, DISK.Outdated);
+  const waiting = at(Secondary, Primary, CONN.WFSyncUUID, DISK.Outdated, DISK.UpToDate);
+  const givenUp = sanitise(waiting, { ...waiting, peerDisk: DISK.Failed }, CTX).state;
+  t.match(givenUp, { conn: CONN.Connected, disk: DISK.Outdated }, 'a sync target that got nothing is still old');
+  const source = at(Primary, Secondary, CONN.WFBitMapS, DISK.UpToDate, DISK.Consistent);
+  t.equal(sanitise(source, { ...source, disk: DISK.Failed }, CTX).state.peerDisk, DISK.Consistent);
   const target = sanitise(CONNECTED, { ...CONNECTED, conn: CONN.SyncTarget }, CTX).state;
   t.match(target, { disk: DISK.Inconsistent, peerDisk: DISK.UpToDate });
   const upgraded = sanitise(CONNECTED, { ...CONNECTED, conn: CONN.StartingSyncS, disk: DISK.Inconsistent }, CTX);

@@ -155,7 +155,7 @@ export class Checks {
     } else {
       const source: NodeId = target === 0 ? 1 : 0;
       world.trace(undefined, `in sync, ${world.nodes[target].name} resynchronised from ${world.nodes[source].name}`);
-      if (world.victim !== target && world.plan.protocol === 'C') {
+      if (world.victim !== target && world.plan.protocol === 'C' && !world.isDiverged) {
         for (const write of history.missing(target, source)) {
           if (this.excused[source].has(write.id)) continue;
           const how = `${world.nodes[target].name} became sync target of a node without it`;

@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { Resource } from '@udrbd/replication';
-import { CANARIES, type Canary } from './life-plan.js';
 import { type LifeResult, runLife } from './life.js';
+import { CANARIES, type Canary } from './life-plan.js';
 
 const USAGE = `usage: scripts/sim --seeds N [--first S] [--workers N] [--canary NAME]
        scripts/sim --seed S [--trace] [--canary NAME]
@@ -62,7 +62,9 @@ async function runMany(first: number, seeds: number, workers: number, canary: Ca
   );
   const seconds = (Date.now() - started) / 1000;
   const hours = (simulatedSeconds / 3600).toFixed(1);
-  console.log(`${hours} simulated hours, ${writes} writes, ${events} events, ${Math.round(events / seconds)} events/s, ${seconds.toFixed(1)} s`);
+  console.log(
+    `${hours} simulated hours, ${writes} writes, ${events} events, ${Math.round(events / seconds)} events/s, ${seconds.toFixed(1)} s`,
+  );
   console.log(`${lives} lives, ${violations} violations`);
   return violations === 0 && lives === seeds ? 0 : 1;
 }
@@ -84,7 +86,15 @@ const number = (text: string | undefined, preset: number): number => {
 async function main(): Promise<number> {
   const option = { type: 'string' } as const;
   const { values } = parseArgs({
-    options: { seeds: option, first: option, seed: option, workers: option, canary: option, trace: { type: 'boolean' }, help: { type: 'boolean' } },
+    options: {
+      seeds: option,
+      first: option,
+      seed: option,
+      workers: option,
+      canary: option,
+      trace: { type: 'boolean' },
+      help: { type: 'boolean' },
+    },
   });
   const canary = CANARIES.find((name) => name === values.canary);
   if (values.canary !== undefined && canary === undefined) throw new TypeError(`no canary ${values.canary}`);

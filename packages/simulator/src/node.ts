@@ -201,7 +201,9 @@ export class SimNode implements LinkUser {
     if (this.core !== core) return;
     const { deadline } = core;
     const { queue } = this.#world;
-    const at = deadline === Number.POSITIVE_INFINITY ? deadline : Math.max(queue.now, Math.ceil(deadline * 1000));
+    let at = deadline === Number.POSITIVE_INFINITY ? deadline : Math.max(queue.now, Math.ceil(deadline * 1000));
+    // The core compares milliseconds: rounding must not call it a moment too early.
+    while (at / 1000 < deadline) at++;
     if (this.#tick?.run !== undefined) {
       if (this.#tick.at === at) return;
       queue.cancel(this.#tick);
@@ -305,7 +307,12 @@ export class SimNode implements LinkUser {
 
   #fails(): boolean {
     const { plan, random, isQuiet } = this.#world;
-    return plan.diskErrorsPerMillion > 0 && plan.diskErrorsOn === this.side && !isQuiet && random.disk.chance(plan.diskErrorsPerMillion, 1_000_000);
+    return (
+      plan.diskErrorsPerMillion > 0 &&
+      plan.diskErrorsOn === this.side &&
+      !isQuiet &&
+      random.disk.chance(plan.diskErrorsPerMillion, 1_000_000)
+    );
   }
 
   #diskRead(core: ReplicationCore, slot: number): void {

@@ -116,7 +116,10 @@ export class Operator {
       if (disk === 'Inconsistent' && nodes.every((node) => !isEverUpToDate(world, node))) return this.#promote(candidate, true);
       if (nodes.some((node) => isEverUpToDate(world, node))) world.isForced = false;
     }
-    if (plan.careless || this.#isCurrent(candidate)) this.#promote(candidate, false);
+    const isCurrent = this.#isCurrent(candidate);
+    if (!isCurrent && !plan.careless) return;
+    if (!isCurrent) world.isDiverged = true;
+    this.#promote(candidate, false);
   }
 
   /** Whether the node has everything that was ever completed, and nobody else began a generation of its own. */
@@ -139,7 +142,7 @@ export class Operator {
     this.#busy[node.side] = true;
     node.control({ command: 'primary', force }, (error) => {
       this.#idle(node);
-      if (error === undefined) this.#world.workloads[node.side].open();
+      if (error === undefined && !this.#world.isQuiet) this.#world.workloads[node.side].open();
     });
   }
 

@@ -32,6 +32,8 @@ export class World {
   isQuiet = false;
   /** A promotion by force is under way. */
   isForced = false;
+  /** A node was promoted without everything that had been completed: that much is lost, or a split brain. */
+  isDiverged = false;
   /** The node whose changes the operator gave up. */
   victim: 0 | 1 | undefined;
   failure: string | undefined;
@@ -68,6 +70,14 @@ export class World {
     this.place = readMetaData(this.nodes[0].disk, plan.format).place;
     this.dataBytes = this.place.usableSectors * 512;
     this.workloads = [new Workload(this, this.nodes[0]), new Workload(this, this.nodes[1])];
+  }
+
+  /**
+   * Whether completed writes have to survive. With `pass_on` a failed block leaves its node in charge, and a second failure of
+   * the node with the only good copy loses it: then only crashes, hangs and leaks count.
+   */
+  get hasDataPromise(): boolean {
+    return this.plan.diskErrorsPerMillion === 0 || this.plan.onIoError === 'detach';
   }
 
   get isTracing(): boolean {
@@ -109,7 +119,7 @@ export class World {
   }
 
   violation(text: string): void {
-    if (this.failure !== undefined) return;
+    if (this.failure !== undefined || (text.startsWith('D') && !this.hasDataPromise)) return;
     this.failure = `${text} (at ${(this.queue.now / 1_000_000).toFixed(6)} s)`;
     this.trace(undefined, `VIOLATION ${this.failure}`);
   }
