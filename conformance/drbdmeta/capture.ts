@@ -31,6 +31,8 @@ export const withoutHeader = (text: string): string =>
   text
     .replace(/^# \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} \[\d+\]$/gm, '# @DATE@')
     .replace(/^# [^ \n]+> /gm, '# @HOST@> ')
+    .replace(/"dump_time_utc": "[^"]*Z"/, '"dump_time_utc": "@DATE@Z"')
+    .replace(/"dump_host": "[^"]*"/, '"dump_host": "@HOST@"')
     .replace(/currently held by pid:\d+/, 'currently held by pid:@PID@');
 
 /**

@@ -8,7 +8,6 @@ import {
   existsSync,
   ftruncateSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -18,15 +17,15 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import t from 'tap';
 import { runOurs, withoutKnownDifferences } from './capture.js';
 import { imageDigest } from './image-digest.js';
 import { type Life, type Operation, Prng, randomLife } from './operations.js';
+import { scratchDirectory } from './scratch.js';
 import { Stock } from './stock.js';
 
-const [firstSeed, lastSeed] = (process.env.UDRBD_SEEDS ?? '1-500').split('-').map(Number) as [number, number];
-const root = mkdtempSync(`${tmpdir()}/drbdmeta-`);
+const [firstSeed, lastSeed] = (process.env.UDRBD_SEEDS ?? '1-200').split('-').map(Number) as [number, number];
+const root = scratchDirectory();
 const dirs = { stock: `${root}/stock`, ours: `${root}/ours` };
 for (const dir of Object.values(dirs)) mkdirSync(dir);
 const state = { stock: `${root}/oracle/state`, ours: `${root}/state` };

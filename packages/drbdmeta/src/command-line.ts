@@ -47,6 +47,8 @@ const CREATE_OPTIONS = [
 export interface Options {
   force: boolean;
   quiet: boolean;
+  /** Questions that `--force --quiet` answered without a word. */
+  suppressed: number;
   verbose: number;
   dryRun: boolean;
   ignoreSanityChecks: boolean;
@@ -58,7 +60,8 @@ export interface Options {
   alStripeSize4k: number;
   initializeBitmap: string;
   bmBytesPerBit: number | undefined;
-  outputFormat: string;
+  /** undefined: not given. */
+  outputFormat: string | undefined;
   varLibDrbd: string;
   /** Names and values of the options that preset a new v09 super block. */
   preset: ReadonlyMap<string, string>;
@@ -212,6 +215,9 @@ export function checkOptions(invocation: Invocation, io: CommandIo): void {
     if (blocks > 8192) stop('invalid (too large) al-stripe* settings');
     if (blocks < 8) stop('invalid (too small) al-stripe* settings');
   }
+  if (options.outputFormat !== undefined && command.name !== 'dump-superblock') {
+    stop('The -o|--output-format option is only allowed with dump-superblock');
+  }
   if (options.bmBytesPerBit !== undefined) {
     if (command.name !== 'create-md') stop('The --bitmap-block-size option is only allowed with create-md');
     if (format !== 'v09') stop(`bitmap-block-size not supported with '${format}'`);
@@ -234,6 +240,7 @@ function defaultOptions(varLibDrbd: string): Options {
   return {
     force: false,
     quiet: false,
+    suppressed: 0,
     verbose: 0,
     dryRun: false,
     ignoreSanityChecks: false,
@@ -244,7 +251,7 @@ function defaultOptions(varLibDrbd: string): Options {
     alStripeSize4k: 8,
     initializeBitmap: 'automatic',
     bmBytesPerBit: undefined,
-    outputFormat: 'auto',
+    outputFormat: undefined,
     varLibDrbd,
     preset: new Map(),
   };

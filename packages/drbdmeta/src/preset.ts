@@ -11,8 +11,7 @@ export function applyPreset(preset: ReadonlyMap<string, string>, io: CommandIo):
     io.stderr(`${text}\n`);
     throw new Exit(10);
   };
-  const peersText = preset.get('diskful-peers');
-  const peers = peersText === undefined ? [] : (nodeList(peersText) ?? stop(`invalid node list / mask value '${peersText}'`));
+  const peers = nodeList(preset.get('diskful-peers') ?? '', stop);
   const uuidText = preset.get('initial-current-uuid');
   let initial: bigint | undefined;
   if (uuidText === 'generate') {
@@ -40,15 +39,17 @@ export function applyPreset(preset: ReadonlyMap<string, string>, io: CommandIo):
   };
 }
 
-/** Node ids from `1,3` or a mask like `0xA`. */
-function nodeList(text: string): number[] | undefined {
+/** Node ids from `1,3` or a mask like `0xA`; what is neither is refused by name. */
+function nodeList(text: string, stop: (text: string) => never): number[] {
+  if (text === '') return [];
   if (/^0[xX][0-9a-fA-F]{1,8}$/.test(text)) {
     const mask = Number(text);
     return Array.from({ length: PEERS_MAX }, (_, id) => id).filter((id) => Math.floor(mask / 2 ** id) % 2 === 1);
   }
-  if (!/^\d{1,2}(,\d{1,2})*$/.test(text)) return undefined;
-  const ids = text.split(',').map(Number);
-  return ids.every((id) => id < PEERS_MAX) ? ids : undefined;
+  return text.split(',').map((word) => {
+    if (!/^\d{1,2}$/.test(word) || Number(word) >= PEERS_MAX) stop(`invalid node list / mask value '${word}'`);
+    return Number(word);
+  });
 }
 
 /** Any generation but none, "just created" or one that claims to be Primary. */

@@ -28,8 +28,12 @@ export async function run(argv: string[], io: CommandIo): Promise<number> {
       }
     }
     checkOptions(invocation, io);
+    const { options } = invocation;
     const status = await command.run({ io, invocation, dialect, opened, openFiles: 0 });
     if (attached) io.stderr(`# Output might be stale, since minor ${minor} is attached\n`);
+    if (options.suppressed > 0) {
+      io.stderr(`# --force --quiet: ${options.suppressed} confirmation(s) suppressed and auto-confirmed\n`);
+    }
     return status;
   } catch (error) {
     if (error instanceof Exit) return error.status;

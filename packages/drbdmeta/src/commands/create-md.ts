@@ -96,11 +96,14 @@ async function reuseInternal(volume: Volume): Promise<Reuse> {
   if (!existing) return {};
   const size = (kind: string): string => (kind === 'fixed-internal' ? 'fixed-size' : 'flexible-size');
   const plus = format === 'v07' && volume.kind === 'internal' ? '(plus)' : '';
-  io.stderr(
-    `You want me to create a ${format}${plus} style ${size(volume.kind)} internal meta data block.\n` +
-      `There appears to be a ${existing.md.format} ${size(existing.kind)} internal meta data block\n` +
-      `already in place on ${volume.device.path} at byte offset ${existing.offset}\n`,
-  );
+  // Part of the question that follows, so it goes with it.
+  if (!(options.force && options.quiet)) {
+    io.stderr(
+      `You want me to create a ${format}${plus} style ${size(volume.kind)} internal meta data block.\n` +
+        `There appears to be a ${existing.md.format} ${size(existing.kind)} internal meta data block\n` +
+        `already in place on ${volume.device.path} at byte offset ${existing.offset}\n`,
+    );
+  }
   const wipe =
     existing.offset === volume.superblockOffset
       ? {}

@@ -15,6 +15,7 @@ import {
   isClean,
   isPmemActivityLog,
 } from '@udrbd/metadata';
+import { isSuppressed } from '../questions.js';
 import { Volume } from '../volume.js';
 import { type Command, type CommandContext, ignoreSurplus } from './command.js';
 
@@ -28,7 +29,7 @@ export const dumpMd: Command = {
     const { io, options, md, format, dialect } = volume;
     if (volume.found === 'none') return volume.fail('No valid meta data found');
     const isUnclean = !isClean(md);
-    if (isUnclean) {
+    if (isUnclean && !isSuppressed(options)) {
       io.stderr('Found meta data is "unclean", please apply-al first\n');
       if (!options.force) return volume.fail();
     }

@@ -11,7 +11,7 @@ export const dumpSuperblock: Command = {
   name: 'dump-superblock',
   modifies: false,
   wantsNodeId: false,
-  run: (context) => dump(context, context.invocation.options.outputFormat),
+  run: (context) => dump(context, context.invocation.options.outputFormat ?? 'auto'),
 };
 export const hexdumpSuperblock: Command = {
   name: 'hexdump-superblock',
@@ -51,28 +51,11 @@ const VALIDITY = {
   'at last known location': 'VALID_MD_FOUND_AT_LAST_KNOWN_LOCATION',
   none: 'NO_VALID_MD_FOUND',
 } as const;
-const ORDER_09 = [
+/** Scalars in the order of the stock tool; both formats have them. */
+const SCALARS = [
   'effective_size',
   'current_uuid',
   'device_uuid',
-  'flags',
-  'magic',
-  'md_size_sect',
-  'al_offset',
-  'al_nr_extents',
-  'bm_offset',
-  'bm_bytes_per_bit',
-  'la_peer_max_bio_size',
-  'al_stripes',
-  'al_stripe_size_4k',
-] as const;
-const ORDER_08 = [
-  'effective_size',
-  'current_uuid',
-  'bitmap_uuid',
-  'history_uuids',
-  'device_uuid',
-  'reserved_u64',
   'flags',
   'magic',
   'md_size_sect',
@@ -104,8 +87,14 @@ function json(volume: Volume, bytes: Uint8Array, offset: number): string {
     const placed = at[field]!;
     return `  "${field}": ${placed.count === undefined ? scalar(field, placed) : list(field, placed)}`;
   };
-  const members: string[] = (volume.format === 'v09' ? ORDER_09 : ORDER_08).map(member);
-  let paddingStart = at.reserved_u32!.offset;
+  const members: string[] = SCALARS.map(member);
+  const rows = (count: number, perRow: number): string =>
+    Array.from({ length: count / perRow }, (_, row) =>
+      Array.from({ length: perRow }, (_, column) => scalar('history_uuids', at.history_uuids!, 0, row * perRow + column)).join(', '),
+    )
+      .map((row) => `    ${row}`)
+      .join(',\n');
+  let paddingStart: number;
   if (volume.format === 'v09') {
     const { at: peerAt, size } = PEER_DEV_MD_ON_DISK_9;
     const peers = Array.from({ length: PEERS_MAX }, (_, nodeId) => {
@@ -117,11 +106,13 @@ function json(volume: Volume, bytes: Uint8Array, offset: number): string {
     });
     members.push(`  "peers": [\n${peers.join(',\n')}\n  ]`);
     members.push(...['bm_max_peers', 'node_id', 'members', 'reserved_u64', 'reserved_u32'].map(member));
-    const history = Array.from({ length: 8 }, (_, row) =>
-      [0, 1, 2, 3].map((column) => scalar('history_uuids', META_DATA_ON_DISK_9.at.history_uuids, 0, row * 4 + column)).join(', '),
-    );
-    members.push(`  "history_uuids": [\n${history.map((row) => `    ${row}`).join(',\n')}\n  ]`);
+    members.push(`  "history_uuids": [\n${rows(32, 4)}\n  ]`);
     paddingStart = META_DATA_ON_DISK_9.at.padding.offset;
+  } else {
+    members.push(`  "peers": [ { "bitmap_uuid": ${scalar('bitmap_uuid', at.bitmap_uuid!)} } ]`);
+    members.push(`  "history_uuids": [\n${rows(2, 2)}\n  ]`);
+    // The stock tool counts one word more as known than there is.
+    paddingStart = at.reserved_u32!.offset + 4;
   }
   const nonZero: string[] = [];
   for (let i = paddingStart; i < bytes.length; i++) if (bytes[i] !== 0) nonZero.push(`"${i}": "0x${hex8(bytes[i]!).slice(6)}"`);

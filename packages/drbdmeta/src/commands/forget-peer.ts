@@ -49,13 +49,13 @@ export const repairMd: Command = {
     let findings = 0;
     for (const [id, peer] of md.peers.entries()) {
       if (!isUnused(peer, id) || peer.bitmap_uuid === day0) continue;
-      io.stdout(`Peer slot ${id} has "day0" UUID 0x${hex16(peer.bitmap_uuid)}, expected 0x${hex16(day0)}\n`);
+      io.stderr(`Peer slot ${id} has "day0" UUID 0x${hex16(peer.bitmap_uuid)}, expected 0x${hex16(day0)}\n`);
       peer.bitmap_uuid = day0;
       findings++;
     }
     if (findings === 0) return 0;
     if (options.dryRun) return volume.fail();
-    io.stdout('Repairing metadata\n');
+    io.stderr('Repairing metadata\n');
     return volume.writeSuperblock() ? 0 : volume.fail('update failed');
   },
 };
