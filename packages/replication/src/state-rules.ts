@@ -76,9 +76,6 @@ const UNCONNECTED_CLAMP: readonly [Range, Range] = [ANY, UNSEEN];
 export const diskRanges = (conn: ConnNumber): readonly [Range, Range] =>
   conn < CONN.Connected ? UNCONNECTED_CLAMP : CLAMPS[conn - CONN.Connected]!;
 
-/** Whether a connection state says that the own (0) or the peer's (1) data are old. */
-const isStaleIn = (conn: ConnNumber, side: 0 | 1): boolean => diskRanges(conn)[side][1] < DISK.UpToDate;
-
 const dataMayBeWrittenUnseen = (s: StateView): boolean => s.role === ROLE.Primary && s.conn < CONN.Connected && s.peerDisk > DISK.Outdated;
 const primaryWithoutData = (s: StateView): boolean => s.role === ROLE.Primary && s.disk < DISK.UpToDate && s.peerDisk < DISK.UpToDate;
 const settlesOnConnect = (disk: DiskNumber): DiskNumber => (disk === DISK.Consistent || disk === DISK.Outdated ? DISK.UpToDate : disk);
@@ -126,10 +123,10 @@ export const IMPLIED: readonly Implied[] = [
     name: 'Consistent and Outdated vanish on connect',
     imply: (next, old) => {
       if (next.conn < CONN.Connected || next.conn >= CONN.Ahead) return;
-      // DRBD 8.4 calls a sync target good again when its resync is given up before it began. It is as old as before.
-      const isGivenUp = next.conn === CONN.Connected && old.conn > CONN.Connected;
-      if (!isGivenUp || !isStaleIn(old.conn, 0)) next.disk = settlesOnConnect(next.disk);
-      if (!isGivenUp || !isStaleIn(old.conn, 1)) next.peerDisk = settlesOnConnect(next.peerDisk);
+      // DRBD 8.4 settles at every change, and so calls a sync target good again whose resync was given up before it began.
+      const isNew = old.conn < CONN.Connected;
+      if (isNew || next.disk !== old.disk) next.disk = settlesOnConnect(next.disk);
+      if (isNew || next.peerDisk !== old.peerDisk) next.peerDisk = settlesOnConnect(next.peerDisk);
     },
   },
   {
