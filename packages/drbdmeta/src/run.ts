@@ -5,6 +5,7 @@ import type { Device } from './device.js';
 import { dialectOf } from './dialect.js';
 import { Exit } from './exit.js';
 import { lockMinor, type MinorLock } from './minor-lock.js';
+import { errnoOf, strerror } from './strerror.js';
 
 /**
  * Runs one drbdmeta command in this process.
@@ -37,7 +38,9 @@ export async function run(argv: string[], io: CommandIo): Promise<number> {
     return status;
   } catch (error) {
     if (error instanceof Exit) return error.status;
-    throw error;
+    if (errnoOf(error) === undefined) throw error;
+    io.stderr(`drbdmeta: ${strerror(error)}\n`);
+    return 20;
   } finally {
     for (const device of opened) device.close();
     lock?.release();
