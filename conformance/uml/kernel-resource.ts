@@ -33,7 +33,7 @@ export interface KernelState {
 export function parseProcDrbd(text: string, minor: number): KernelState | undefined {
   const block = new RegExp(`^ *${minor}: (cs:.*\\n(?: {4,}.*\\n?)*)`, 'm').exec(text)?.[1];
   const [, cs, role, peerRole, disk, peerDisk, protocol, flags] =
-    /^cs:(\S+) ro:(\w+)\/(\w+) ds:(\w+)\/(\w+) (\S) (\S+)/.exec(block ?? '') ?? [];
+    /^cs:(\S+) ro:(\w+)\/(\w+) ds:(\w+)\/(\w+) (.) (\S+)/.exec(block ?? '') ?? [];
   if (block === undefined || cs === undefined) return undefined;
   const counter = (name: string): number => Number(new RegExp(`\\b${name}:(\\d+)`).exec(block)?.[1] ?? 0);
   const names = ['ns', 'nr', 'dw', 'dr', 'al', 'bm', 'lo', 'pe', 'ua', 'ap', 'ep', 'oos'] as const;

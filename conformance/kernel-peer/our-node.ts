@@ -1,0 +1,99 @@
+// Our engine inside a network namespace, opposite kernel peers: a process of its own with the NBD front end.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ControlClient, createClient, type ResourceSnapshot } from '@udrbd/control';
+import { transport } from '../engine/engine-process.js';
+import type { Namespace } from '../uml/namespace.js';
+
+export class OurNode {
+  readonly runDir: string;
+  readonly namespace: Namespace;
+  readonly #program: string;
+  #child: ChildProcess | undefined;
+  #client: ControlClient | undefined;
+  #log = '';
+
+  /** @param program - from bundleEngine */
+  constructor(program: string, namespace: Namespace, runDir: string) {
+    this.#program = program;
+    this.namespace = namespace;
+    this.runDir = runDir;
+    mkdirSync(runDir, { recursive: true, mode: 0o700 });
+  }
+
+  /** What every command that is to meet this engine needs in its environment. */
+  get environment(): NodeJS.ProcessEnv {
+    return {
+      PATH: process.env.PATH,
+      UDRBD_RUN_DIR: this.runDir,
+      UDRBD_DEV_DIR: `${this.runDir}/dev`,
+      UDRBD_FRONT_END: 'nbd',
+      UDRBD_USERMODE_HELPER: 'disabled',
+      UDRBD_POOL_MIB: '16',
+      UDRBD_NO_START: '1',
+    };
+  }
+
+  async start(): Promise<void> {
+    const [command = '', ...argv] = this.namespace.inside([
+      'setpriv',
+      '--pdeathsig',
+      'KILL',
+      process.execPath,
+      '--enable-source-maps',
+      this.#program,
+      '--foreground',
+    ]);
+    const child = spawn(command, argv, { env: this.environment, stdio: ['ignore', 'ignore', 'pipe'] });
+    this.#child = child;
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.#log += text;
+    });
+    const deadline = Date.now() + 30_000;
+    while (child.exitCode === null && Date.now() < deadline) {
+      try {
+        const client = createClient(await transport(`${this.runDir}/control.sock`));
+        await client.request('ping', {});
+        this.#client = client;
+        return;
+      } catch {
+        await sleep(50);
+      }
+    }
+    throw new Error(`the engine does not answer:\n${this.#log}`);
+  }
+
+  /** What the engine has logged so far. */
+  get log(): string {
+    return this.#log;
+  }
+
+  get client(): ControlClient {
+    return this.#client!;
+  }
+
+  /** Sends a request that has to succeed. */
+  async ask(command: Parameters<ControlClient['request']>[0], parameters: Parameters<ControlClient['request']>[1]): Promise<void> {
+    const { code, info } = await this.client.request(command, parameters as never);
+    if (code < 1 || (code > 4 && code !== 101)) throw new Error(`${command}: ${code} ${info.join(' ')}\n${this.#log.slice(-3000)}`);
+  }
+
+  async resource(name: string): Promise<ResourceSnapshot> {
+    const reply = await this.client.request('snapshot', { resource: name });
+    return reply.data!.resources[0]!;
+  }
+
+  /** Ends it, without notice by default. */
+  async stop(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#child;
+    this.#client?.close();
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((settle) => child.once('exit', settle));
+    child.kill(signal);
+    const late = await Promise.race([ended, sleep(20_000, 'late', { ref: false })]);
+    if (late !== 'late') return;
+    child.kill('SIGKILL');
+    throw new Error(`the engine did not end:\n${this.#log.slice(-3000)}`);
+  }
+}

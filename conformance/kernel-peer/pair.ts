@@ -1,0 +1,243 @@
+// One resource, ours on an image file and the kernel's on a disk of the peer, with what the scenarios do to both.
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { NetOptions, ResourceSnapshot } from '@udrbd/control';
+import { createImage, readImage } from '../engine/images.js';
+import { NbdClient } from '../engine/nbd-client.js';
+import { KernelResource, type KernelState } from '../uml/kernel-resource.js';
+import type { UmlPeer } from '../uml/peer.js';
+import type { OurNode } from './our-node.js';
+
+const PEER_NODE_ID = 1;
+
+export interface PairOptions {
+  readonly ours: OurNode;
+  readonly peer: UmlPeer;
+  readonly name: string;
+  readonly minor: number;
+  /** Block device in the guest. */
+  readonly kernelDisk: string;
+  /** Path of our disk; created, with fresh meta-data. */
+  readonly image: string;
+  readonly imageMiB?: number;
+  readonly protocol?: 'A' | 'B' | 'C';
+  /** Options of the connection, for both sides. */
+  readonly net?: Readonly<Record<string, string | number>>;
+  /** Where only one side differs. */
+  readonly ourNet?: Readonly<Partial<NetOptions>>;
+  readonly kernelNet?: readonly string[];
+}
+
+/** What each side thinks of the other and itself, in the words of /proc/drbd. */
+export interface OurState {
+  readonly cs: string;
+  readonly role: string;
+  readonly peerRole: string;
+  readonly disk: string;
+  readonly peerDisk: string;
+  /** KiB. */
+  readonly oos: number;
+}
+
+export function stateOf(resource: ResourceSnapshot): OurState {
+  const [device, connection] = [resource.devices[0]!, resource.connections[0]!];
+  const peerDevice = connection.peerDevices[0]!;
+  const { connectionState } = connection.state;
+  const { replicationState } = peerDevice.state;
+  const connected = replicationState === 'Established' ? 'Connected' : replicationState;
+  return {
+    cs: connectionState === 'Connected' ? connected : connectionState,
+    role: resource.state.role,
+    peerRole: connection.state.role,
+    disk: device.state.diskState,
+    peerDisk: peerDevice.state.diskState,
+    oos: peerDevice.statistics.outOfSync / 2,
+  };
+}
+
+export class Pair {
+  readonly options: PairOptions;
+  readonly kernel: KernelResource;
+  readonly name: string;
+  readonly minor: number;
+
+  constructor(options: PairOptions) {
+    this.options = options;
+    this.name = options.name;
+    this.minor = options.minor;
+    const { peer, name, minor, kernelDisk, protocol, net = {}, kernelNet = [] } = options;
+    const netOptions = [...Object.entries({ 'connect-int': 1, ...net }).map(([key, value]) => `--${key}=${value}`), ...kernelNet];
+    const diskOptions = ['--c-plan-ahead=0', '--resync-rate=102400', '--c-min-rate=0'];
+    this.kernel = new KernelResource({
+      peer,
+      name,
+      minor,
+      disk: kernelDisk,
+      port: this.port,
+      ...(protocol === undefined ? {} : { protocol }),
+      netOptions,
+      diskOptions,
+    });
+  }
+
+  get port(): number {
+    return 7780 + this.minor;
+  }
+
+  private get ids(): { readonly resource: string; readonly peerNodeId: number } {
+    return { resource: this.name, peerNodeId: PEER_NODE_ID };
+  }
+
+  /** Fresh meta-data and attached disks on both sides, with different data at many places; not yet connected. */
+  async create(): Promise<void> {
+    const { image, kernelDisk, imageMiB = 32 } = this.options;
+    createImage(image, imageMiB << 20);
+    const fd = openSync(image, 'r+');
+    for (let at = 0; at + (4 << 20) <= imageMiB << 20; at += 4 << 20) writeSync(fd, randomBytes(1 << 20), 0, 1 << 20, at + 65536);
+    closeSync(fd);
+    await this.inGuest(`dd if=/dev/urandom of=${kernelDisk} bs=256k count=20 oflag=direct 2> /dev/null`);
+    await Promise.all([this.configureOurs(), this.kernel.createMetaData().then(() => this.kernel.attach())]);
+  }
+
+  async configureOurs(): Promise<void> {
+    const { ours, peer, protocol = 'C', net = {}, ourNet = {} } = this.options;
+    await ours.ask('new-resource', { resource: this.name, nodeId: 0, options: {} });
+    await ours.ask('new-minor', { resource: this.name, minor: this.minor, volume: 0, options: {} });
+    await this.attachOurs();
+    await ours.ask('new-peer', { ...this.ids, options: { _name: peer.name, protocol, 'connect-int': 1, ...net, ...ourNet } as never });
+    // A fixed rate: the controller would begin slowly.
+    const options = { 'c-plan-ahead': 0, 'resync-rate': 102_400 };
+    await ours.ask('peer-device-options', { ...this.ids, volume: 0, options, setDefaults: false });
+    const local = { family: 'ipv4', address: peer.hostAddress, port: this.port } as const;
+    await ours.ask('new-path', { ...this.ids, local, remote: { ...local, address: peer.address } });
+  }
+
+  async attachOurs(): Promise<void> {
+    const { ours, image } = this.options;
+    await ours.ask('attach', { minor: this.minor, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
+  }
+
+  async connectOurs(options: { readonly discardMyData?: boolean } = {}): Promise<void> {
+    await this.options.ours.ask('connect', { ...this.ids, tentative: false, discardMyData: options.discardMyData ?? false });
+  }
+
+  async disconnectOurs(options: { readonly force?: boolean } = {}): Promise<void> {
+    await this.options.ours.ask('disconnect', { ...this.ids, force: options.force ?? false });
+  }
+
+  async primary(options: { readonly force?: boolean } = {}): Promise<void> {
+    await this.options.ours.ask('primary', { resource: this.name, force: options.force ?? false });
+  }
+
+  async secondary(): Promise<void> {
+    await this.options.ours.ask('secondary', { resource: this.name, force: false });
+  }
+
+  async ask(command: 'invalidate' | 'detach' | 'invalidate-remote', more: object = {}): Promise<void> {
+    const about = command === 'invalidate-remote' ? { ...this.ids, volume: 0, resetBitmap: true } : { minor: this.minor };
+    await this.options.ours.ask(command, { ...about, ...more } as never);
+  }
+
+  async state(): Promise<OurState> {
+    return stateOf(await this.options.ours.resource(this.name));
+  }
+
+  /** Waits until both sides are as wanted; rejects with what they came to, and what they logged. */
+  async until(
+    what: string,
+    ours: (state: OurState) => boolean,
+    kernel: (state: KernelState) => boolean = () => true,
+    timeoutMs = 60_000,
+  ): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const [own, other] = await Promise.all([this.state(), this.kernel.state()]);
+      if (other !== undefined && ours(own) && kernel(other)) return;
+      if (Date.now() > deadline) {
+        const [log, dmesg] = [this.options.ours.log.slice(-4000), (await this.options.peer.run('dmesg')).slice(-3000)];
+        throw new Error(`${what} did not happen:\n${JSON.stringify(own)}\n${JSON.stringify(other)}\n${log}\n${dmesg}`);
+      }
+      await sleep(100);
+    }
+  }
+
+  /** Both are connected, UpToDate, and know nothing out of sync. */
+  async untilInSync(what: string): Promise<void> {
+    const good = ({ cs, disk, peerDisk }: OurState | KernelState): boolean =>
+      cs === 'Connected' && disk === 'UpToDate' && peerDisk === 'UpToDate';
+    await this.until(
+      what,
+      (own) => good(own) && own.oos === 0,
+      (other) => good(other) && other.counters.oos === 0,
+    );
+  }
+
+  async untilConnected(): Promise<void> {
+    await this.until(
+      'connecting',
+      ({ cs }) => cs === 'Connected',
+      ({ cs }) => cs === 'Connected',
+    );
+  }
+
+  /** Connects both; fresh disks become Connected Inconsistent/Inconsistent. */
+  async connect(): Promise<void> {
+    await Promise.all([this.connectOurs(), this.kernel.connect()]);
+    await this.untilConnected();
+  }
+
+  /** Fresh, connected, and full of the same data, with nobody Primary. */
+  async createInSync(): Promise<void> {
+    await this.create();
+    await this.connect();
+    await this.primary({ force: true });
+    await this.untilInSync('the initial sync');
+    await this.secondary();
+  }
+
+  open(): Promise<NbdClient> {
+    return NbdClient.open(`${this.options.ours.runDir}/nbd/${this.minor}.sock`);
+  }
+
+  /** Shell command in the guest that ends with success; DEVICE stands for the kernel's DRBD device. */
+  inGuest(text: string): Promise<string> {
+    return this.options.peer.run(text.replaceAll('DEVICE', `/dev/drbd${this.minor}`));
+  }
+
+  async sizeBytes(): Promise<number> {
+    return (await this.options.ours.resource(this.name)).devices[0]!.statistics.size * 512;
+  }
+
+  /** The kernel's disk, below DRBD. */
+  private kernelSum(bytes: number): Promise<string> {
+    const { kernelDisk, peer } = this.options;
+    const whole = Math.floor(bytes / 65536);
+    const rest = (bytes % 65536) / 512;
+    const read = `dd if=${kernelDisk} iflag=direct`;
+    const tail = `${read} bs=512 skip=${whole * 128} count=${rest} 2> /dev/null`;
+    return peer.run(`(${read} bs=65536 count=${whole} 2> /dev/null; ${tail}) | sha256sum | cut -d ' ' -f 1`);
+  }
+
+  private ourSum(bytes: number): string {
+    return createHash('sha256')
+      .update(readImage(this.options.image, 0, bytes))
+      .digest('hex');
+  }
+
+  /** The checksums of both disks over the size of the device. Nothing may be writing. */
+  async sums(): Promise<{ readonly ours: string; readonly kernel: string }> {
+    const bytes = await this.sizeBytes();
+    return { kernel: await this.kernelSum(bytes), ours: this.ourSum(bytes) };
+  }
+}
+
+/** What the kernel complained about since it started: DRBD's lines of level error and worse, and failed assertions. */
+export async function complaints(peer: UmlPeer, expected: readonly RegExp[] = []): Promise<string[]> {
+  const all = (await peer.run('dmesg -r')).split('\n');
+  const lines = all.slice(all.findIndex((line) => line.includes('drbd: initialized')));
+  return lines
+    .map((line) => line.trim())
+    .filter((line) => /^<[0-3]>/.test(line) || /ASSERT|BUG|WARNING:|Oops|call trace|hung task|bad |FIXME|unexpected|logic/i.test(line))
+    .filter((line) => !expected.some((pattern) => pattern.test(line)));
+}

@@ -1,0 +1,70 @@
+// What a file of scenarios shares: one kernel, one engine, and as many resources as it has scenarios.
+import { closeSync, existsSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bundleEngine } from '../engine/engine-process.js';
+import { startUmlPeer, type UmlPeer } from '../uml/peer.js';
+import { OurNode } from './our-node.js';
+import { complaints, Pair, type PairOptions } from './pair.js';
+
+export interface Setting {
+  readonly folder: string;
+  readonly peer: UmlPeer;
+  readonly ours: OurNode;
+  /** The engine's program, for tests that start more of them. */
+  readonly program: string;
+  /** A resource on the next free disk of the peer; not created yet. */
+  pair(options?: Partial<PairOptions> & { readonly disk?: 'ram' | 'file' }): Pair;
+  /** What the kernel said that it should not have, since this was asked last. */
+  complaints(expected?: readonly RegExp[]): Promise<string[]>;
+  stop(): Promise<void>;
+}
+
+/**
+ * @param disks - how many of each kind: `ram` are brd (neither discard nor a cache), `file` are files of the host (both)
+ */
+export async function startSetting(disks: { readonly ram?: number; readonly file?: number; readonly sizeMiB?: number }): Promise<Setting> {
+  const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'udrbd-kernel-peer-'));
+  const sizeMiB = disks.sizeMiB ?? 32;
+  const files = Array.from({ length: disks.file ?? 0 }, (_, index) => {
+    const path = join(folder, `kernel-${index}.img`);
+    const fd = openSync(path, 'w');
+    ftruncateSync(fd, sizeMiB << 20);
+    closeSync(fd);
+    return path;
+  });
+  const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
+  process.on('exit', removeFolder);
+  mkdirSync(join(folder, 'bundle'));
+  const [peer, program] = await Promise.all([
+    startUmlPeer({ ramDisks: { count: Math.max(disks.ram ?? 0, 1) + 1, sizeMiB }, disks: files }),
+    bundleEngine(join(folder, 'bundle')),
+  ]);
+  const ours = new OurNode(program, peer.namespace, join(folder, 'run'));
+  await ours.start();
+  const used = { ram: 0, file: 0, minor: 0 };
+  let seen = 0;
+  return {
+    folder,
+    peer,
+    ours,
+    program,
+    pair: (options = {}) => {
+      const minor = used.minor++;
+      const name = options.name ?? `r${minor}`;
+      const kernelDisk = options.disk === 'file' ? `/dev/ubd${String.fromCharCode(98 + used.file++)}` : `/dev/ram${1 + used.ram++}`;
+      return new Pair({ ours, peer, name, minor, kernelDisk, image: join(folder, `${name}.img`), imageMiB: sizeMiB, ...options });
+    },
+    complaints: async (expected) => {
+      const all = await complaints(peer, expected);
+      const fresh = all.slice(seen);
+      seen = all.length;
+      return fresh;
+    },
+    stop: async () => {
+      await Promise.allSettled([ours.stop(), peer.stop()]);
+      process.off('exit', removeFolder);
+      removeFolder();
+    },
+  };
+}
