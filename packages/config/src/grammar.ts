@@ -2,32 +2,40 @@
  * The grammar of drbd.conf (and of `drbdsetup show`, which is nearly the same) on chevrotain. The rules only build the tree of
  * `ast.ts`; the text after ERR_MSG is what stock says it expected there.
  */
-import { EmbeddedActionsParser, EOF, type IToken, type TokenType } from 'chevrotain';
+import { EmbeddedActionsParser, EOF, type ILookaheadStrategy, type IToken, LLkLookaheadStrategy, type TokenType } from 'chevrotain';
 import type { Node, NodeType, ParsedFile, SyntaxProblem, Word } from './ast.js';
 import { scan } from './lexer.js';
 import { expectedIn } from './option-sections.js';
 import {
   ALL_TOKENS,
   Colon,
+  GlobalFlag,
+  GlobalNumber,
   Integer,
+  IpFamily,
   IpV4Address,
   IpV6Address,
   keyword,
   LBrace,
   LBracket,
+  MetaDisk,
   ModuleVersion,
   OptionName,
   OptionValue,
   PluginName,
   PluginWord,
+  ProxySide,
   QuotedOpen,
   QuotedTooLong,
   RBrace,
   RBracket,
+  RequireVersion,
+  Section,
   Semicolon,
   SkipBlock,
   Swallowed,
   Text,
+  UsageCountValue,
   WordTooLong,
 } from './tokens.js';
 
@@ -62,9 +70,6 @@ const EXPECTED = {
 } as const;
 
 const kw = keyword;
-const REQUIRE = ['eq', 'ne', 'gt', 'ge', 'lt', 'le'].map((op) => kw(`require-drbd-module-version-${op}`));
-const GLOBAL_NUMBERS = ['minor-count', 'dialog-refresh', 'cmd-timeout-short', 'cmd-timeout-medium', 'cmd-timeout-long'].map(kw);
-const GLOBAL_FLAGS = ['disable-ip-verification', 'udev-always-use-vnr'].map(kw);
 
 const word = (token: IToken): Word => ({
   text: token.image,
@@ -79,6 +84,32 @@ const NOWHERE: Word = { text: '', line: 0, column: 0, number: 0 };
 /** Which of the two languages a text is in. */
 export type Dialect = 'config' | 'show';
 
+type AlternationRequest = Parameters<ILookaheadStrategy['buildLookaheadForAlternation']>[0];
+type OptionalRequest = Parameters<ILookaheadStrategy['buildLookaheadForOptional']>[0];
+type Chooser = ReturnType<ILookaheadStrategy['buildLookaheadForAlternation']>;
+type Enterer = ReturnType<ILookaheadStrategy['buildLookaheadForOptional']>;
+
+/** Works out what may come next only where a text gets to: most texts use a small part of the grammar. */
+class LazyLookahead extends LLkLookaheadStrategy {
+  override buildLookaheadForAlternation(request: AlternationRequest): Chooser {
+    let choose: Chooser | undefined;
+    const build = () => super.buildLookaheadForAlternation(request);
+    return function (this: EmbeddedActionsParser, alternatives) {
+      choose ??= build();
+      return choose.call(this, alternatives);
+    };
+  }
+
+  override buildLookaheadForOptional(request: OptionalRequest): Enterer {
+    let enters: Enterer | undefined;
+    const build = () => super.buildLookaheadForOptional(request);
+    return function (this: EmbeddedActionsParser) {
+      enters ??= build();
+      return enters.call(this);
+    };
+  }
+}
+
 class DrbdParser extends EmbeddedActionsParser {
   dialect: Dialect = 'config';
   #open: Node[] = [];
@@ -89,6 +120,7 @@ class DrbdParser extends EmbeddedActionsParser {
       recoveryEnabled: false,
       skipValidations: true,
       nodeLocationTracking: 'none',
+      lookaheadStrategy: new LazyLookahead({ maxLookahead: 1 }),
       errorMessageProvider: {
         buildMismatchTokenMessage: ({ expected }) => expected.name,
         buildNoViableAltMessage: ({ customUserDescription }) => customUserDescription ?? '',
@@ -160,33 +192,22 @@ class DrbdParser extends EmbeddedActionsParser {
   });
 
   readonly globalSetting = this.RULE('globalSetting', () => {
-    this.OR1([
-      ...GLOBAL_NUMBERS.map((type, i) => ({
+    this.OR([
+      {
         ALT: () => {
-          const self = this.#start('global-setting', this.consume(i, type));
-          self.words.push(word(this.consume(i + 10, Integer)));
+          const self = this.#start('global-setting', this.CONSUME(GlobalNumber));
+          self.words.push(word(this.CONSUME(Integer)));
         },
-      })),
-      ...GLOBAL_FLAGS.map((type, i) => ({
-        ALT: () => {
-          this.#start('global-setting', this.consume(i + 20, type));
-        },
-      })),
+      },
+      { ALT: () => this.#start('global-setting', this.CONSUME(GlobalFlag)) },
       {
         ALT: () => {
           const self = this.#start('global-setting', this.CONSUME(kw('usage-count')));
-          this.OR2({
-            DEF: [
-              { ALT: () => self.words.push(word(this.CONSUME1(kw('yes')))) },
-              { ALT: () => self.words.push(word(this.CONSUME2(kw('no')))) },
-              { ALT: () => self.words.push(word(this.CONSUME3(kw('ask')))) },
-            ],
-            ERR_MSG: EXPECTED.usageCount,
-          });
+          self.words.push(word(this.CONSUME(UsageCountValue, { ERR_MSG: EXPECTED.usageCount })));
         },
       },
     ]);
-    this.#end(this.CONSUME4(Semicolon));
+    this.#end(this.CONSUME(Semicolon));
   });
 
   readonly include = this.RULE('include', () => {
@@ -196,14 +217,8 @@ class DrbdParser extends EmbeddedActionsParser {
   });
 
   readonly requireVersion = this.RULE('requireVersion', () => {
-    this.OR(
-      REQUIRE.map((type, i) => ({
-        ALT: () => {
-          const self = this.#start('require-version', this.consume(i, type));
-          self.words.push(word(this.consume(i + 10, ModuleVersion)));
-        },
-      })),
-    );
+    const self = this.#start('require-version', this.CONSUME(RequireVersion));
+    self.words.push(word(this.CONSUME(ModuleVersion)));
     this.#end(this.CONSUME(Semicolon));
   });
 
@@ -255,11 +270,7 @@ class DrbdParser extends EmbeddedActionsParser {
         { ALT: () => this.SUBRULE(this.volume) },
         { ALT: () => this.SUBRULE(this.connection) },
         { ALT: () => this.SUBRULE(this.connectionMesh) },
-        { ALT: () => this.SUBRULE(this.net) },
-        { ALT: () => this.SUBRULE(this.options) },
-        { ALT: () => this.SUBRULE(this.startup) },
-        { ALT: () => this.SUBRULE(this.handlers) },
-        { ALT: () => this.SUBRULE(this.syncer) },
+        { ALT: () => this.SUBRULE(this.section) },
         { ALT: () => this.SUBRULE(this.proxyOptions) },
         { ALT: () => this.SUBRULE(this.templateStatement) },
         { ALT: () => this.SUBRULE(this.skip) },
@@ -438,38 +449,22 @@ class DrbdParser extends EmbeddedActionsParser {
     this.SUBRULE(this.optionSection, { ARGS: ['disk-options', at] });
   });
 
+  /** An index only goes with an external device, and not with `flexible-meta-disk`. */
   readonly metaDisk = this.RULE('metaDisk', () => {
-    this.OR1([
-      {
-        ALT: () => {
-          const self = this.#start('meta-disk', this.CONSUME(kw('meta-disk')));
-          const device = this.CONSUME1(Text);
-          self.words.push(word(device));
-          this.OR2({
-            DEF: [
-              { ALT: () => this.#end(this.CONSUME1(Semicolon)) },
-              {
-                ALT: () => {
-                  this.CONSUME(LBracket);
-                  self.index = word(this.CONSUME(Integer));
-                  this.CONSUME(RBracket);
-                  this.#end(this.CONSUME2(Semicolon));
-                },
-                GATE: () => device.image !== 'internal',
-              },
-            ],
-            ERR_MSG: device.image === 'internal' ? ';' : EXPECTED.metaDisk,
-          });
-        },
+    const at = this.CONSUME(MetaDisk);
+    const self = this.#start('meta-disk', at);
+    const device = this.CONSUME(Text);
+    self.words.push(word(device));
+    const takesIndex = at.image === 'meta-disk' && device.image !== 'internal';
+    this.OPTION({
+      GATE: () => takesIndex,
+      DEF: () => {
+        this.CONSUME(LBracket);
+        self.index = word(this.CONSUME(Integer));
+        this.CONSUME(RBracket);
       },
-      {
-        ALT: () => {
-          const self = this.#start('meta-disk', this.CONSUME(kw('flexible-meta-disk')));
-          self.words.push(word(this.CONSUME2(Text)));
-          this.#end(this.CONSUME3(Semicolon));
-        },
-      },
-    ]);
+    });
+    this.#end(this.CONSUME(Semicolon, { ERR_MSG: takesIndex && self.index === undefined ? EXPECTED.metaDisk : ';' }));
   });
 
   readonly nodeId = this.RULE('nodeId', () => {
@@ -494,12 +489,12 @@ class DrbdParser extends EmbeddedActionsParser {
             spec.address = word(this.CONSUME1(IpV4Address));
           },
         },
-        ...['ipv4', 'ssocks', 'sdp', 'sci'].map((family, i) => ({
+        {
           ALT: () => {
-            spec.family = word(this.consume(i, kw(family)));
-            spec.address = word(this.consume(i + 10, IpV4Address));
+            spec.family = word(this.CONSUME(IpFamily));
+            spec.address = word(this.CONSUME2(IpV4Address));
           },
-        })),
+        },
         {
           ALT: () => {
             spec.family = word(this.CONSUME(kw('ipv6')));
@@ -666,8 +661,7 @@ class DrbdParser extends EmbeddedActionsParser {
     this.SUBRULE(this.namesAndBrace, { ARGS: [self] });
     this.MANY(() =>
       this.OR([
-        { ALT: () => this.SUBRULE(this.inside) },
-        { ALT: () => this.SUBRULE(this.outside) },
+        { ALT: () => this.SUBRULE(this.proxyAddress) },
         {
           ALT: () => {
             const at = this.CONSUME(kw('options'));
@@ -679,14 +673,9 @@ class DrbdParser extends EmbeddedActionsParser {
     this.#end(this.CONSUME(RBrace, { ERR_MSG: EXPECTED.proxy }));
   });
 
-  readonly inside = this.RULE('inside', () => {
-    const self = this.#start('inside', this.CONSUME(kw('inside')));
-    this.SUBRULE(this.addressSpec, { ARGS: [self] });
-    this.#end(this.CONSUME(Semicolon));
-  });
-
-  readonly outside = this.RULE('outside', () => {
-    const self = this.#start('outside', this.CONSUME(kw('outside')));
+  readonly proxyAddress = this.RULE('proxyAddress', () => {
+    const at = this.CONSUME(ProxySide);
+    const self = this.#start(at.image as NodeType, at);
     this.SUBRULE(this.addressSpec, { ARGS: [self] });
     this.#end(this.CONSUME(Semicolon));
   });
@@ -716,24 +705,18 @@ class DrbdParser extends EmbeddedActionsParser {
     this.#end(this.CONSUME(RBrace));
   });
 
+  /** A section of a resource that holds nothing but options. */
+  readonly section = this.RULE('section', () => {
+    const at = this.CONSUME(Section);
+    this.SUBRULE(this.optionSection, { ARGS: [at.image as NodeType, at] });
+  });
+
   readonly net = this.RULE('net', () => {
     this.SUBRULE(this.optionSection, { ARGS: ['net', this.CONSUME(kw('net'))] });
   });
 
   readonly options = this.RULE('options', () => {
     this.SUBRULE(this.optionSection, { ARGS: ['options', this.CONSUME(kw('options'))] });
-  });
-
-  readonly handlers = this.RULE('handlers', () => {
-    this.SUBRULE(this.optionSection, { ARGS: ['handlers', this.CONSUME(kw('handlers'))] });
-  });
-
-  readonly syncer = this.RULE('syncer', () => {
-    this.SUBRULE(this.optionSection, { ARGS: ['syncer', this.CONSUME(kw('syncer'))] });
-  });
-
-  readonly startup = this.RULE('startup', () => {
-    this.SUBRULE(this.optionSection, { ARGS: ['startup', this.CONSUME(kw('startup'))] });
   });
 
   /** `{ name [value]; ... }`. Names and values are taken by their text, whatever token they are. */

@@ -26,7 +26,14 @@ export function postParse(config: Config, context: ReadContext, unique: Uniquene
   const invalid = () => {
     config.valid = false;
   };
-  const checks: VolumeChecks & ConnectionChecks = { report: context.report, unique, invalid, isTty: context.isTty };
+  const checks: VolumeChecks & ConnectionChecks = {
+    report: context.report,
+    unique,
+    invalid,
+    get isTty() {
+      return context.isTty;
+    },
+  };
   for (const res of config.resources) deriveVolumes(res, checks);
   for (const res of config.resources) for (const host of res.hosts) findLower(config, res, host, checks);
   let madeUp = false;

@@ -83,16 +83,17 @@ export function compareVolumes(
   host: Host,
   others: readonly Volume[],
   other: string,
-  { report, invalid, isTty }: VolumeChecks,
+  checks: VolumeChecks,
   lowerMayHaveMore = false,
 ): void {
+  const { report, invalid } = checks;
   const where = `${res.file}:${res.line}: in resource ${res.name}, on ${namesOf(host)} `;
   const numbers = [...new Set([...host.volumes, ...others].map((v) => v.vnr))].sort((a, b) => a - b);
   for (const vnr of numbers) {
     const mine = numbered(host.volumes, vnr);
     const theirs = numbered(others, vnr);
     if (mine === undefined) {
-      if (lowerMayHaveMore && !isTty) continue;
+      if (lowerMayHaveMore && !checks.isTty) continue;
       report(`${where}{ ... }: volume ${vnr} missing (present on ${other})\n`);
       if (!lowerMayHaveMore) invalid();
     } else if (theirs === undefined) {

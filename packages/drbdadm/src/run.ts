@@ -70,7 +70,9 @@ async function runCommand(line: CommandLine & { kind: 'run' }, io: AdmIo): Promi
     isDrbdDevice: (path) => io.isDrbdDevice(path),
     moduleVersion: moduleVersion(io),
     verbose: settings.verbose,
-    isTty: isTty(io),
+    get isTty() {
+      return isTty(io);
+    },
   });
   if (!loaded.ok) return loaded.exitCode;
   const session: Session = {
