@@ -41,6 +41,8 @@ import { UblkDevices } from './ublk-devices.js';
 
 export const ENGINE_VERSION = '0.1.0';
 const NODE_ID_NONE = 0xffff_ffff;
+/** An answer waits at most this long for block devices to follow. */
+const DEVICE_WAIT_MS = 5000;
 /** Progress of a resync is told this often. */
 const PROGRESS_MS = 3000;
 
@@ -187,6 +189,9 @@ export class FrontDesk implements ControlHandler {
       const answer = await work();
       if (this.#resources.get(entry.name) === entry) await this.#refresh(entry);
       if (answer.ok) await this.#writeJournal();
+      // What the reactor said about block devices has arrived with the snapshot: `primary` answers when they can be written.
+      const minors = [...entry.volumes.values()].map((volume) => volume.minor);
+      if (this.#ublk !== undefined) await Promise.race([this.#ublk.settled(minors), timeout(DEVICE_WAIT_MS)]);
       return answer;
     });
   }

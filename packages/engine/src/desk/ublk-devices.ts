@@ -62,6 +62,11 @@ export class UblkDevices {
     return this.#enqueue(device, (d) => this.#update(d, sizeSectors, writable));
   }
 
+  /** Resolves when everything asked for so far has been done. */
+  async settled(minors: readonly number[]): Promise<void> {
+    for (const minor of minors) await this.#devices.get(minor)?.queue;
+  }
+
   /** Stops and deletes the device. */
   remove(minor: number): Promise<void> {
     const device = this.#devices.get(minor);
