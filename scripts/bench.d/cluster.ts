@@ -48,7 +48,7 @@ export class Cluster {
       this.#clients.set(node, dial(join(this.#runDir(node), 'control.sock')));
     }
     for (let number = 0; number < this.resources; number++) for (const node of NODES) await this.#create(node, number);
-    await this.#until('connected', ({ connections }) => connections[0]?.state.connectionState === 'Connected');
+    await this.#until('connected', ({ connections }) => connections[0]?.peerDevices[0]?.state.replicationState === 'Established');
     for (let number = 0; number < this.resources; number++) {
       await this.ask('alpha', 'new-current-uuid', { minor: FIRST_MINOR.alpha + number, clearBitmap: true, forceResync: false });
       await this.ask('alpha', 'primary', { resource: `r${number}`, force: false });
