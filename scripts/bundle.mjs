@@ -1,7 +1,8 @@
-// Bundles the commands and the engine into bundle/: one ESM file per command, shared chunks beside them.
+// Bundles the commands and the engine into bundle/: one ESM file each, shared chunks beside them; drbdadm for a fast start.
 import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { fastBundle } from '../packages/drbdadm/fast-bundle.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const finished = `${root}/bundle`;
@@ -9,7 +10,6 @@ const finished = `${root}/bundle`;
 const fresh = `${root}/.cache/bundle.${process.pid}`;
 
 const entryPoints = Object.entries({
-  drbdadm: 'drbdadm/src/main.ts',
   drbdsetup: 'drbdsetup/src/main.ts',
   drbdmeta: 'drbdmeta/src/main.ts',
   'udrbd-engine': 'engine/src/main.ts',
@@ -31,6 +31,7 @@ await build({
   banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
 });
 copyFileSync(`${root}/packages/ublk-napi/build/Release/ublk_napi.node`, `${fresh}/ublk_napi.node`);
+await fastBundle(fresh);
 if (existsSync(finished)) renameSync(finished, `${fresh}.old`);
 renameSync(fresh, finished);
 rmSync(`${fresh}.old`, { recursive: true, force: true });

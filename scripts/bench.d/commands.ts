@@ -15,6 +15,9 @@ function timed({ argv, status = 0 }: Subject, env: NodeJS.ProcessEnv): number {
   return Number(process.hrtime.bigint() - began) / 1e6;
 }
 
+/** What node_modules/.bin/drbdadm is a link to. */
+const DRBDADM = 'packages/drbdadm/bin/drbdadm.js';
+
 interface Subject {
   readonly name: string;
   readonly argv: readonly string[];
@@ -30,8 +33,8 @@ export async function commands(): Promise<Table> {
   const env = { ...process.env, UDRBD_RUN_DIR: join(folder, 'run') };
   const subjects: readonly Subject[] = [
     { name: 'node -e 0', argv: ['-e', '0'] },
-    { name: 'drbdadm sh-nop', argv: ['bundle/drbdadm.js', '-c', configuration, 'sh-nop'] },
-    { name: 'drbdadm dump', argv: ['bundle/drbdadm.js', '-c', configuration, 'dump'] },
+    { name: 'drbdadm sh-nop', argv: [DRBDADM, '-c', configuration, 'sh-nop'] },
+    { name: 'drbdadm dump', argv: [DRBDADM, '-c', configuration, 'dump'] },
     { name: 'drbdsetup status', argv: ['bundle/drbdsetup.js', 'status'] },
     { name: 'drbdmeta --help', argv: ['bundle/drbdmeta.js', '--help'], status: 20 },
   ];
