@@ -1,3 +1,4 @@
+// @ts-expect-error: comes with chevrotain, without types
 import * as lodash from 'lodash-es';
 import t from 'tap';
 // @ts-expect-error: plain JavaScript for the bundler
