@@ -7,6 +7,7 @@ import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
 import type { BackingDisk } from './host.js';
 import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
 import type { PeerDevice } from './peer-device.js';
+import { adoptV08Flags, peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { newDeviceSize } from './size-rule.js';
 import { changePeerDevice, changeVolume } from './state-change.js';
@@ -50,6 +51,7 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
       `(${md.effective_size} > ${size} sectors). Refusing to attach.`,
     );
   }
+  adoptV08Flags(md);
   const slots = allocateSlots(volume, md);
   if (slots !== undefined) return slots;
   const alSlots = Math.min(options['al-extents'], Math.max(AL_EXTENTS_MIN, alExtentsLimit(md.al_stripes, md.al_stripe_size_4k)));
@@ -90,7 +92,7 @@ function negotiatedSize(volume: Volume, given: BackingDisk, options: DiskOptions
 /** Every peer needs a bitmap of its own. */
 export function allocateSlots(volume: Volume, md: MetaData): Refusal | undefined {
   const taken = new Set(md.peers.map((peer) => peer.bitmap_index).filter((index) => index >= 0));
-  const needed = volume.peerDevices.filter((pd) => md.peers[pd.connection.peerNodeId]!.bitmap_index < 0 && pd.options.bitmap);
+  const needed = volume.peerDevices.filter((pd) => peerMetaData(md, pd.connection.peerNodeId).bitmap_index < 0 && pd.options.bitmap);
   if (taken.size + needed.length > md.bm_max_peers) {
     return no('ERR_INVALID_REQUEST', `Not enough free bitmap slots (available=${md.bm_max_peers - taken.size}, needed=${needed.length})`);
   }
@@ -98,7 +100,7 @@ export function allocateSlots(volume: Volume, md: MetaData): Refusal | undefined
     let index = 0;
     while (taken.has(index)) index++;
     taken.add(index);
-    const entry = md.peers[pd.connection.peerNodeId]!;
+    const entry = peerMetaData(md, pd.connection.peerNodeId);
     entry.bitmap_index = index;
     entry.flags |= MDF_PEER.NODE_EXISTS;
     // What a slot nobody used says about this peer is only known for data that never changed.
@@ -116,7 +118,7 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
     pd.sentSectors = 0;
     pd.receivedSectors = 0;
   }
-  if (md.node_id < 0) md.node_id = res.nodeId;
+  if (md.format === 'v09' && md.node_id < 0) md.node_id = res.nodeId;
   volume.crashedPrimary =
     (md.flags & MDF.CRASHED_PRIMARY) !== 0 || ((md.flags & MDF.PRIMARY_IND) !== 0 && !(res.role === ROLE.Primary && res.suspNoData));
   volume.degraded =
@@ -157,13 +159,13 @@ function markOutOfSync(res: Resource, volume: Volume, isFresh: boolean): void {
   const disk = volume.disk!;
   const md = disk.metaData;
   const unlogged = volume.crashedPrimary && (md.flags & MDF.AL_DISABLED) !== 0;
-  for (const [nodeId, peer] of md.peers.entries()) {
+  for (const peer of md.peers) {
     if (peer.bitmap_index < 0 || peer.bitmap_index >= md.bm_max_peers) continue;
     if (isFresh || unlogged || (md.flags & MDF.FULL_SYNC) !== 0 || (peer.flags & MDF_PEER.FULL_SYNC) !== 0) {
       if (!isFresh) res.log('info', volume, undefined, 'Assuming that all blocks are out of sync (aka FullSync)');
       disk.bitmap.setAll(peer.bitmap_index);
       peer.flags &= ~MDF_PEER.FULL_SYNC;
-    } else if (volume.peerDevices.some((pd) => pd.connection.peerNodeId === nodeId)) {
+    } else if (volume.peerDevices.some((pd) => peerMetaData(md, pd.connection.peerNodeId) === peer)) {
       const bits = disk.bitmap.weight(peer.bitmap_index);
       res.log('info', volume, undefined, `${bits * 4} KB (${bits} bits) marked out-of-sync by on disk bit-map.`);
     }
@@ -177,7 +179,7 @@ function stateOf(res: Resource, volume: Volume): DiskNumber {
   if ((md.flags & MDF.CONSISTENT) === 0) return DISK.Inconsistent;
   if ((md.flags & MDF.WAS_UP_TO_DATE) === 0) return DISK.Outdated;
   const isSafe = (pd: PeerDevice): boolean =>
-    pd.connection.options.fencing === 'dont-care' || (md.peers[pd.connection.peerNodeId]!.flags & MDF_PEER.OUTDATED) !== 0;
+    pd.connection.options.fencing === 'dont-care' || (peerMetaData(md, pd.connection.peerNodeId).flags & MDF_PEER.OUTDATED) !== 0;
   return res.role === ROLE.Primary || volume.peerDevices.every(isSafe) ? DISK.UpToDate : DISK.Consistent;
 }
 
@@ -201,7 +203,7 @@ function takeState(res: Resource, volume: Volume, reply: (error?: Refusal) => vo
     changeVolume(res, volume, { disk: DISK.Negotiating }, { hard: true });
   } else {
     for (const pd of volume.peerDevices) {
-      const outdated = (md.peers[pd.connection.peerNodeId]!.flags & MDF_PEER.OUTDATED) !== 0;
+      const outdated = (peerMetaData(md, pd.connection.peerNodeId).flags & MDF_PEER.OUTDATED) !== 0;
       changePeerDevice(res, pd, outdated ? { disk: state, peerDisk: DISK.Outdated } : { disk: state }, { hard: true });
     }
     if (volume.peerDevices.length === 0) changeVolume(res, volume, { disk: state }, { hard: true });

@@ -26,10 +26,11 @@ export function diskFailed(res: Resource, volume: Volume, where: string): void {
   changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
 }
 
-/** Failed, and no I/O of ours on the disk any more: Diskless, and the host closes it. */
+/** Failed (or an attach that came to nothing), and no I/O of ours on the disk any more: Diskless, and the host closes it. */
 export function maybeDiskless(res: Resource, volume: Volume): void {
   const disk = volume.disk;
-  if (disk === undefined || (volume.diskState !== DISK.Failed && volume.diskState !== DISK.Detaching)) return;
+  if (disk === undefined || (volume.diskState !== DISK.Failed && volume.diskState !== DISK.Detaching && volume.diskState !== DISK.Diskless))
+    return;
   if (volume.lowerPending > 0 || volume.metaDataWrites > 0 || volume.alTransactionRunning) return;
   if (!volume.detachBitmapWritten) {
     volume.detachBitmapWritten = true;
@@ -45,7 +46,8 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
   changeVolume(res, volume, { disk: DISK.Diskless }, { hard: true });
   // From here on the data above us are the peer's: only their generation may be attached or connected to.
   for (const pd of volume.peerDevices) {
-    if (pd.conn >= CONN.Connected && pd.peerDisk === DISK.UpToDate && pd.peerUuids !== undefined) volume.exposedUuid = pd.peerUuids.generations.current;
+    if (pd.conn >= CONN.Connected && pd.peerDisk === DISK.UpToDate && pd.peerUuids !== undefined)
+      volume.exposedUuid = pd.peerUuids.generations.current;
   }
   volume.disk = undefined;
   volume.alSuspended = false;

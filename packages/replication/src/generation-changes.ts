@@ -3,6 +3,7 @@ import { formatGenerations, type Generations, newCurrent, withPrimaryBit } from 
 import { markMetaDataDirty, syncMetaData } from './meta-data-io.js';
 import { isConnected, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
+import { peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
@@ -22,7 +23,7 @@ export function keepGenerations(res: Resource, volume: Volume, pd: PeerDevice, g
     }
   }
   md.current_uuid = withPrimaryBit(g.current, res.role === ROLE.Primary);
-  md.peers[pd.connection.peerNodeId]!.bitmap_uuid = g.bitmap;
+  peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid = g.bitmap;
   volume.exposedUuid = md.current_uuid;
   markMetaDataDirty(res, volume);
 }
@@ -38,13 +39,13 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false)
   const disk = volume.disk;
   if (disk === undefined) return false;
   const md = disk.metaData;
-  const behind = volume.peerDevices.filter((pd) => evenIfSet || md.peers[pd.connection.peerNodeId]!.bitmap_uuid === 0n);
+  const behind = volume.peerDevices.filter((pd) => evenIfSet || peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid === 0n);
   if (behind.length === 0 && volume.peerDevices.length > 0) return false;
   const random = res.random64();
   for (const pd of behind) {
     const g = volume.generationsFor(pd);
     if (g.bitmap !== 0n) res.log('warning', volume, pd, `bm UUID was already set: ${hex(g.bitmap)}`);
-    md.peers[pd.connection.peerNodeId]!.bitmap_uuid = newCurrent(g, random, false).bitmap;
+    peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid = newCurrent(g, random, false).bitmap;
   }
   md.current_uuid = withPrimaryBit(random, res.role === ROLE.Primary);
   volume.exposedUuid = md.current_uuid;

@@ -1,6 +1,7 @@
 /** Writes of meta-data: the super block, pages of the bitmap. Cold: a few objects per write. */
-import { encodeSuperblock, MDF, MDF_PEER } from '@udrbd/metadata';
+import { MDF, MDF_PEER } from '@udrbd/metadata';
 import { diskFailed } from './disk-errors.js';
+import { encodeInService, peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { persistentFlags } from './state-rules.js';
 import { DISK } from './state-view.js';
@@ -17,7 +18,7 @@ export function refreshPersistentFlags(res: Resource, volume: Volume): void {
   const kept = { alDisabled: !disk.options['al-updates'], crashedPrimary: volume.crashedPrimary };
   let device = 0;
   for (const pd of volume.peerDevices) {
-    const entry = md.peers[pd.connection.peerNodeId]!;
+    const entry = peerMetaData(md, pd.connection.peerNodeId);
     const flags = persistentFlags(res.view(volume, pd), { ...kept, fullSync: (entry.flags & MDF_PEER.FULL_SYNC) !== 0 })!;
     device |= flags.device;
     if (entry.bitmap_index < 0) continue;
@@ -55,11 +56,10 @@ export function syncMetaData(res: Resource, volume: Volume, done?: (errno: numbe
   }
   volume.metaDataDirty = false;
   volume.metaDataWrites++;
-  disk.metaData.flags &= ~MDF.AL_CLEAN;
   res.metaWrite(
     volume,
     disk.given.superblockOffsetBytes,
-    encodeSuperblock(disk.metaData),
+    encodeInService(disk.metaData),
     disk.options['md-flushes'],
     disk.options['md-flushes'],
     (errno) => {

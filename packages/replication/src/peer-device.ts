@@ -3,6 +3,7 @@ import type { PeerDeviceOptions } from '@udrbd/control';
 import type { BitmapReceiver, BitmapSender } from '@udrbd/wire';
 import type { Connection } from './connection.js';
 import type { Generations } from './generations.js';
+import { peerMetaData } from './peer-meta-data.js';
 import type { Resync } from './resync.js';
 import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
 import type { Volume } from './volume.js';
@@ -64,7 +65,7 @@ export class PeerDevice {
 
   /** Slot of this peer in the volume's bitmap, -1 while there is none. */
   get bitmapSlot(): number {
-    return this.volume.disk === undefined ? -1 : this.volume.disk.metaData.peers[this.connection.peerNodeId]!.bitmap_index;
+    return this.volume.disk === undefined ? -1 : peerMetaData(this.volume.disk.metaData, this.connection.peerNodeId).bitmap_index;
   }
 
   /** 8.4's combined connection state of this volume. */

@@ -268,7 +268,8 @@ export class Resource implements ReplicationCore {
       for (const volume of this.volumes.values()) {
         if (volume.resyncBlocked.length > 0) unblockResync(this, volume);
         if (volume.parked.length > 0 || volume.heldCompletions.length > 0) releaseHeld(this, volume);
-        if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(this, volume);
+        if (volume.disk !== undefined && volume.diskState <= DISK.Failed && volume.diskState !== DISK.Attaching)
+          maybeDiskless(this, volume);
       }
       if (this.whenAcked.length > 0 && !this.hasUnackedWrites()) for (const run of this.whenAcked.splice(0)) run();
       if (this.wantMetaDataSync) {

@@ -14,6 +14,7 @@ import { sourceResyncEnd, sourceResyncStart, syncUuidOf, targetResyncEnd, target
 import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
 import { ID_ALL_ONES, sendBlockAck, sendBlockReply, sendBlockRequest, sendMetaEmpty, sendState, sendSyncUuid } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
+import { peerMetaData } from './peer-meta-data.js';
 import { acquirePeerSlot, allocateBuffer, PEER, releasePeerSlot } from './peer-requests.js';
 import { ProgressMarks } from './progress-marks.js';
 import { OP } from './requests.js';
@@ -142,7 +143,7 @@ export function startFullSync(res: Resource, pd: PeerDevice, side: ResyncSide): 
 export function setAllBits(res: Resource, pd: PeerDevice, done: () => void): void {
   const { volume } = pd;
   const disk = volume.disk!;
-  const entry = disk.metaData.peers[pd.connection.peerNodeId]!;
+  const entry = peerMetaData(disk.metaData, pd.connection.peerNodeId);
   entry.flags |= MDF_PEER.FULL_SYNC;
   pd.bitmapWriteOut = true;
   disk.bitmap.setAll(pd.bitmapSlot);

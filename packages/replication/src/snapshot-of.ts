@@ -4,6 +4,7 @@ import { MDF_PEER } from '@udrbd/metadata';
 import type { Connection } from './connection.js';
 import type { Options } from './host.js';
 import type { PeerDevice } from './peer-device.js';
+import { peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { resyncLeft } from './resync.js';
 import type { ConnectionSnapshot, PeerDeviceSnapshot, ResourceSnapshot, ResyncSnapshot, VolumeSnapshot } from './snapshot.js';
@@ -74,7 +75,7 @@ function connectionSnapshot(res: Resource, c: Connection): ConnectionSnapshot {
 
 function peerDeviceSnapshot(res: Resource, pd: PeerDevice): PeerDeviceSnapshot {
   const { volume } = pd;
-  const entry = volume.disk?.metaData.peers[pd.connection.peerNodeId];
+  const entry = volume.disk === undefined ? undefined : peerMetaData(volume.disk.metaData, pd.connection.peerNodeId);
   const slot = pd.bitmapSlot;
   const outOfSyncBits = slot < 0 ? 0 : volume.disk!.bitmap.weight(slot);
   const conn = Math.max(pd.conn, CONN.WFReportParams);

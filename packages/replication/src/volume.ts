@@ -7,6 +7,7 @@ import type { Generations } from './generations.js';
 import type { BackingDisk } from './host.js';
 import { Overlap } from './overlap.js';
 import type { PeerDevice } from './peer-device.js';
+import { peerMetaData } from './peer-meta-data.js';
 import type { Requests } from './requests.js';
 import { DISK, type DiskNumber } from './state-view.js';
 
@@ -92,7 +93,7 @@ export class Volume {
     const md = this.disk!.metaData;
     return {
       current: md.current_uuid,
-      bitmap: md.peers[pd.connection.peerNodeId]!.bitmap_uuid,
+      bitmap: peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid,
       history: [md.history_uuids[0]!, md.history_uuids[1]!],
     };
   }
