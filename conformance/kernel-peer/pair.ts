@@ -232,12 +232,12 @@ export class Pair {
   }
 }
 
-/** What the kernel complained about since it started: DRBD's lines of level error and worse, and failed assertions. */
+/** What the kernel complained about since this was asked last: lines of level error and worse, and failed assertions. */
 export async function complaints(peer: UmlPeer, expected: readonly RegExp[] = []): Promise<string[]> {
-  const all = (await peer.run('dmesg -r')).split('\n');
-  const lines = all.slice(all.findIndex((line) => line.includes('drbd: initialized')));
-  return lines
-    .map((line) => line.trim())
-    .filter((line) => /^<[0-3]>/.test(line) || /ASSERT|BUG|WARNING:|Oops|call trace|hung task|bad |FIXME|unexpected|logic/i.test(line))
+  const all = (await peer.run('dmesg -r -c')).split('\n').map((line) => line.trim());
+  // What was before DRBD is none of ours.
+  return all
+    .slice(all.findIndex((line) => line.includes('drbd: initialized')) + 1)
+    .filter((line) => /^<[0-3]>/.test(line) || /ASSERT|BUG|WARNING:|Oops|call trace|hung task|\bbad |FIXME|unexpected|logic/i.test(line))
     .filter((line) => !expected.some((pattern) => pattern.test(line)));
 }
