@@ -1,6 +1,6 @@
 /** Two engines on one host, image files below, NBD above: from empty meta-data to a resync after a disconnect. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import t from 'tap';
@@ -45,7 +45,11 @@ t.test('two nodes', async (t) => {
   const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
   const program = await bundleEngine(`${dir}/bundle`);
   const a = new EngineProcess(program, `${dir}/a`);
-  const b = new EngineProcess(program, `${dir}/b`);
+  const helper = `${dir}/helper`;
+  writeFileSync(helper, `#!/bin/sh\necho "$1 $2 $DRBD_MINOR $DRBD_VOLUME $DRBD_PEER_NODE_ID $UDRBD_RUN_DIR" >>${dir}/handlers\n`, {
+    mode: 0o755,
+  });
+  const b = new EngineProcess(program, `${dir}/b`, { UDRBD_USERMODE_HELPER: helper });
   t.teardown(async () => {
     await Promise.allSettled([a.stop('SIGKILL'), b.stop('SIGKILL')]);
     rmSync(dir, { recursive: true });
@@ -115,6 +119,12 @@ t.test('two nodes', async (t) => {
   await b.ask('secondary', { resource: 'r0', force: false });
   const [dataA, dataB] = [readImage(`${dir}/a.img`, 0, DATA), readImage(`${dir}/b.img`, 0, DATA)];
   t.ok(dataA.equals(dataB), 'both images hold the same data');
+
+  t.strictSame(
+    new Set(readFileSync(`${dir}/handlers`, 'utf8').trim().split('\n')),
+    new Set([`before-resync-target r0 1 0 0 ${b.runDir}`, `after-resync-target r0 1 0 0 ${b.runDir}`]),
+    'handlers were run with DRBD variables',
+  );
 
   await a.ask('down', { resource: 'r0' });
   t.equal((await a.client.request('snapshot', {})).data!.resources.length, 0);

@@ -20,7 +20,9 @@ import {
   type ResourceSnapshot,
   refuse,
   succeed,
+  type TimeoutType,
 } from '@udrbd/control';
+import { MDF, MDF_PEER } from '@udrbd/metadata';
 import { type ControlRequest, formatProcDrbd, type Options } from '@udrbd/replication';
 import { closeDisk, openDisk } from '../disks/open-disk.js';
 import type { DeskMessage, HostSnapshot, ReactorMessage } from '../reactor/messages.js';
@@ -102,7 +104,8 @@ export class FrontDesk implements ControlHandler {
         return success(request.id, []);
       case 'timeout-type': {
         const known = this.#peerDevice(request);
-        return known.ok ? { ...success(request.id, []), data: { timeoutType: 0 } } : refusalReply(request.id, known.error);
+        if (!known.ok) return refusalReply(request.id, known.error);
+        return { ...success(request.id, []), data: { timeoutType: this.#timeoutType(request) } };
       }
       default: {
         const answer = await this.#operate(request);
@@ -145,7 +148,7 @@ export class FrontDesk implements ControlHandler {
         this.#volumeChanged(message);
         break;
       case 'failed':
-        this.#log('err', `resource ${this.#byHost.get(message.host)?.name ?? message.host} is stopped after an internal error`);
+        this.#failed(message.host);
         break;
       case 'log':
         this.#log(message.level, message.text);
@@ -153,6 +156,13 @@ export class FrontDesk implements ControlHandler {
       default:
         break;
     }
+  }
+
+  #failed(host: number): void {
+    const entry = this.#byHost.get(host);
+    if (entry === undefined) return;
+    entry.hasFailed = true;
+    this.#log('err', `resource ${entry.name} is stopped after an internal error`);
   }
 
   /** Takes everything down, as far as it is not in use, and the journal with it when nothing is left. */
@@ -366,6 +376,7 @@ export class FrontDesk implements ControlHandler {
       disk: undefined,
       closing: Promise.resolve(),
       closed: () => undefined,
+      isDegraded: false,
       devicePath: undefined,
       isOpen: false,
     };
@@ -379,7 +390,8 @@ export class FrontDesk implements ControlHandler {
   async #deleteMinor(entry: ResourceEntry, volume: VolumeEntry): Promise<Answer> {
     const state = await this.#refresh(entry);
     const present = state.core.volumes.find((v) => v.volume === volume.volume);
-    if (state.core.role === 'Primary' || (present !== undefined && present.diskState !== 'Diskless')) return refuse('ERR_MINOR_CONFIGURED');
+    const isInUse = state.core.role === 'Primary' || (present !== undefined && present.diskState !== 'Diskless');
+    if (isInUse && !entry.hasFailed) return refuse('ERR_MINOR_CONFIGURED');
     await this.#ublk?.remove(volume.minor);
     const answer = await this.#control(entry, { command: 'del-minor', volume: volume.volume });
     if (answer.ok) this.#forgetVolume(entry, volume);
@@ -409,6 +421,9 @@ export class FrontDesk implements ControlHandler {
     const opened = await openDisk({ backingDev, metaDev, metaIndex, options, nodeId, drbd8Compat });
     if (!opened.ok) return opened;
     const { handles, backing } = opened.value;
+    const { flags, peers } = backing.metaData;
+    const wasConnected = (flags & MDF.CONNECTED_IND) !== 0 || peers.some((peer) => (peer.flags & MDF_PEER.CONNECTED) !== 0);
+    volume.isDegraded = (flags & MDF.PRIMARY_IND) !== 0 && !wasConnected;
     volume.disk = { backingDev, metaDev, metaIndex, options, handles };
     volume.closing = new Promise((resolve) => {
       volume.closed = resolve;
@@ -582,6 +597,7 @@ export class FrontDesk implements ControlHandler {
 
   #stateChanged(entry: ResourceEntry, state: HostSnapshot): void {
     entry.state = state;
+    if (state.core.connections.some((c) => c.state === 'Connected')) for (const volume of entry.volumes.values()) volume.isDegraded = false;
     const now = this.#view(entry, state);
     this.#tell(difference(entry.told, now));
     entry.told = now;
@@ -763,6 +779,13 @@ export class FrontDesk implements ControlHandler {
       })),
     };
     return this.#journal.write(journal).catch((error: unknown) => this.#log('warning', `journal: ${String(error)}`));
+  }
+
+  #timeoutType({ resource, peerNodeId, volume }: Operation<'timeout-type'>): TimeoutType {
+    const entry = this.#resources.get(resource);
+    const connection = entry?.state?.core.connections.find((c) => c.peerNodeId === peerNodeId);
+    if (connection?.peerDevices.find((p) => p.volume === volume)?.peerDiskState === 'Outdated') return 2;
+    return entry?.volumes.get(volume)?.isDegraded === true && entry.state?.core.role !== 'Primary' ? 1 : 0;
   }
 
   #peerDevice(request: { resource: string; peerNodeId: number; volume: number }): Outcome {

@@ -29,6 +29,8 @@ export interface VolumeEntry {
   /** Settles when the disk that was detached has been closed. */
   closing: Promise<void>;
   closed: () => void;
+  /** At attach: this node was Primary and its peers were gone when it went down last; until the first connection. */
+  isDegraded: boolean;
   /** With ublk: size and writability as last told, and the block device. */
   devicePath: string | undefined;
   isOpen: boolean;
@@ -49,6 +51,8 @@ export class ResourceEntry {
   /** What subscribers have been told last. */
   told: ResourceSnapshot | undefined;
   primary = false;
+  /** Stopped by a bug; it can only be taken down. */
+  hasFailed = false;
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(name: string, nodeId: number, drbd8Compat: boolean, host: number, options: Options) {

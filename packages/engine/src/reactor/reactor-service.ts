@@ -73,6 +73,7 @@ export class ReactorService {
       this.#handleFor(host, message);
     } catch (error) {
       host.fail(error);
+      if (message.type === 'snapshot') this.#handleFor(host, message);
     }
   }
 

@@ -87,12 +87,15 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   readonly #waitBytes: Uint32Array;
   readonly #disks: (Disk | undefined)[];
   readonly #fronts: (FrontEnd | undefined)[];
+  /** 1: submitted and not completed. */
+  readonly #submitted: Uint8Array;
   /** Slots that wait for memory, oldest first. */
   readonly #waiting: number[] = [];
   readonly #resuming = new Set<FrontEnd>();
   #lacksMemory = false;
   readonly #metaWaiting: MetaWriter[] = [];
   #isDraining = false;
+  #lastSnapshot: HostSnapshot | undefined;
   #stateChanged = false;
   /** del-minor operations whose answer waits for the end of a front end. */
   readonly #deletions = new Map<number, number>();
@@ -117,6 +120,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     this.#waitBytes = new Uint32Array(slots);
     this.#disks = new Array<Disk | undefined>(slots).fill(undefined);
     this.#fronts = new Array<FrontEnd | undefined>(slots).fill(undefined);
+    this.#submitted = new Uint8Array(slots);
     this.#staging = BufferPool.create({ count: META_STAGES, size: META_STAGE_BYTES, lock: setup.lock });
     this.reactor.addSlotOwner(this.index, this);
     this.reactor.addTimed(this);
@@ -129,11 +133,12 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   // Told by the front desk.
 
   control(operation: number, request: ControlRequest): void {
+    this.#controls.set(operation, request);
     if (this.hasFailed) {
-      this.#reply(operation, { name: 'ERR_INTR', info: ['the resource was stopped by an internal error'] }, undefined);
+      // It can be taken down, nothing else.
+      this.#answer(operation, TEAR_DOWN.has(request.command) ? undefined : FAILED, undefined);
       return;
     }
-    this.#controls.set(operation, request);
     this.touched = true;
     this.core.control(this.reactor.now, operation, request.command === 'secondary' ? this.#withOpenVolumes(request) : request);
   }
@@ -163,14 +168,18 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     this.core.helperDone(this.reactor.now, token, exitCode);
   }
 
+  /** Of a resource that was stopped by a bug: the last state that is known. */
   snapshot(): HostSnapshot {
+    if (this.hasFailed && this.#lastSnapshot !== undefined) return this.#lastSnapshot;
     const openVolumes: number[] = [];
     for (const entry of this.#volumes) if (entry?.frontEnd?.isOpen === true) openVolumes.push(entry.volume);
     const established: { connection: number; path: number }[] = [];
     for (const link of this.#links) {
       if (link !== undefined && link.establishedPath >= 0) established.push({ connection: link.connection, path: link.establishedPath });
     }
-    return { core: this.core.snapshot(this.reactor.now), openVolumes, established };
+    const snapshot = { core: this.core.snapshot(this.reactor.now), openVolumes, established };
+    this.#lastSnapshot = snapshot;
+    return snapshot;
   }
 
   /** Takes the host out of the reactor once nothing is in flight. The core has neither volumes nor connections any more. */
@@ -227,11 +236,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     this.reactor.post({ type: 'failed', host: this.index, text });
     for (const link of this.#links) link?.abort();
     for (let slot = 0; slot < this.#fronts.length; slot++) {
-      const frontEnd = this.#fronts[slot];
-      this.#fronts[slot] = undefined;
-      frontEnd?.complete(slot, ERRNO.EIO);
+      if (this.#submitted[slot] === 1) this.#completed(slot, ERRNO.EIO);
     }
-    for (const [operation] of this.#controls) this.#reply(operation, { name: 'ERR_INTR', info: ['internal error'] }, undefined);
+    for (const [operation] of this.#controls) this.#reply(operation, FAILED, undefined);
+    this.#controls.clear();
     for (const entry of this.#volumes) if (entry?.disk !== undefined) this.#closeDisk(entry.volume);
     this.touched = true;
   }
@@ -452,13 +460,9 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
         if (this.#wait[slot] === WAIT.Buffer) this.#wait[slot] = WAIT.BufferThenRead;
         else this.#startIo(slot, kind);
         break;
-      case EFFECT.Complete: {
-        const frontEnd = this.#fronts[slot];
-        this.#fronts[slot] = undefined;
-        if (frontEnd !== undefined) frontEnd.complete(slot, value);
-        else this.#freeBuffer(slot);
+      case EFFECT.Complete:
+        this.#completed(slot, value);
         break;
-      }
       case EFFECT.AllocateBuffer:
         this.#allocateForPeer(slot, value);
         break;
@@ -474,6 +478,14 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
       default:
         this.#startIo(slot, kind);
     }
+  }
+
+  #completed(slot: number, errno: number): void {
+    const frontEnd = this.#fronts[slot];
+    this.#fronts[slot] = undefined;
+    this.#submitted[slot] = 0;
+    if (frontEnd !== undefined) frontEnd.complete(slot, errno);
+    else this.#freeBuffer(slot);
   }
 
   #drainCold(): void {
@@ -689,6 +701,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
 
   submit(slot: number): void {
     this.touched = true;
+    this.#submitted[slot] = 1;
+    if (this.hasFailed) {
+      this.#completed(slot, ERRNO.EIO);
+      return;
+    }
     this.core.submit(this.reactor.now, slot);
   }
 
@@ -741,6 +758,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     removed();
   }
 }
+
+/** What a resource that was stopped by a bug still does. */
+const TEAR_DOWN: ReadonlySet<ControlRequest['command']> = new Set(['secondary', 'disconnect', 'del-peer', 'detach', 'del-minor']);
+const FAILED: Refusal = { name: 'ERR_INTR', info: ['the resource was stopped by an internal error'] };
 
 /** How often a resource without memory looks again. */
 const MEMORY_RETRY_MS = 5;
