@@ -1,23 +1,15 @@
 /** Two engines on one host, image files below, NBD above: from empty meta-data to a resync after a disconnect. */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import t from 'tap';
 import { bundleEngine, EngineProcess } from './engine-process.js';
+import { freePort } from './free-port.js';
 import { createImage, dataBytes, readImage } from './images.js';
 import { NbdClient } from './nbd-client.js';
 
 const SIZE = 32 << 20;
 const DATA = dataBytes(SIZE);
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
 
 async function configure(engine: EngineProcess, nodeId: number, image: string, local: number, remote: number): Promise<void> {
   const peerNodeId = 1 - nodeId;
