@@ -1,10 +1,13 @@
 // Our engine inside a network namespace, opposite kernel peers: a process of its own with the NBD front end.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { type ControlClient, createClient, type ResourceSnapshot } from '@udrbd/control';
 import { transport } from '../engine/engine-process.js';
 import type { Namespace } from '../uml/namespace.js';
+
+const DRBDMETA = fileURLToPath(new URL('../../packages/drbdmeta/src/main.ts', import.meta.url));
 
 export class OurNode {
   readonly runDir: string;
@@ -77,6 +80,13 @@ export class OurNode {
   async ask(command: Parameters<ControlClient['request']>[0], parameters: Parameters<ControlClient['request']>[1]): Promise<void> {
     const { code, info } = await this.client.request(command, parameters as never);
     if (code < 1 || (code > 4 && code !== 101)) throw new Error(`${command}: ${code} ${info.join(' ')}\n${this.#log.slice(-3000)}`);
+  }
+
+  /** drbdmeta on an image with internal v09 meta-data; an exit code other than 0 throws. */
+  drbdmeta(minor: number, image: string, ...words: string[]): string {
+    const argv = ['--import=tsx', '--conditions=udrbd-source', DRBDMETA, '--force', `${minor}`, 'v09', image, 'internal', ...words];
+    const env = { ...this.environment, UDRBD_LOCK_DIR: `${this.runDir}/lock` };
+    return execFileSync(process.execPath, argv, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
   async resource(name: string): Promise<ResourceSnapshot> {

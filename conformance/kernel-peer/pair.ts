@@ -113,8 +113,10 @@ export class Pair {
     await ours.ask('new-path', { ...this.ids, local, remote: { ...local, address: peer.address } });
   }
 
+  /** As `drbdadm attach` does it: what the activity log covers is marked first. */
   async attachOurs(): Promise<void> {
     const { ours, image } = this.options;
+    ours.drbdmeta(this.minor, image, 'apply-al');
     await ours.ask('attach', { minor: this.minor, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
   }
 
