@@ -24,7 +24,7 @@ export interface ReactorServiceOptions {
 export type CreateCore = (setup: ResourceSetup) => ReplicationCore;
 
 /** Headers that may wait for a connection: the bitmap in flight and every slot's packet fit. */
-const OUTBOX_BYTES = 1 << 20;
+const OUTBOX_BYTES = 1 << 19;
 
 export class ReactorService {
   readonly reactor: Reactor;

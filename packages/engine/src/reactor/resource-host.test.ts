@@ -227,7 +227,10 @@ t.test('a bug stops the resource, not the reactor', async (t) => {
   host.control(9, { command: 'primary', force: false });
   t.ok(posted.some((m) => m.type === 'reply' && m.operation === 9 && m.error !== undefined));
   host.control(10, { command: 'del-minor', volume: 0 });
-  t.ok(posted.some((m) => m.type === 'reply' && m.operation === 10 && m.error === undefined), 'it can be taken down');
+  t.ok(
+    posted.some((m) => m.type === 'reply' && m.operation === 10 && m.error === undefined),
+    'it can be taken down',
+  );
   let isRemoved = false;
   host.remove(() => {
     isRemoved = true;

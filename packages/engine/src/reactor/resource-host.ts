@@ -38,8 +38,8 @@ const STEP = { None: 0, Preflush: 1, Read: 2, Write: 3, Flush: 4, Punch: 5, Zero
 /** What a slot's buffer waits for. */
 const WAIT = { None: 0, Buffer: 1, BufferThenRead: 2 } as const;
 
-const META_STAGES = 16;
-const META_STAGE_BYTES = 64 * 1024;
+const META_STAGES = 4;
+const META_STAGE_BYTES = 32 * 1024;
 
 /** Makes the front end of a volume, or none. */
 export type FrontEndFactory = (host: ResourceHost, volume: number, minor: number) => FrontEnd | undefined;

@@ -1,0 +1,60 @@
+#!/bin/bash
+# In the guest: two engines on this host, /dev/ublkb0 and /dev/ublkb1 as their volumes.
+. /udrbd/conformance/vm/guest/checks.sh
+modprobe loop
+declare -A minor=([a]=0 [b]=1)
+on() { local node=$1; shift; UDRBD_RUN_DIR=/tmp/$node/run UDRBD_LOCK_DIR=/tmp/$node/lock UDRBD_STATE_DIR=/tmp/$node/state "$@"; }
+proc() { grep -A 3 "^ *${minor[$1]}: " /tmp/$1/run/proc/drbd; }
+
+node_up() {
+  local node=$1 own=${minor[$1]} other=$((1 - ${minor[$1]})) disk
+  mkdir -p /tmp/$node/run /tmp/$node/lock /tmp/$node/state
+  truncate -s 96M /tmp/$node/disk
+  disk=$(losetup --find --show /tmp/$node/disk)
+  on $node udrbd-engine &&
+    yes | on $node drbdmeta --force $own v09 $disk internal create-md 1 &&
+    on $node drbdsetup new-resource r0 $own &&
+    on $node drbdsetup new-minor r0 $own 0 &&
+    on $node drbdsetup attach $own $disk $disk internal &&
+    on $node drbdsetup new-peer r0 $other --_name=peer --protocol=C &&
+    on $node drbdsetup peer-device-options r0 $other 0 --c-plan-ahead=0 --resync-rate=100M &&
+    on $node drbdsetup new-path r0 $other 127.0.0.1:797$own 127.0.0.1:797$other &&
+    on $node drbdsetup connect r0 $other
+}
+read_only() { equal "$2" "$(cat /sys/block/ublkb$1/ro)"; }
+check 'node a comes up' node_up a
+check 'node b comes up' node_up b
+check 'the devices have their links' test "$(readlink /dev/drbd0) $(readlink /dev/drbd1)" = '/dev/ublkb0 /dev/ublkb1'
+check 'a Secondary is read-only' read_only 0 1
+check 'the nodes find each other' until_true 20 grep -q 'cs:Connected' /tmp/a/run/proc/drbd
+check 'promotion' on a drbdsetup primary r0 --force
+check 'the Primary is writable' read_only 0 0
+check 'the first sync ends' until_true 50 grep -q 'ds:UpToDate/UpToDate' /tmp/a/run/proc/drbd
+no_write() { ! dd if=/dev/zero of=/dev/ublkb1 bs=4k count=1 oflag=direct; }
+check 'no write on the other node' no_write
+CHECK_SECONDS=120
+# The expansion belongs to fio's job, not to the shell.
+verified() { fio --name=v --filename=/dev/drbd0 --direct=1 --rw=randwrite --bsrange=4k-64k --bs_unaligned=0 --size=24M --iodepth=16 --ioengine=libaio --verify=crc32c --do_verify=1 --fsync=64; }
+check 'fio writes and verifies' verified
+check 'discard' blkdiscard -o 0 -l 33554432 /dev/drbd0
+check 'a file system' mkfs.ext4 -q -F /dev/drbd0
+mkdir -p /mnt/fs
+files() { mount /dev/drbd0 /mnt/fs && cp -r /udrbd/scripts /mnt/fs/ && dd if=/dev/urandom of=/mnt/fs/random bs=1M count=8 && sync -f /mnt/fs && (cd /mnt/fs && find . -type f | sort | xargs sha256sum) > /tmp/before; }
+check 'files on it' files
+refused() { local text; text=$(on a drbdsetup secondary r0 2>&1); equal 11 $? && grep -q 'mounted on /mnt/fs' <<< "$text"; }
+check 'a mounted device is not demoted, and the mount is named' refused
+fail_over() { umount /mnt/fs && on a drbdsetup secondary r0 && on b drbdsetup primary r0 && mount /dev/drbd1 /mnt/fs; }
+check 'failover' fail_over
+same() { (cd /mnt/fs && find . -type f | sort | xargs sha256sum) > /tmp/after; cmp /tmp/before /tmp/after; }
+check 'the files are there' same
+down() { umount /mnt/fs && on b drbdsetup down r0 && on a drbdsetup down r0; }
+check 'down' down
+gone() { ! ls /dev/ublkb* /dev/drbd* ; }
+check 'no device is left' gone
+alike() { cmp -n 98000000 /tmp/a/disk /tmp/b/disk; }
+check 'both disks hold the same data' alike
+ends() { for node in a b; do kill $(cat /tmp/$node/run/engine.lock); done; until_true 10 eval '! pgrep -f udrbd-engine'; }
+check 'the engines end when told' ends
+no_bug() { ! grep 'internal error' /tmp/a/run/engine.log /tmp/b/run/engine.log; }
+check 'no internal error' no_bug
+checks_end
