@@ -203,7 +203,7 @@ export class DumpParser {
 
   #unexpected(token: Token, expected: string): never {
     const wording = EXPECTED[expected] ?? (UNWORDED.has(expected) ? undefined : `keyword '${expected}'`);
-    const what = wording === undefined ? ' invalid/unexpected token!:' : ` ${wording} expected`;
+    const what = wording === undefined ? '  invalid/unexpected token!:' : ` ${wording} expected`;
     throw new DumpError(`Parse error in line ${token.line}:${what}${tail(token)}`);
   }
 }

@@ -73,7 +73,7 @@ export const restoreMd: Command = {
       const locate = (): Placement => volume.computeOffsets();
       const isExternal = volume.kind === 'indexed' || volume.kind === 'flex-external';
       const before = old?.bm_max_peers ?? -1;
-      if (isExternal && md.format === 'v09' && md.bm_max_peers > before) {
+      if (isExternal && md.bm_max_peers > before) {
         io.stdout(
           `Meta data needs more space now, since max_peers\nis bigger than in existing meta_data. (${before} -> ${md.bm_max_peers})\n`,
         );
