@@ -7,7 +7,7 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { setIoFlusher } from 'ublk-napi';
+import { lockProcessMemory, setIoFlusher } from 'ublk-napi';
 import { ControlServer } from './desk/control-server.js';
 import { type EngineEnvironment, readEnvironment } from './desk/environment.js';
 import { ENGINE_VERSION, FrontDesk } from './desk/front-desk.js';
@@ -83,6 +83,9 @@ async function serve(environment: EngineEnvironment, log: Log): Promise<void> {
   const refused = setIoFlusher();
   log('info', `udrbd-engine ${ENGINE_VERSION}, pid ${process.pid}, run directory ${environment.runDir}, front end ${environment.frontEnd}`);
   if (refused !== 0) log('info', `PR_SET_IO_FLUSHER: errno ${refused}`);
+  // Below a file system of this host no page of ours may wait for memory that only we could free.
+  const unlocked = environment.frontEnd === 'ublk' && environment.lockMemory ? lockProcessMemory() : 0;
+  if (unlocked !== 0) log('info', `mlockall: errno ${unlocked}`);
 
   const desk = new FrontDesk(environment, log);
   const reactor = new ReactorThread(
