@@ -5,6 +5,7 @@ import {
   type Endpoint,
   type Host,
   hostNamesEqual,
+  type Mesh,
   newConnection,
   newPath,
   type OptionEntry,
@@ -53,48 +54,52 @@ export function checkEndpointCount(res: Resource, { report, invalid }: Connectio
 /** As every inherited list, the other way round. */
 const inherited = (list: readonly OptionEntry[]): OptionEntry[] => list.map((entry) => ({ ...entry, inherited: true })).reverse();
 
-/** Appends a connection for each pair of the hosts of each mesh. @returns whether there was a mesh with a pair in it */
-export function expandMeshes(res: Resource, { report, invalid }: ConnectionChecks): void {
+/** Appends a connection for each pair of the hosts of each mesh, up to the first host that cannot be in one. */
+export function expandMeshes(res: Resource, checks: ConnectionChecks): void {
   for (const mesh of res.meshes) {
-    const hosts: Host[] = [];
-    for (const name of mesh.hosts) {
-      const host = hostNamed(res, name);
-      if (host === undefined) {
-        report(
-          `${res.file}:${res.line}: in resource ${res.name}:\n\tThere is no 'on' section for hostname '${name}' named in the connection-mesh\n`,
-        );
-        invalid();
-        return;
+    for (const [i, name] of mesh.hosts.entries()) {
+      const a = meshHost(res, name, checks);
+      if (a === undefined) return;
+      for (const other of mesh.hosts.slice(i + 1)) {
+        const b = meshHost(res, other, checks);
+        if (b === undefined) return;
+        if (a !== b) res.connections.push(meshConnection(res, a, b, mesh));
       }
-      if (host.address === undefined) {
-        report(`"connection-mesh" (for "${res.name}") with a host ("${host.names[0]}") that has no "address" defined\n`);
-        invalid();
-        return;
-      }
-      if (host.proxy !== undefined) {
-        report(
-          `${res.file}:${host.line}: in resource ${res.name}:\n\tThere is a drbd-8.x proxy config syntax within an 'on' section and you are using\n\tthe 'mesh' keyword from drbd-9.x syntax. That does not work together.\n\n\tUse an explicit connection to configure a proxy and omit that pair of hosts\n\tfrom the mesh.\n`,
-        );
-        invalid();
-        return;
-      }
-      hosts.push(host);
     }
-    hosts.forEach((a, i) => {
-      for (const b of hosts.slice(i + 1)) {
-        if (a === b) continue;
-        const connection = newConnection(res.file, 0, { fromMesh: true, implicit: true, net: inherited(mesh.net) });
-        const path = newPath(0, true);
-        path.endpoints = [newEndpoint(a, true, 0), newEndpoint(b, true, 0)];
-        connection.paths.push(path);
-        res.connections.push(connection);
-      }
-    });
   }
 }
 
-/** Two hosts with addresses and nothing said about connections: they are connected. */
-export function createImplicitConnection(res: Resource, { report, invalid }: ConnectionChecks): void {
+function meshConnection(res: Resource, a: Host, b: Host, mesh: Mesh): Connection {
+  const connection = newConnection(res.file, 0, { fromMesh: true, implicit: true, net: inherited(mesh.net) });
+  const path = newPath(0, true);
+  path.endpoints = [newEndpoint(a, true, 0), newEndpoint(b, true, 0)];
+  connection.paths.push(path);
+  return connection;
+}
+
+/** @returns undefined, with a message, for a host that a mesh cannot connect */
+function meshHost(res: Resource, name: string, { report, invalid }: ConnectionChecks): Host | undefined {
+  const host = hostNamed(res, name);
+  if (host === undefined)
+    report(
+      `${res.file}:${res.line}: in resource ${res.name}:\n\tThere is no 'on' section for hostname '${name}' named in the connection-mesh\n`,
+    );
+  else if (host.address === undefined)
+    report(`"connection-mesh" (for "${res.name}") with a host ("${host.names[0]}") that has no "address" defined\n`);
+  else if (host.proxy !== undefined) {
+    report(
+      `${res.file}:${host.line}: in resource ${res.name}:\n\tThere is a drbd-8.x proxy config syntax within an 'on' section and you are using\n\tthe 'mesh' keyword from drbd-9.x syntax. That does not work together.\n\n\tUse an explicit connection to configure a proxy and omit that pair of hosts\n\tfrom the mesh.\n`,
+    );
+  } else return host;
+  invalid();
+  return undefined;
+}
+
+/**
+ * Two hosts with addresses and nothing said about connections: they are connected.
+ * @param isValid - false when it is known already why there is no connection
+ */
+export function createImplicitConnection(res: Resource, isValid: boolean, { report, invalid }: ConnectionChecks): void {
   if (res.connections.length > 0) return;
   if (res.hosts.length > 2) {
     report(
@@ -105,7 +110,7 @@ export function createImplicitConnection(res: Resource, { report, invalid }: Con
   if (res.hosts.length < 2) return;
   const addressed = res.hosts.filter((host) => host.address !== undefined);
   if (addressed.length === 0) {
-    for (const host of res.hosts) cannotDetermine(res, host.line, endpointName(host), 'address and port', { report, invalid });
+    if (isValid) for (const host of res.hosts) cannotDetermine(res, host.line, endpointName(host), 'address and port', { report, invalid });
     return;
   }
   if (addressed.length === 1) return;

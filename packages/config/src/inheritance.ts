@@ -86,11 +86,11 @@ function inheritInConnection(res: Resource, connection: Connection, copy: (from:
     copy(res.proxy, endpoint.proxy.options);
     inheritPlugins(res.plugins, endpoint.proxy.plugins);
   }
-  for (const device of connection.peerDevices) {
-    copy(connection.peerDeviceOptions, device.options);
-    for (const endpoint of connection.paths[0]?.endpoints ?? []) {
-      const volume = endpoint.host?.volumes.find((v) => v.vnr === device.vnr);
-      if (volume !== undefined) copy(volume.peerDeviceOptions, device.options);
+  for (const device of connection.peerDevices) copy(connection.peerDeviceOptions, device.options);
+  for (const endpoint of connection.paths[0]?.endpoints ?? []) {
+    for (const volume of endpoint.host?.volumes ?? []) {
+      const device = connection.peerDevices.find((d) => d.vnr === volume.vnr);
+      if (device !== undefined) copy(volume.peerDeviceOptions, device.options);
     }
   }
 }

@@ -93,7 +93,7 @@ function connect(config: Config, res: Resource, checks: VolumeChecks & Connectio
   let madeUp = false;
   if (config.valid) {
     expandMeshes(res, checks);
-    if (config.valid) createImplicitConnection(res, checks);
+    createImplicitConnection(res, config.valid, checks);
     if (config.valid) resolveEndpoints(res, checks);
     if (config.valid) madeUp = assignImplicitNodeIds(res, checks.report);
   }

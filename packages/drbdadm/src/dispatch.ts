@@ -6,8 +6,8 @@ import { isHandler } from './commands.js';
 import { runDeferred } from './deferred.js';
 import { backendOptions, run } from './helper.js';
 import { setupCall } from './lines.js';
-import { preparePeers, resolveResyncAfter, validateResource } from './prepare.js';
-import { isTty, type Session, type Target } from './session.js';
+import { convertResyncAfter, preparePeers, validateResource } from './prepare.js';
+import type { Session, Target } from './session.js';
 import { verifyIps } from './verify-ips.js';
 
 const CONFIG_INVALID = 10;
@@ -19,7 +19,6 @@ export async function dispatch(session: Session, args: readonly string[]): Promi
   const { command } = session;
   if (command.resources === 'none' || (command.action === 'status' && args.length === 0)) return withoutResources(session);
   const { config, io } = session;
-  if (!config.valid) return CONFIG_INVALID;
   if (config.resources.length === 0 && !isDump(session)) {
     io.stderr('no resources defined!\n');
     return 1;
@@ -73,7 +72,7 @@ async function onAll(session: Session): Promise<number> {
   for (const res of meant) {
     if (!isDump(session)) preparePeers(res);
     if (!validateResource(session, res)) return CONFIG_INVALID;
-    if (!isDump(session) && !resolveResyncAfter(session, res, isTty(io))) return CONFIG_INVALID;
+    if (!isDump(session) && !convertResyncAfter(session, res)) return CONFIG_INVALID;
     allLocal = verifyIps(session, res) && allLocal;
   }
   if (!allLocal) return CONFIG_INVALID;
@@ -118,7 +117,7 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     session.stackedMode = res.stacked;
     preparePeers(res);
     if (!validateResource(session, res)) return CONFIG_INVALID;
-    if (!isDump(session) && !resolveResyncAfter(session, res, isTty(io))) return CONFIG_INVALID;
+    if (!isDump(session) && !convertResyncAfter(session, res)) return CONFIG_INVALID;
     if (!verifyIps(session, res) && !isDump(session)) return CONFIG_INVALID;
     const code = await onTarget(session, volume.keep ? target : { ...target, volume: undefined }, false);
     if (session.fatalExitCode !== undefined) return code;

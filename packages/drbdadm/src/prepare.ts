@@ -1,6 +1,15 @@
 /** What a resource needs before a command works on it: names for its connections, options that follow from the peers, checks. */
-import { type Connection, findEntry, findOption, hasDisk, type OptionEntry, type Resource } from '@udrbd/config';
-import type { Session } from './session.js';
+import {
+  type Config,
+  type Connection,
+  findEntry,
+  findOption,
+  hasDisk,
+  type OptionEntry,
+  type OptionList,
+  type Resource,
+} from '@udrbd/config';
+import { isTty, type Session } from './session.js';
 
 const entry = (name: string, value: string): OptionEntry => ({ name, value, option: findOption('peer-device', name), inherited: false });
 
@@ -28,10 +37,12 @@ function preparePeerDevices(connection: Connection): void {
 
 /** Checks what only matters to those who use the resource. @returns whether it is fit for use */
 export function validateResource(session: Session, res: Resource): boolean {
-  const { io, nodeName } = session;
-  const { config } = session;
+  const { io, nodeName, config } = session;
+  const after = findEntry(res.disk, 'resync-after')?.value;
+  const target = after === undefined ? undefined : findTarget(config, after);
+  if (target?.kind === 'unknown') dropUnknown(session, res, res.disk, target);
   if (res.hosts.length === 0) {
-    io.stderr(`${res.file}:${res.line}: in resource ${res.name}:\n\ta host sections ('on ${nodeName} { ... }') is missing.\n`);
+    io.stderr(`${at(res)}a host sections ('on ${nodeName} { ... }') is missing.\n`);
     config.valid = false;
   }
   checkProxies(session, res);
@@ -56,44 +67,70 @@ function checkProxies({ io, config }: Session, res: Resource): void {
   }
 }
 
-/** Replaces the targets of `resync-after` by minor numbers. @returns whether the resource can be used */
-export function resolveResyncAfter(session: Session, res: Resource, isTty: boolean): boolean {
-  const { config, io } = session;
-  const where = `${res.file}:${res.line}: in resource ${res.name}:\n\t`;
-  let reported = false;
-  for (const volume of res.me?.volumes ?? []) {
-    const at = volume.diskOptions.findIndex((o) => o.name === 'resync-after');
-    const wanted = volume.diskOptions[at]?.value;
-    if (wanted === undefined || wanted === '-1' || RESOLVED.has(volume.diskOptions[at]!)) continue;
-    const slash = wanted.lastIndexOf('/');
-    const name = slash < 0 ? wanted : wanted.slice(0, slash);
-    const other = config.resources.find((r) => r.name === name);
-    const vnr = slash < 0 ? undefined : Number(wanted.slice(slash + 1));
-    const volumes = other?.me?.volumes ?? [];
-    const after = vnr === undefined ? (volumes.length === 1 ? volumes[0] : undefined) : volumes.find((v) => v.vnr === vnr);
-    if (other !== undefined && !other.ignore && vnr === undefined && volumes.length > 1) {
-      io.stderr(`${where}resync-after contains '${wanted}', which is ambiguous, since it contains ${volumes.length} volumes\n`);
-      config.valid = false;
+/** Where a message about a resource points to. */
+const at = (res: Resource): string => `${res.file}:${res.line}: in resource ${res.name}:\n\t`;
+
+/** The unknown targets that have been told of. */
+const toldOf = new WeakMap<Resource, Set<string>>();
+
+/**
+ * Takes an option whose target is unknown out of its list, and says so once. Somebody at a terminal can correct it, so there it is an
+ * error; at boot it is better to sync unordered than not at all.
+ */
+function dropUnknown({ io, config }: Session, res: Resource, list: OptionList, target: ResyncTarget & { kind: 'unknown' }): void {
+  const index = list.findIndex((o) => o.name === 'resync-after');
+  if (!toldOf.has(res))
+    io.stderr(`${at(res)}resource '${list[index]!.value}' mentioned in 'resync-after' option is not known${target.where}\n`);
+  toldOf.add(res);
+  if (isTty(io)) config.valid = false;
+  else list.splice(index, 1);
+}
+
+/** Replaces the targets of `resync-after` by minor numbers, which is what drbdsetup takes. @returns false when one is ambiguous */
+export function convertResyncAfter(session: Session, res: Resource): boolean {
+  for (const volume of res.hosts.flatMap((host) => host.volumes)) {
+    const list = volume.diskOptions;
+    const found = findEntry(list, 'resync-after');
+    if (found?.value === undefined || CONVERTED.has(found)) continue;
+    const target = findTarget(session.config, found.value);
+    if (target.kind !== 'unknown' && target.missingVolume !== undefined)
+      session.io.stderr(`Resource '${found.value.slice(0, found.value.lastIndexOf('/'))}' has no volume ${target.missingVolume}\n`);
+    if (target.kind === 'ambiguous') {
+      session.io.stderr(
+        `${at(res)}resync-after contains '${found.value}', which is ambiguous, since it contains ${target.count} volumes\n`,
+      );
+      session.config.valid = false;
       return false;
     }
-    if (other === undefined || other.ignore || after === undefined) {
-      const how = other === undefined || !other.ignore ? 'is not known.' : 'is not known on this host.';
-      if (!reported) io.stderr(`${where}resource '${wanted}' mentioned in 'resync-after' option ${how}\n`);
-      reported = true;
-      // Somebody at a terminal can correct it; at boot it is better to sync unordered than not at all.
-      if (isTty) {
-        config.valid = false;
-        return false;
-      }
-      volume.diskOptions.splice(at, 1);
-      continue;
+    if (target.kind === 'unknown') dropUnknown(session, res, list, target);
+    else {
+      const converted = { ...found, value: String(target.minor) };
+      CONVERTED.add(converted);
+      list[list.indexOf(found)] = converted;
     }
-    const resolved = { ...volume.diskOptions[at]!, value: String(after.minor) };
-    RESOLVED.add(resolved);
-    volume.diskOptions[at] = resolved;
   }
-  return true;
+  return session.config.valid;
+}
+
+type ResyncTarget =
+  | { readonly kind: 'found'; readonly minor: number; readonly missingVolume: number | undefined }
+  | { readonly kind: 'ambiguous'; readonly count: number; readonly missingVolume: number | undefined }
+  | { readonly kind: 'unknown'; readonly where: string };
+
+/** What `RES` or `RES/VOLUME` stands for on this node. A volume that is not there is as good as none named. */
+function findTarget(config: Config, text: string): ResyncTarget {
+  const slash = text.lastIndexOf('/');
+  const res = config.resources.find((r) => r.name === (slash < 0 ? text : text.slice(0, slash)));
+  if (res === undefined) return { kind: 'unknown', where: '.' };
+  if (res.ignore) return { kind: 'unknown', where: ' on this host.' };
+  const volumes = res.me?.volumes ?? [];
+  const vnr = slash < 0 ? undefined : Number(text.slice(slash + 1));
+  const named = volumes.find((v) => v.vnr === vnr);
+  const missingVolume = vnr !== undefined && named === undefined ? vnr : undefined;
+  const volume = named ?? (volumes.length === 1 ? volumes[0] : undefined);
+  if (volume?.minor === undefined) return { kind: 'ambiguous', count: volumes.length, missingVolume };
+  return { kind: 'found', minor: volume.minor, missingVolume };
 }
 
 /** Entries that hold a minor number already. */
-const RESOLVED = new WeakSet<OptionEntry>();
+const CONVERTED = new WeakSet<OptionEntry>();
