@@ -67,7 +67,7 @@ export class Pair {
     this.name = options.name;
     this.minor = options.minor;
     const { peer, name, minor, kernelDisk, protocol, net = {}, kernelNet = [] } = options;
-    const netOptions = [...Object.entries({ 'connect-int': 1, ...net }).map(([key, value]) => `--${key}=${value}`), ...kernelNet];
+    const netOptions = [...Object.entries({ 'connect-int': 1, ...net }).map(([key, value]) => `--${key}='${value}'`), ...kernelNet];
     const diskOptions = ['--c-plan-ahead=0', '--resync-rate=102400', '--c-min-rate=0'];
     this.kernel = new KernelResource({
       peer,

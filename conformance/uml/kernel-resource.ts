@@ -76,9 +76,10 @@ export class KernelResource {
     return `ipv4:${peer.address}:${port} ipv4:${remote ?? `${peer.hostAddress}:${port}`}`;
   }
 
-  async connect(): Promise<void> {
+  /** @param more - further words, for this time */
+  async connect(more: readonly string[] = []): Promise<void> {
     const { name, protocol = 'C', netOptions = [] } = this.options;
-    await this.setup(`connect ${[name, this.ends, `--protocol=${protocol}`, ...netOptions].join(' ')}`);
+    await this.setup(`connect ${[name, this.ends, `--protocol=${protocol}`, ...netOptions, ...more].join(' ')}`);
   }
 
   async disconnect(options: { readonly force?: boolean } = {}): Promise<void> {

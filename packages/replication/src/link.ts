@@ -159,10 +159,20 @@ function refusePeer(res: Resource, c: Connection, text: string): void {
   disconnectForGood(res, c);
 }
 
-/** To StandAlone: only an administrator connects again. */
+/**
+ * To StandAlone: only an administrator connects again. The peer comes to the same conclusion from what we have sent, and logs it and
+ * runs its handlers, provided that it gets to read it: it is left the time to close first.
+ */
 export function disconnectForGood(res: Resource, c: Connection): void {
   if (c.state !== CONN.StandAlone) changeConnection(res, c, CONN.Disconnecting, {}, { hard: true });
-  res.closeLink(c, 'closed');
+  if (c.closing) return;
+  if (c.phase === 'none') return res.closeLink(c, 'closed');
+  c.closing = true;
+  c.closeReason = 'closed';
+  const link = c.linkNumber;
+  res.later(c.options['ping-timeout'] * 100, () => {
+    if (c.linkNumber === link && c.closing) res.cold({ type: 'closeLink', connection: c.index });
+  });
 }
 
 const STATE_AFTER: Readonly<Record<LinkEnd, ConnNumber>> = {

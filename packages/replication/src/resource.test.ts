@@ -141,6 +141,8 @@ t.test('authentication: equal secrets connect, different ones go StandAlone', as
   other.configure({ 'cram-hmac-alg': 'sha1', 'shared-secret': 'S3cr3t' });
   other.b.control({ command: 'net-options', connection: 0, options: { 'shared-secret': 'other' }, setDefaults: false });
   other.connect();
+  t.match(other.state(other.a), /^Disconnecting/, 'each gives the other the time to see why');
+  other.run(600);
   t.match(other.state(other.a), /^StandAlone/);
 });
 
