@@ -13,13 +13,13 @@ mkdir -p /tmp/alpha /tmp/beta
 cat > /tmp/drbd.conf << 'CONF'
 resource r0 {
   net { protocol C; }
-  on alpha { device minor 10; disk /dev/ram2; meta-disk internal; address 127.0.0.1:7910; }
-  on beta { device minor 11; disk /dev/ram3; meta-disk internal; address 127.0.0.1:7911; }
+  on alpha { node-id 0; device minor 10; disk /dev/ram2; meta-disk internal; address 127.0.0.1:7910; }
+  on beta { node-id 1; device minor 11; disk /dev/ram3; meta-disk internal; address 127.0.0.1:7911; }
 }
 CONF
 on() { local node=$1; shift; UDRBD_NODE=$node UDRBD_RUN_DIR=/tmp/$node UDRBD_STATE_DIR=/tmp/$node UDRBD_LOCK_DIR=/tmp/$node "$@"; }
 for node in alpha beta; do
-  on $node drbdadm -c /tmp/drbd.conf create-md --force r0 >&2
+  on $node udrbd-engine && on $node drbdadm -c /tmp/drbd.conf create-md --force r0 >&2
   on $node drbdadm -c /tmp/drbd.conf up r0 >&2
 done
 on alpha drbdadm -c /tmp/drbd.conf wait-connect r0 >&2
