@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { bundleEngine, EngineProcess } from './engine-process.js';
 import { freePort } from './free-port.js';
@@ -66,7 +67,10 @@ t.test('two nodes', async (t) => {
   t.equal(nbd.sizeBytes, DATA);
   t.notOk(nbd.isReadOnly);
   await a.until('r0', 'the initial sync', (r) => r.connections[0]!.peerDevices[0]!.state.diskState === 'UpToDate', 60_000);
-  t.match(a.proc(), /cs:Connected ro:Primary\/Secondary ds:UpToDate\/UpToDate C r-----/);
+  // The file follows the state within a moment.
+  const line = /cs:Connected ro:Primary\/Secondary ds:UpToDate\/UpToDate C r-----/;
+  for (let waited = 0; !line.test(a.proc()) && waited < 5000; waited += 50) await sleep(50);
+  t.match(a.proc(), line);
 
   const content = randomBytes(4 << 20);
   for (let at = 0; at < content.length; at += 65536) await nbd.write(at, content.subarray(at, at + 65536));
