@@ -79,9 +79,11 @@ const toldOf = new WeakMap<Resource, Set<string>>();
  */
 function dropUnknown({ io, config }: Session, res: Resource, list: OptionList, target: ResyncTarget & { kind: 'unknown' }): void {
   const index = list.findIndex((o) => o.name === 'resync-after');
-  if (!toldOf.has(res))
-    io.stderr(`${at(res)}resource '${list[index]!.value}' mentioned in 'resync-after' option is not known${target.where}\n`);
-  toldOf.add(res);
+  const value = list[index]?.value ?? '';
+  const told = toldOf.get(res) ?? new Set<string>();
+  toldOf.set(res, told);
+  if (!told.has(value)) io.stderr(`${at(res)}resource '${value}' mentioned in 'resync-after' option is not known${target.where}\n`);
+  told.add(value);
   if (isTty(io)) config.valid = false;
   else list.splice(index, 1);
 }
