@@ -88,7 +88,7 @@ export function randomLife(prng: Prng, damages: boolean): Life {
   const create = (): void => {
     const options: string[] = [];
     // Where the log leaves no room for the bitmap, stock writes half and gives up; ours writes nothing.
-    if (format !== 'v07' && imageBytes >= MIB && prng.chance(25)) {
+    if (imageBytes >= MIB && prng.chance(25)) {
       stripes = prng.pick([
         [1, 8],
         [2, 8],
@@ -97,6 +97,7 @@ export function randomLife(prng: Prng, damages: boolean): Life {
         [3, 5],
       ] as const);
       options.push('--al-stripes', `${stripes[0]}`, '--al-stripe-size-kB', `${stripes[1] * 4}`);
+      if (format === 'v07') stripes = [1, 8];
     } else {
       stripes = [1, 8];
     }

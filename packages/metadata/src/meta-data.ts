@@ -86,8 +86,9 @@ export function createMetaData(
     la_peer_max_bio_size: 0,
     bm_max_peers: options.maxPeers ?? 1,
     node_id: -1,
-    al_stripes: options.alStripes ?? AL_STRIPES_DEFAULT,
-    al_stripe_size_4k: options.alStripeSize4k ?? AL_STRIPE_SIZE_4K_DEFAULT,
+    // v07 knows one layout of the activity log only.
+    al_stripes: (format === 'v07' ? undefined : options.alStripes) ?? AL_STRIPES_DEFAULT,
+    al_stripe_size_4k: (format === 'v07' ? undefined : options.alStripeSize4k) ?? AL_STRIPE_SIZE_4K_DEFAULT,
     peers: Array.from({ length: PEERS_MAX }, emptyPeer),
     history_uuids: new Array<bigint>(HISTORY_UUIDS).fill(0n),
     gc: [0, 1, 1, 1, 1],
