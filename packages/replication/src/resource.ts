@@ -14,6 +14,7 @@ import { type ColdEffect, EFFECT, Effects, type LogLevel } from './effects.js';
 import type { Millis, Outbox, ResourceSetup, Stream } from './host.js';
 import { afterDrain, checkLiveness, linkDown, linkUp, livenessDeadline, ping } from './link.js';
 import { syncMetaData, writeBitmap } from './meta-data-io.js';
+import type { QueuedMetaWrite } from './meta-write-queue.js';
 import { mirroredWriteDone, mirroredWriteRunnable } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
@@ -362,8 +363,18 @@ export class Resource implements ReplicationCore {
   }
 
   metaWrite(volume: Volume, offsetBytes: number, bytes: Uint8Array, preflush: boolean, fua: boolean, done: (errno: number) => void): void {
-    const token = this.#expect(done);
-    this.cold({ type: 'metaWrite', write: { token, volume: volume.number, offsetBytes, bytes, preflush, fua } });
+    const write: QueuedMetaWrite = {
+      offsetBytes,
+      lengthBytes: bytes.length,
+      issue: () => {
+        const token = this.#expect((errno) => {
+          volume.metaWrites.done(write);
+          done(errno);
+        });
+        this.cold({ type: 'metaWrite', write: { token, volume: volume.number, offsetBytes, bytes, preflush, fua } });
+      },
+    };
+    volume.metaWrites.add(write);
   }
 
   flush(volume: Volume, done: (errno: number) => void): void {

@@ -5,6 +5,7 @@ import type { ActivityLog } from './activity-log.js';
 import type { Bitmap } from './bitmap.js';
 import type { Generations } from './generations.js';
 import type { BackingDisk } from './host.js';
+import { MetaWriteQueue } from './meta-write-queue.js';
 import { Overlap } from './overlap.js';
 import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
@@ -61,6 +62,7 @@ export class Volume {
   /** The in-core super block differs from the one on disk. */
   metaDataDirty = false;
   metaDataWrites = 0;
+  readonly metaWrites = new MetaWriteQueue();
 
   /** The changed pages have been written on the way to Diskless. */
   detachBitmapWritten = false;
