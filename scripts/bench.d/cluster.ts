@@ -1,6 +1,6 @@
 /** Two engines on this machine with resources r0, r1, … on image files, driven through their control sockets. */
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,8 +57,7 @@ export class Cluster {
 
   async #create(node: NodeName, number: number): Promise<void> {
     const image = join(this.folder, `${node}-r${number}.img`);
-    writeFileSync(image, '');
-    truncateSync(image, this.#sizeMiB * 2 ** 20);
+    writeImage(image, this.#sizeMiB);
     const minor = FIRST_MINOR[node] + number;
     const meta = ['bundle/drbdmeta.js', '--force', String(minor), 'v09', image, 'internal', 'create-md', '1'];
     await run(process.execPath, meta, { env: this.#environment(node) });
@@ -148,6 +147,15 @@ function dial(path: string): ControlClient {
     onClose: (listener) => void socket.on('close', listener).on('error', listener),
     close: () => socket.destroy(),
   });
+}
+
+/** An image whose blocks are all allocated and written, so that no figure is about the file system below filling holes. */
+export function writeImage(path: string, sizeMiB: number): void {
+  const piece = Buffer.alloc(2 ** 20);
+  const fd = openSync(path, 'w');
+  for (let written = 0; written < sizeMiB; written++) writeSync(fd, piece);
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 /** Asks a process to end and waits for it; forces it after ten seconds. */

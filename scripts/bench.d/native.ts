@@ -3,16 +3,16 @@
  * nbdkit's file plugin (one copy, no network) and qemu-storage-daemon's quorum (two copies in one process, no network).
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Cluster, serve } from './cluster.js';
+import { Cluster, serve, writeImage } from './cluster.js';
 import { median, rounded, type Table } from './table.js';
 
 const JOBS = ['randwrite:4k:1', 'randwrite:4k:32', 'randread:4k:1', 'randread:4k:32', 'write:128k:8', 'read:128k:8'];
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 4);
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
-const SIZE_MIB = 512;
+const SIZE_MIB = 256;
 
 interface FioSide {
   readonly iops: number;
@@ -52,8 +52,7 @@ export async function native(): Promise<Table> {
   const folder = mkdtempSync(join(tmpdir(), 'udrbd-bench.'));
   const image = (name: string): string => {
     const path = join(folder, name);
-    writeFileSync(path, '');
-    truncateSync(path, SIZE_MIB * 2 ** 20);
+    writeImage(path, SIZE_MIB);
     return path;
   };
   const endings: (() => Promise<void>)[] = [];
