@@ -10,6 +10,7 @@ import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
 import { resyncPaused, resyncResumed, resyncStarted, startFullSync } from './resync.js';
+import { changeVolume } from './state-change.js';
 import { lostContactToPeerData, wouldReplicate, wouldSendOutOfSync } from './state-rules.js';
 import { CONN, type ConnNumber, DISK, ROLE, type StateView } from './state-view.js';
 import type { Volume } from './volume.js';
@@ -111,6 +112,19 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   }
   if (old.conn >= CONN.Connected && next.conn < CONN.Connected && volume.disk !== undefined) writeBitmap(res, volume, 'changed');
   if (wouldSendOutOfSync(next) !== wouldSendOutOfSync(old)) closeEpoch(res);
+  if (old.conn >= CONN.Connected && next.conn < CONN.Connected && wasAboutToSync(old.conn)) resyncNeverBegan(res, volume, next);
+}
+
+const wasAboutToSync = (conn: ConnNumber): boolean => conn === CONN.StartingSyncT || conn === CONN.WFBitMapT || conn === CONN.WFSyncUUID;
+
+/**
+ * The connection went before the resync towards us began: no block was overwritten. A Primary's disk still holds all that its
+ * application wrote, also what the peer never got: that is a generation of its own.
+ */
+function resyncNeverBegan(res: Resource, volume: Volume, next: StateView): void {
+  if (next.role !== ROLE.Primary || next.disk !== DISK.Outdated || volume.disk === undefined) return;
+  changeVolume(res, volume, { disk: DISK.UpToDate }, { hard: true });
+  newCurrentUuid(res, volume);
 }
 
 function ownDisk(res: Resource, volume: Volume, pd: PeerDevice | undefined, old: StateView, next: StateView): void {
