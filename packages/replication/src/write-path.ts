@@ -308,7 +308,9 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
     return;
   }
   const op = requests.op[slot]!;
-  const ok = (requests.state[slot]! & LOCAL.Ok) !== 0 || anyPeerHasIt(volume, slot);
+  const localOk = (requests.state[slot]! & LOCAL.Ok) !== 0;
+  const isWrite = op !== OP.Read && op !== OP.Flush;
+  const ok = (localOk && (!isWrite || volume.diskState === DISK.UpToDate)) || anyPeerHasIt(volume, slot, isWrite);
   if (op === OP.Read) {
     if (!ok && retryRead(res, volume, slot)) return;
     finishRead(res, volume, slot, ok);
@@ -340,11 +342,11 @@ function freezes(res: Resource, volume: Volume, slot: number): boolean {
   return true;
 }
 
-/** A copy on a disk that is not good otherwise is no success: the next resync overwrites it. */
-function anyPeerHasIt(volume: Volume, slot: number): boolean {
+/** A copy of a write on a disk that is not good otherwise, here or there, is no success: the next resync overwrites it. */
+function anyPeerHasIt(volume: Volume, slot: number, isWrite: boolean): boolean {
   for (let i = 0; i < volume.peerDevices.length; i++) {
     const pd = volume.peerDevices[i]!;
-    if ((pd.connection.net[slot]! & NET.Ok) !== 0 && pd.peerDisk === DISK.UpToDate) return true;
+    if ((pd.connection.net[slot]! & NET.Ok) !== 0 && (!isWrite || pd.peerDisk === DISK.UpToDate)) return true;
   }
   return false;
 }
