@@ -24,7 +24,7 @@ import { type Life, type Operation, Prng, randomLife } from './operations.js';
 import { scratchDirectory } from './scratch.js';
 import { Stock } from './stock.js';
 
-const [firstSeed, lastSeed] = (process.env.UDRBD_SEEDS ?? '1-200').split('-').map(Number) as [number, number];
+const [firstSeed, lastSeed] = (process.env.UDRBD_SEEDS ?? '1-150').split('-').map(Number) as [number, number];
 const root = scratchDirectory();
 const dirs = { stock: `${root}/stock`, ours: `${root}/ours` };
 for (const dir of Object.values(dirs)) mkdirSync(dir);
