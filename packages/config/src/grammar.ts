@@ -747,7 +747,7 @@ function describe(expected: string, token: IToken): string {
   if (expected === EXPECTED.skip) return 'reached eof while parsing this skip block.';
   if (expected === EXPECTED.plugin) return 'expected "{" after "proxy" keyword';
   if (expected === EXPECTED.pluginEnd) return 'Missing ";" before  "}"';
-  if (expected.includes('TK_STRING')) {
+  if (expected === 'TK_STRING' || expected === EXPECTED.disk) {
     if (type === WordTooLong) return `Token too long >>>${shown(got)}<<<`;
     if (type === QuotedTooLong) return `Double quoted string too long >>>${shown(got)}<<<`;
     if (type === QuotedOpen) return `Unterminated double quoted string\n  we don't allow embedded newlines\n  >>>${shown(got)}<<<`;

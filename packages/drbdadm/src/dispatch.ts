@@ -71,8 +71,9 @@ async function onAll(session: Session): Promise<number> {
   let allLocal = true;
   for (const res of meant) {
     if (!isDump(session)) preparePeers(res);
-    if (!validateResource(session, res)) return CONFIG_INVALID;
-    if (!isDump(session) && !convertResyncAfter(session, res)) return CONFIG_INVALID;
+    validateResource(session, res);
+    if (!isDump(session)) convertResyncAfter(session, res);
+    if (!config.valid) return CONFIG_INVALID;
     allLocal = verifyIps(session, res) && allLocal;
   }
   if (!allLocal) return CONFIG_INVALID;
@@ -116,8 +117,9 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     if (target.connection !== undefined) for (const c of res.connections) if (c !== target.connection) c.ignoreForNow = true;
     session.stackedMode = res.stacked;
     preparePeers(res);
-    if (!validateResource(session, res)) return CONFIG_INVALID;
-    if (!isDump(session) && !convertResyncAfter(session, res)) return CONFIG_INVALID;
+    validateResource(session, res);
+    if (!isDump(session)) convertResyncAfter(session, res);
+    if (!config.valid) return CONFIG_INVALID;
     if (!verifyIps(session, res) && !isDump(session)) return CONFIG_INVALID;
     const code = await onTarget(session, volume.keep ? target : { ...target, volume: undefined }, false);
     if (session.fatalExitCode !== undefined) return code;

@@ -35,8 +35,8 @@ function preparePeerDevices(connection: Connection): void {
   }
 }
 
-/** Checks what only matters to those who use the resource. @returns whether it is fit for use */
-export function validateResource(session: Session, res: Resource): boolean {
+/** Checks what only matters to those who use the resource; marks the configuration invalid if it is not fit for use. */
+export function validateResource(session: Session, res: Resource): void {
   const { io, nodeName, config } = session;
   const after = findEntry(res.disk, 'resync-after')?.value;
   const target = after === undefined ? undefined : findTarget(config, after);
@@ -46,7 +46,6 @@ export function validateResource(session: Session, res: Resource): boolean {
     config.valid = false;
   }
   checkProxies(session, res);
-  return config.valid;
 }
 
 function checkProxies({ io, config }: Session, res: Resource): void {
@@ -88,8 +87,8 @@ function dropUnknown({ io, config }: Session, res: Resource, list: OptionList, t
   else list.splice(index, 1);
 }
 
-/** Replaces the targets of `resync-after` by minor numbers, which is what drbdsetup takes. @returns false when one is ambiguous */
-export function convertResyncAfter(session: Session, res: Resource): boolean {
+/** Replaces the targets of `resync-after` by minor numbers, which is what drbdsetup takes. An ambiguous one is an error. */
+export function convertResyncAfter(session: Session, res: Resource): void {
   for (const volume of res.hosts.flatMap((host) => host.volumes)) {
     const list = volume.diskOptions;
     const found = findEntry(list, 'resync-after');
@@ -102,7 +101,7 @@ export function convertResyncAfter(session: Session, res: Resource): boolean {
         `${at(res)}resync-after contains '${found.value}', which is ambiguous, since it contains ${target.count} volumes\n`,
       );
       session.config.valid = false;
-      return false;
+      return;
     }
     if (target.kind === 'unknown') dropUnknown(session, res, list, target);
     else {
@@ -111,7 +110,6 @@ export function convertResyncAfter(session: Session, res: Resource): boolean {
       list[list.indexOf(found)] = converted;
     }
   }
-  return session.config.valid;
 }
 
 type ResyncTarget =
