@@ -164,6 +164,11 @@ export class Checks {
         }
       }
       world.victim = undefined;
+      const left = world.nodes.map((node) => node.snapshot()!.connections[0]!.peerDevices[0]!.outOfSyncSectors);
+      if (world.plan.diskErrorsPerMillion === 0 && left.some((sectors) => sectors > 0)) {
+        world.violation(`D6: ${left[0]} sectors on a and ${left[1]} on b are still marked after a resync`);
+        return;
+      }
       for (const id of this.excused[source]) this.excused[target].add(id);
       if (world.plan.protocol === 'C' || world.isAtRest) history.copyObligations(source, target);
       else history.intersectObligations(source, target);

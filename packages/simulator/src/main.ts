@@ -25,8 +25,47 @@ interface Share {
 const live = (seed: number, canary: Canary | undefined, trace?: (line: string) => void): LifeResult =>
   runLife(seed, createCore, { ...(canary === undefined ? {} : { canary }), ...(trace === undefined ? {} : { trace }) });
 
+type Report = { readonly begun: number } | { readonly result: LifeResult };
+
 function work({ first, count, step, canary }: Share): void {
-  for (let i = 0; i < count; i++) parentPort!.postMessage(live(first + i * step, canary));
+  const tell = (report: Report): void => parentPort!.postMessage(report);
+  for (let i = 0; i < count; i++) {
+    tell({ begun: first + i * step });
+    tell({ result: live(first + i * step, canary) });
+  }
+}
+
+/** Wall time after which a life is taken for an endless loop. */
+const HANG_MS = 90_000;
+
+/** Runs a share of the seeds in a worker thread; after one that hangs, the rest in another. */
+function runShare(share: Share, take: (result: LifeResult) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(BOOTSTRAP, { eval: true, workerData: share, execArgv: ['--conditions=udrbd-source'] });
+    let seed = share.first;
+    const hang = (): void => {
+      const done = (seed - share.first) / share.step + 1;
+      take({ seed, failure: 'L3: a call into the core does not return', traceHash: 0, simulatedSeconds: 0, events: 0, writes: 0 });
+      worker.removeAllListeners('exit');
+      const rest = { ...share, first: seed + share.step, count: share.count - done };
+      void worker
+        .terminate()
+        .then(() => (rest.count > 0 ? runShare(rest, take) : undefined))
+        .then(resolve, reject);
+    };
+    let watchdog = setTimeout(hang, HANG_MS);
+    worker.on('message', (report: Report) => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(hang, HANG_MS);
+      if ('begun' in report) seed = report.begun;
+      else take(report.result);
+    });
+    worker.on('error', reject);
+    worker.on('exit', () => {
+      clearTimeout(watchdog);
+      resolve();
+    });
+  });
 }
 
 function reproduce(seed: number, canary: Canary | undefined): string {
@@ -49,17 +88,10 @@ async function runMany(first: number, seeds: number, workers: number, canary: Ca
     violations++;
     console.log(`${reproduce(result.seed, canary)}   # ${result.failure.split('\n')[0]}`);
   };
-  await Promise.all(
-    Array.from({ length: Math.min(workers, seeds) }, (_, i) => {
-      const share: Share = { first: first + i, count: Math.floor((seeds - 1 - i) / workers) + 1, step: workers, canary };
-      const worker = new Worker(BOOTSTRAP, { eval: true, workerData: share, execArgv: ['--conditions=udrbd-source'] });
-      return new Promise<void>((resolve, reject) => {
-        worker.on('message', take);
-        worker.on('error', reject);
-        worker.on('exit', () => resolve());
-      });
-    }),
-  );
+  const shares = Array.from({ length: Math.min(workers, seeds) }, (_, i): Share => {
+    return { first: first + i, count: Math.floor((seeds - 1 - i) / workers) + 1, step: workers, canary };
+  });
+  await Promise.all(shares.map((share) => runShare(share, take)));
   const seconds = (Date.now() - started) / 1000;
   const hours = (simulatedSeconds / 3600).toFixed(1);
   console.log(

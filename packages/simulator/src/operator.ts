@@ -18,6 +18,8 @@ export class Operator {
   /** A sequence of commands is under way on a node. */
   readonly #busy: [boolean, boolean] = [false, false];
   #waitingSince = 0;
+  /** A promotion whose outcome is not known yet: node and its incarnation. */
+  #promoting: { readonly node: SimNode; readonly incarnation: number } | undefined;
 
   constructor(world: World) {
     this.#world = world;
@@ -125,6 +127,8 @@ export class Operator {
   /** Whether the node has everything that was ever completed, and nobody else began a generation of its own. */
   #isCurrent(node: SimNode): boolean {
     const world = this.#world;
+    const rival = this.#promoting;
+    if (rival !== undefined && rival.node !== node && rival.node.isUp && rival.node.incarnation === rival.incarnation) return false;
     const snapshot = node.snapshot()!;
     if (snapshot.volumes[0]?.diskState !== 'UpToDate') return false;
     const peer = node.side === 0 ? 1 : 0;
@@ -140,8 +144,11 @@ export class Operator {
 
   #promote(node: SimNode, force: boolean): void {
     this.#busy[node.side] = true;
+    const promotion = { node, incarnation: node.incarnation };
+    this.#promoting = promotion;
     node.control({ command: 'primary', force }, (error) => {
       this.#idle(node);
+      if (this.#promoting === promotion) this.#promoting = undefined;
       if (error === undefined && !this.#world.isQuiet) this.#world.workloads[node.side].open();
     });
   }

@@ -1,0 +1,145 @@
+import { Resource } from '@udrbd/replication';
+import t from 'tap';
+import { EventQueue } from './event-queue.js';
+import { History } from './history.js';
+import { type LifeResult, runLife } from './life.js';
+import type { Canary, LifePlan } from './life-plan.js';
+import { Prng } from './prng.js';
+import { SimDisk } from './sim-disk.js';
+import { ALIEN, readStamp, SECTOR, stampSectors } from './stamp.js';
+
+const createCore = (setup: ConstructorParameters<typeof Resource>[0]): Resource => new Resource(setup);
+
+t.test('a sector knows where it belongs and whether it is whole', async (t) => {
+  const bytes = new Uint8Array(3 * SECTOR);
+  stampSectors(bytes, 70, 5);
+  t.equal(readStamp(bytes, SECTOR, 71), 5);
+  t.equal(readStamp(bytes, SECTOR, 72), ALIEN, 'misdirected');
+  bytes[2 * SECTOR - 1]! ^= 1;
+  t.equal(readStamp(bytes, SECTOR, 71), ALIEN, 'torn inside');
+  t.equal(readStamp(new Uint8Array(SECTOR), 0, 9), 0);
+});
+
+t.test('events run by time, then by order of scheduling', async (t) => {
+  const queue = new EventQueue();
+  const seen: string[] = [];
+  queue.after(20, () => seen.push('c'));
+  queue.after(10, () => {
+    seen.push('a');
+    queue.after(0, () => seen.push('b'));
+  });
+  queue.cancel(queue.after(5, () => seen.push('never')));
+  queue.after(20, () => seen.push('d'));
+  while (queue.step(1000));
+  t.equal(seen.join(''), 'abcd');
+});
+
+t.test('random streams are repeatable and apart from each other', async (t) => {
+  const draw = (seed: number, stream: string): string => Array.from({ length: 5 }, () => new Prng(seed, stream).u32()).join();
+  t.equal(draw(7, 'disk'), draw(7, 'disk'));
+  t.not(draw(7, 'disk'), draw(7, 'node'));
+  t.not(draw(7, 'disk'), draw(8, 'disk'));
+  const prng = new Prng(1, 'range');
+  for (let i = 0; i < 1000; i++) t.ok(Math.abs(prng.range(-2, 2)) <= 2);
+});
+
+t.test('a power cut keeps what was flushed or forced, and any part of the rest', async (t) => {
+  const kept = new Set<string>();
+  for (let seed = 0; seed < 64; seed++) {
+    const disk = new SimDisk(65_536, true);
+    const put = (offset: number, fill: number, fua = false): void =>
+      disk.complete(disk.submit(offset, new Uint8Array(1024).fill(fill), fua));
+    put(0, 1);
+    disk.flushed(disk.flushPoint);
+    put(0, 2);
+    const point = disk.flushPoint;
+    put(4096, 3);
+    put(8192, 4, true);
+    disk.flushed(point);
+    disk.powerCut(new Prng(seed, 'cut'), 50);
+    t.equal(disk.read(0, 1)[0], 2, 'flushed');
+    t.equal(disk.read(8192, 1)[0], 4, 'forced');
+    kept.add(`${disk.read(4096, 1)[0]}${disk.read(4608, 1)[0]}`);
+  }
+  t.strictSame([...kept].sort(), ['00', '03', '30', '33'], 'torn by sectors, lost or kept');
+});
+
+t.test('an older cached write does not come back over one that was forced', async (t) => {
+  for (let seed = 0; seed < 16; seed++) {
+    const disk = new SimDisk(65_536, true);
+    disk.complete(disk.submit(0, new Uint8Array(512).fill(1), false));
+    disk.complete(disk.submit(0, new Uint8Array(512).fill(2), true));
+    disk.powerCut(new Prng(seed, 'cut'), 0);
+    t.equal(disk.read(0, 1)[0], 2);
+  }
+});
+
+t.test('what a reader may see', async (t) => {
+  const history = new History();
+  const first = history.begin(0, false, 8, 8, false, 10);
+  history.end(first, true, 1, 20);
+  const second = history.begin(0, false, 8, 8, false, 30);
+  t.equal(history.complaint(0, 8, first.id, 40), undefined, 'the second one still runs');
+  t.equal(history.complaint(0, 8, second.id, 40), undefined);
+  history.end(second, true, undefined, 50);
+  t.match(history.complaint(0, 8, first.id, 60), /write 2 of node 0/);
+  t.equal(history.complaint(0, 8, first.id, 45), undefined, 'the read began before');
+  t.equal(history.complaint(1, 8, first.id, 60), undefined, 'the peer was not told of the second');
+  t.match(history.complaint(1, 8, 0, 60), /is zero/);
+  t.match(history.complaint(0, 8, ALIEN, 60), /no write/);
+  t.match(history.complaint(0, 9, 77, 60), /never was/);
+  t.strictSame(
+    history.missing(0, 1).map((write) => write.id),
+    [2],
+  );
+  history.crashed(0, 70);
+  t.equal(history.running, 0);
+});
+
+t.test('one seed, one life', async (t) => {
+  const [one, two] = [runLife(11, createCore), runLife(11, createCore)];
+  t.equal(one.traceHash, two.traceHash);
+  t.equal(one.events, two.events);
+});
+
+t.test('lives without a violation', async (t) => {
+  for (let seed = 1; seed <= 8; seed++) t.equal(runLife(seed, createCore).failure, undefined, `seed ${seed}`);
+});
+
+/** What would show the mistake, so that a few lives are enough. */
+const SMALL: Partial<LifePlan> = {
+  sizeSectors: 2000,
+  hotSpots: [0, 64, 500, 1200, 1800],
+  startsFresh: false,
+  protocol: 'C',
+  writeCache: true,
+  queueDepth: 2,
+  thinkMicros: 100_000,
+  seconds: 25,
+  delayMax: 1000,
+  diskMax: 2000,
+  diskErrorsPerMillion: 0,
+  careless: false,
+};
+const OFF = Number.POSITIVE_INFINITY;
+const CALM: Partial<LifePlan> = { ...SMALL, powerCutEvery: OFF, killEvery: OFF, partitionEvery: OFF, resetEvery: OFF, commandEvery: OFF };
+const SHOWN_BY: Readonly<Record<Canary, { readonly plan: Partial<LifePlan>; readonly as: RegExp }>> = {
+  'flush-lies': { plan: { ...CALM, powerCutEvery: 4 }, as: /^D[24]/ },
+  'skip-al-write': { plan: CALM, as: /^M2/ },
+  'forget-bitmap-page': { plan: { ...CALM, partitionEvery: 2, resetEvery: 3, commandEvery: 1 }, as: /^D5/ },
+  'drop-mirrored-write': { plan: { ...CALM, commandEvery: 3 }, as: /^D/ },
+  'skip-apply-al': { plan: { ...CALM, killEvery: 3 }, as: /^D/ },
+  'misdirect-write': { plan: CALM, as: /^D/ },
+  'stale-superblock': { plan: { ...CALM, killEvery: 4, resetEvery: 3 }, as: /^D/ },
+};
+
+t.test('every deliberate mistake is noticed', async (t) => {
+  for (const [canary, { plan, as }] of Object.entries(SHOWN_BY) as [Canary, (typeof SHOWN_BY)[Canary]][]) {
+    let found: LifeResult | undefined;
+    for (let seed = 1; seed <= 40 && found === undefined; seed++) {
+      const result = runLife(seed, createCore, { canary, plan });
+      if (result.failure !== undefined && as.test(result.failure)) found = result;
+    }
+    t.match(found?.failure, as, `${canary}: seed ${found?.seed}`);
+  }
+});
