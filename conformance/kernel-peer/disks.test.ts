@@ -107,7 +107,7 @@ t.test('disks come and go', async (t) => {
       await pair.primary();
       const nbd = await pair.open();
       for (let i = 0; i < 20; i++) await nbd.write((i + round * 100) * 8192, randomBytes(8192));
-      const refused = await pair.options.peer.exec(`drbdsetup-84 primary ${pair.minor}`);
+      const refused = await pair.peer.exec(`drbdsetup-84 primary ${pair.minor}`);
       t.not(refused.status, 0, 'the kernel may not be Primary as well');
       t.match(refused.output, /Multiple primaries not allowed/);
       await nbd.close();

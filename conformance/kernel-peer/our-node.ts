@@ -1,13 +1,11 @@
 // Our engine inside a network namespace, opposite kernel peers: a process of its own with the NBD front end.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { type ControlClient, createClient, type ResourceSnapshot } from '@udrbd/control';
+import { run as drbdmeta } from '@udrbd/drbdmeta';
 import { transport } from '../engine/engine-process.js';
 import type { Namespace } from '../uml/namespace.js';
-
-const DRBDMETA = fileURLToPath(new URL('../../packages/drbdmeta/src/main.ts', import.meta.url));
 
 export class OurNode {
   readonly runDir: string;
@@ -83,15 +81,32 @@ export class OurNode {
   }
 
   /** drbdmeta on an image with internal v09 meta-data; an exit code other than 0 throws. */
-  drbdmeta(minor: number, image: string, ...words: string[]): string {
-    const argv = ['--import=tsx', '--conditions=udrbd-source', DRBDMETA, '--force', `${minor}`, 'v09', image, 'internal', ...words];
-    const env = { ...this.environment, UDRBD_LOCK_DIR: `${this.runDir}/lock` };
-    return execFileSync(process.execPath, argv, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  async drbdmeta(minor: number, image: string, ...words: string[]): Promise<string> {
+    let said = '';
+    const say = (text: string | Uint8Array): void => {
+      said += typeof text === 'string' ? text : Buffer.from(text).toString('latin1');
+    };
+    const status = await drbdmeta(['--force', `${minor}`, 'v09', image, 'internal', ...words], {
+      stdout: say,
+      stderr: say,
+      env: { UDRBD_LOCK_DIR: `${this.runDir}/lock` },
+      stdinIsTty: false,
+      stdoutIsTty: false,
+      readLine: async () => null,
+      isAttached: async () => false,
+    });
+    if (status !== 0) throw new Error(`drbdmeta ${words.join(' ')}: ${status}\n${said}`);
+    return said;
   }
 
   async resource(name: string): Promise<ResourceSnapshot> {
     const reply = await this.client.request('snapshot', { resource: name });
     return reply.data!.resources[0]!;
+  }
+
+  /** SIGSTOP freezes it, SIGCONT lets it go on. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#child!.kill(signal);
   }
 
   /** Ends it, without notice by default. */

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NetOptions, ResourceSnapshot } from '@udrbd/control';
 import { createImage, readImage } from '../engine/images.js';
 import { NbdClient } from '../engine/nbd-client.js';
-import { KernelResource, type KernelState } from '../uml/kernel-resource.js';
+import { KernelResource, type KernelResourceOptions, type KernelState } from '../uml/kernel-resource.js';
 import type { UmlPeer } from '../uml/peer.js';
 import type { OurNode } from './our-node.js';
 
@@ -13,7 +13,8 @@ const PEER_NODE_ID = 1;
 
 export interface PairOptions {
   readonly ours: OurNode;
-  readonly peer: UmlPeer;
+  /** The kernel that runs now. */
+  readonly peer: () => UmlPeer;
   readonly name: string;
   readonly minor: number;
   /** Block device in the guest. */
@@ -58,7 +59,14 @@ export function stateOf(resource: ResourceSnapshot): OurState {
 
 export class Pair {
   readonly options: PairOptions;
-  readonly kernel: KernelResource;
+  /** Of the kernel that runs now. */
+  get kernel(): KernelResource {
+    const peer = this.peer;
+    if (this.#kernel?.options.peer !== peer) this.#kernel = new KernelResource({ ...this.#kernelOptions, peer });
+    return this.#kernel;
+  }
+  #kernel: KernelResource | undefined;
+  readonly #kernelOptions: Omit<KernelResourceOptions, 'peer'>;
   readonly name: string;
   readonly minor: number;
 
@@ -66,11 +74,10 @@ export class Pair {
     this.options = options;
     this.name = options.name;
     this.minor = options.minor;
-    const { peer, name, minor, kernelDisk, protocol, net = {}, kernelNet = [] } = options;
+    const { name, minor, kernelDisk, protocol, net = {}, kernelNet = [] } = options;
     const netOptions = [...Object.entries({ 'connect-int': 1, ...net }).map(([key, value]) => `--${key}='${value}'`), ...kernelNet];
     const diskOptions = ['--c-plan-ahead=0', '--resync-rate=102400', '--c-min-rate=0'];
-    this.kernel = new KernelResource({
-      peer,
+    this.#kernelOptions = {
       name,
       minor,
       disk: kernelDisk,
@@ -78,7 +85,11 @@ export class Pair {
       ...(protocol === undefined ? {} : { protocol }),
       netOptions,
       diskOptions,
-    });
+    };
+  }
+
+  get peer(): UmlPeer {
+    return this.options.peer();
   }
 
   get port(): number {
@@ -101,14 +112,14 @@ export class Pair {
   }
 
   async configureOurs(): Promise<void> {
-    const { ours, peer, protocol = 'C', net = {}, ourNet = {} } = this.options;
+    const { peer } = this;
+    const { ours, protocol = 'C', net = {}, ourNet = {} } = this.options;
     await ours.ask('new-resource', { resource: this.name, nodeId: 0, options: {} });
     await ours.ask('new-minor', { resource: this.name, minor: this.minor, volume: 0, options: {} });
     await this.attachOurs();
     await ours.ask('new-peer', { ...this.ids, options: { _name: peer.name, protocol, 'connect-int': 1, ...net, ...ourNet } as never });
-    // A fixed rate: the controller would begin slowly.
-    const options = { 'c-plan-ahead': 0, 'resync-rate': 102_400 };
-    await ours.ask('peer-device-options', { ...this.ids, volume: 0, options, setDefaults: false });
+    // The controller would begin slowly.
+    await this.setOurRate(102_400);
     const local = { family: 'ipv4', address: peer.hostAddress, port: this.port } as const;
     await ours.ask('new-path', { ...this.ids, local, remote: { ...local, address: peer.address } });
   }
@@ -116,7 +127,7 @@ export class Pair {
   /** As `drbdadm attach` does it: what the activity log covers is marked first. */
   async attachOurs(): Promise<void> {
     const { ours, image } = this.options;
-    ours.drbdmeta(this.minor, image, 'apply-al');
+    await ours.drbdmeta(this.minor, image, 'apply-al');
     await ours.ask('attach', { minor: this.minor, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
   }
 
@@ -157,11 +168,26 @@ export class Pair {
       const [own, other] = await Promise.all([this.state(), this.kernel.state()]);
       if (other !== undefined && ours(own) && kernel(other)) return;
       if (Date.now() > deadline) {
-        const [log, dmesg] = [this.options.ours.log.slice(-4000), (await this.options.peer.run('dmesg')).slice(-3000)];
+        const [log, dmesg] = [this.options.ours.log.slice(-4000), (await this.peer.run('dmesg')).slice(-3000)];
         throw new Error(`${what} did not happen:\n${JSON.stringify(own)}\n${JSON.stringify(other)}\n${log}\n${dmesg}`);
       }
       await sleep(100);
     }
+  }
+
+  /** The same for our side alone: the kernel may not be there. */
+  async untilWe(wanted: (state: OurState) => boolean, timeoutMs = 60_000): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    for (let state = await this.state(); !wanted(state); state = await this.state()) {
+      if (Date.now() > deadline) throw new Error(`we came to ${JSON.stringify(state)}\n${this.options.ours.log.slice(-4000)}`);
+      await sleep(100);
+    }
+  }
+
+  /** A fixed rate of resyncs to us, KiB/s. */
+  async setOurRate(rate: number): Promise<void> {
+    const options = { 'c-plan-ahead': 0, 'resync-rate': rate };
+    await this.options.ours.ask('peer-device-options', { ...this.ids, volume: 0, options, setDefaults: false });
   }
 
   /** Both are connected, UpToDate, and know nothing out of sync. */
@@ -204,7 +230,7 @@ export class Pair {
 
   /** Shell command in the guest that ends with success; DEVICE stands for the kernel's DRBD device. */
   inGuest(text: string): Promise<string> {
-    return this.options.peer.run(text.replaceAll('DEVICE', `/dev/drbd${this.minor}`));
+    return this.peer.run(text.replaceAll('DEVICE', `/dev/drbd${this.minor}`));
   }
 
   async sizeBytes(): Promise<number> {
@@ -213,12 +239,12 @@ export class Pair {
 
   /** The kernel's disk, below DRBD. */
   private kernelSum(bytes: number): Promise<string> {
-    const { kernelDisk, peer } = this.options;
+    const { kernelDisk } = this.options;
     const whole = Math.floor(bytes / 65536);
     const rest = (bytes % 65536) / 512;
     const read = `dd if=${kernelDisk} iflag=direct`;
     const tail = `${read} bs=512 skip=${whole * 128} count=${rest} 2> /dev/null`;
-    return peer.run(`(${read} bs=65536 count=${whole} 2> /dev/null; ${tail}) | sha256sum | cut -d ' ' -f 1`);
+    return this.peer.run(`(${read} bs=65536 count=${whole} 2> /dev/null; ${tail}) | sha256sum | cut -d ' ' -f 1`);
   }
 
   private ourSum(bytes: number): string {

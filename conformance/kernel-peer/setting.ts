@@ -3,18 +3,22 @@ import { closeSync, existsSync, ftruncateSync, mkdirSync, mkdtempSync, openSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundleEngine } from '../engine/engine-process.js';
+import { createNamespace } from '../uml/namespace.js';
 import { startUmlPeer, type UmlPeer } from '../uml/peer.js';
 import { OurNode } from './our-node.js';
 import { complaints, Pair, type PairOptions } from './pair.js';
 
 export interface Setting {
   readonly folder: string;
+  /** The kernel that runs now. */
   readonly peer: UmlPeer;
   readonly ours: OurNode;
   /** The engine's program, for tests that start more of them. */
   readonly program: string;
   /** A resource on the next free disk of the peer; not created yet. */
   pair(options?: Partial<PairOptions> & { readonly disk?: 'ram' | 'file' }): Pair;
+  /** A power cut of the kernel, and another start with the same files as disks. What is in memory disks is lost. */
+  restartPeer(): Promise<void>;
   /** What the kernel said that it should not have, since this was asked last. */
   complaints(expected?: readonly RegExp[]): Promise<string[]>;
   stop(): Promise<void>;
@@ -36,27 +40,44 @@ export async function startSetting(disks: { readonly ram?: number; readonly file
   const removeFolder = (): void => rmSync(folder, { recursive: true, force: true });
   process.on('exit', removeFolder);
   mkdirSync(join(folder, 'bundle'));
-  const [peer, program] = await Promise.all([
-    startUmlPeer({ ramDisks: { count: Math.max(disks.ram ?? 0, 1) + 1, sizeMiB }, disks: files }),
-    bundleEngine(join(folder, 'bundle')),
-  ]);
-  const ours = new OurNode(program, peer.namespace, join(folder, 'run'));
+  const namespace = createNamespace();
+  const boot = (): Promise<UmlPeer> =>
+    startUmlPeer({ namespace, ramDisks: { count: Math.max(disks.ram ?? 0, 1) + 1, sizeMiB }, disks: files });
+  const [firstPeer, program] = await Promise.all([boot(), bundleEngine(join(folder, 'bundle'))]);
+  let peer = firstPeer;
+  const ours = new OurNode(program, namespace, join(folder, 'run'));
   await ours.start();
   const used = { ram: 0, file: 0, minor: 0 };
   return {
     folder,
-    peer,
+    get peer() {
+      return peer;
+    },
     ours,
     program,
     pair: (options = {}) => {
       const minor = used.minor++;
       const name = options.name ?? `r${minor}`;
       const kernelDisk = options.disk === 'file' ? `/dev/ubd${String.fromCharCode(98 + used.file++)}` : `/dev/ram${1 + used.ram++}`;
-      return new Pair({ ours, peer, name, minor, kernelDisk, image: join(folder, `${name}.img`), imageMiB: sizeMiB, ...options });
+      return new Pair({
+        ours,
+        peer: () => peer,
+        name,
+        minor,
+        kernelDisk,
+        image: join(folder, `${name}.img`),
+        imageMiB: sizeMiB,
+        ...options,
+      });
     },
     complaints: (expected) => complaints(peer, expected),
+    restartPeer: async () => {
+      await peer.stop();
+      peer = await boot();
+    },
     stop: async () => {
       await Promise.allSettled([ours.stop(), peer.stop()]);
+      namespace.remove();
       process.off('exit', removeFolder);
       removeFolder();
     },

@@ -12,7 +12,7 @@ export interface Namespace {
   inside(argv: readonly string[]): string[];
   /** Gives the host one more address, such as 10.98.0.253. */
   addAddress(address: string): void;
-  /** Creates a tap device on the bridge. */
+  /** Creates a tap device on the bridge; one that is there already is plugged in. */
   addTap(device: string): void;
   /** Pulls the cable between a tap device and the bridge, or plugs it in: frames vanish, no end is told. */
   setLink(device: string, state: 'up' | 'down'): void;
@@ -35,6 +35,7 @@ export function createNamespace(): Namespace {
   ip('-n', name, 'link', 'add', 'bridge', 'address', '52:54:00:98:00:fe', 'type', 'bridge');
   ip('-n', name, 'address', 'add', `${HOST_ADDRESS}/24`, 'dev', 'bridge');
   ip('-n', name, 'link', 'set', 'bridge', 'up');
+  const taps = new Set<string>();
   let removed = false;
   const remove = (): void => {
     if (removed) return;
@@ -48,7 +49,8 @@ export function createNamespace(): Namespace {
     inside: (argv) => [command('ip'), 'netns', 'exec', name, ...argv],
     addAddress: (address) => ip('-n', name, 'address', 'add', `${address}/24`, 'dev', 'bridge'),
     addTap: (device) => {
-      ip('-n', name, 'tuntap', 'add', 'dev', device, 'mode', 'tap');
+      if (!taps.has(device)) ip('-n', name, 'tuntap', 'add', 'dev', device, 'mode', 'tap');
+      taps.add(device);
       ip('-n', name, 'link', 'set', device, 'master', 'bridge', 'up');
     },
     setLink: (device, state) => ip('-n', name, 'link', 'set', device, ...(state === 'up' ? ['master', 'bridge'] : ['nomaster'])),
