@@ -31,7 +31,7 @@ for (const dir of Object.values(dirs)) mkdirSync(dir);
 const state = { stock: `${root}/oracle/state`, ours: `${root}/state` };
 const stock = new Stock(`${root}/oracle`);
 mkdirSync(state.ours);
-const env = { PATH: '/nonexistent', UDRBD_STATE_DIR: state.ours, UDRBD_LOCK_DIR: `${root}/lock` };
+const env = { PATH: '/nonexistent', UDRBD_STATE_DIR: state.ours, UDRBD_LOCK_DIR: `${root}/lock`, UDRBD_UTILS_VERSION: '9.22' };
 const masked = (text: string): string => withoutKnownDifferences(text).replaceAll(state.ours, '/var/lib/drbd');
 
 t.teardown(() => {

@@ -1,5 +1,5 @@
-// drbd-utils releases differ in a few visible ways. The default is what distributions ship (9.22); UDRBD_UTILS_VERSION=9.34
-// selects the newer wording and exit codes. Defects of either release that lose data are in neither column.
+// drbd-utils releases differ in a few visible ways. The default is 9.34; UDRBD_UTILS_VERSION=9.22 selects the wording and the
+// exit codes of the older release that distributions ship. Defects of either release that lose data are in neither column.
 
 export interface Dialect {
   /** Exit status of a command that failed without a status of its own. */
@@ -48,4 +48,4 @@ const V9_34: Dialect = {
 };
 
 export const dialectOf = (env: Readonly<Record<string, string | undefined>>): Dialect =>
-  env.UDRBD_UTILS_VERSION?.startsWith('9.34') ? V9_34 : V9_22;
+  env.UDRBD_UTILS_VERSION?.startsWith('9.22') ? V9_22 : V9_34;

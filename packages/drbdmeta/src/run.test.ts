@@ -74,7 +74,7 @@ t.test('meta-data comes, says what it is, and goes', async (t) => {
     'a restored copy dumps the same',
   );
   t.match(await drbdmeta('--force - v09 img internal wipe-md'), { status: 0 });
-  t.match(await drbdmeta('--force - v09 img internal dstate'), { status: 1, err: /No valid meta data found/ });
+  t.match(await drbdmeta('--force - v09 img internal dstate'), { status: 255, err: /No valid meta data found/ });
 });
 
 t.test('a person has to type the whole word', async (t) => {
