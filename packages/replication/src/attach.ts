@@ -123,6 +123,7 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
     (md.flags & MDF.CRASHED_PRIMARY) !== 0 || ((md.flags & MDF.PRIMARY_IND) !== 0 && !(res.role === ROLE.Primary && res.suspNoData));
   volume.degraded =
     res.role !== ROLE.Primary && (md.flags & MDF.PRIMARY_IND) !== 0 && !md.peers.some((p) => (p.flags & MDF_PEER.CONNECTED) !== 0);
+  volume.primaryIndicatorOnDisk = (md.flags & MDF.PRIMARY_IND) !== 0;
   changeVolume(res, volume, { disk: DISK.Attaching }, { hard: true });
   let steps = 1;
   let failed = 0;

@@ -5,7 +5,7 @@ import { encodeInService, peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { persistentFlags } from './state-rules.js';
 import { DISK } from './state-view.js';
-import type { Volume } from './volume.js';
+import type { AttachedDisk, Volume } from './volume.js';
 
 /** Pages of the bitmap that are written with one request at most. */
 const PAGES_PER_WRITE = 64;
@@ -56,18 +56,26 @@ export function syncMetaData(res: Resource, volume: Volume, done?: (errno: numbe
   }
   volume.metaDataDirty = false;
   volume.metaDataWrites++;
-  res.metaWrite(
-    volume,
-    disk.given.superblockOffsetBytes,
-    encodeInService(disk.metaData),
-    disk.options['md-flushes'],
-    disk.options['md-flushes'],
-    (errno) => {
-      volume.metaDataWrites--;
-      if (errno !== 0) diskFailed(res, volume, 'write_md');
-      done?.(errno);
-    },
-  );
+  const write = (errno: number): void => {
+    if (errno !== 0 || volume.disk !== disk) finish(errno);
+    else writeSuperblock(res, volume, disk, finish);
+  };
+  const finish = (errno: number): void => {
+    volume.metaDataWrites--;
+    if (errno !== 0) diskFailed(res, volume, 'write_md');
+    done?.(errno);
+  };
+  // Without the flag nobody replays the activity log: what only it knows has to be in the bitmap on disk by then.
+  const clearsPrimaryIndicator = volume.primaryIndicatorOnDisk && (disk.metaData.flags & MDF.PRIMARY_IND) === 0;
+  if (clearsPrimaryIndicator && disk.bitmap.dirtyPages > 0) writeBitmap(res, volume, 'changed');
+  if (clearsPrimaryIndicator && volume.bitmapWrites > 0) volume.whenBitmapWritten.push(write);
+  else write(0);
+}
+
+function writeSuperblock(res: Resource, volume: Volume, disk: AttachedDisk, done: (errno: number) => void): void {
+  const flushes = disk.options['md-flushes'];
+  volume.primaryIndicatorOnDisk = (disk.metaData.flags & MDF.PRIMARY_IND) !== 0;
+  res.metaWrite(volume, disk.given.superblockOffsetBytes, encodeInService(disk.metaData), flushes, flushes, done);
 }
 
 /**
@@ -107,7 +115,15 @@ function writePages(res: Resource, volume: Volume, first: number, end: number, d
   const disk = volume.disk!;
   const image = disk.bitmap.bytes;
   const bytes = image.subarray(first * PAGE_BYTES, Math.min(end * PAGE_BYTES, image.length));
-  res.metaWrite(volume, disk.given.bitmapOffsetBytes + first * PAGE_BYTES, bytes, false, disk.options['md-flushes'], done);
+  volume.bitmapWrites++;
+  res.metaWrite(volume, disk.given.bitmapOffsetBytes + first * PAGE_BYTES, bytes, false, disk.options['md-flushes'], (errno) => {
+    if (errno !== 0) volume.bitmapWriteError = errno;
+    done(errno);
+    if (--volume.bitmapWrites > 0) return;
+    const result = volume.bitmapWriteError;
+    volume.bitmapWriteError = 0;
+    for (const run of volume.whenBitmapWritten.splice(0)) run(result);
+  });
 }
 
 /** Writes the dirty ones among `pages` and calls `done` when they are durable: before a transaction that evicts extents. */

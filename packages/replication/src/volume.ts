@@ -63,6 +63,12 @@ export class Volume {
   metaDataDirty = false;
   metaDataWrites = 0;
   readonly metaWrites = new MetaWriteQueue();
+  /** PRIMARY_IND in the super block that was written last. */
+  primaryIndicatorOnDisk = false;
+  /** Bitmap writes under way, an error among them, and what waits for their end. */
+  bitmapWrites = 0;
+  bitmapWriteError = 0;
+  readonly whenBitmapWritten: ((errno: number) => void)[] = [];
 
   /** The changed pages have been written on the way to Diskless. */
   detachBitmapWritten = false;
