@@ -109,6 +109,8 @@ export class Connection {
   resyncSectorsInFlight = 0;
 
   readonly receiveEpochs: ReceiveEpoch[] = [];
+  /** Reads for the peer of blocks that a held write is about to change. */
+  readonly heldReads: number[] = [];
   /** Number of the epoch in front; slots name their epoch by number. */
   receiveEpochBase = 0;
   /** Slots in use on behalf of the peer. The next link waits until they are back. */

@@ -159,6 +159,38 @@ export function forgetMirroredWrite(res: Resource, pd: PeerDevice, slot: number)
   finish(res, pd, slot);
 }
 
+/** Whether a write that came before this read is still held back for an earlier epoch. */
+function waitsForHeldWrite(res: Resource, c: Connection, slot: number): boolean {
+  const { requests } = res;
+  const start = requests.sector[slot]!;
+  const end = start + requests.lengthBytes[slot]! / 512;
+  return c.receiveEpochs.some((epoch) =>
+    epoch.held.some((write) => {
+      const sector = requests.sector[write]!;
+      return requests.volume[write] === requests.volume[slot] && sector < end && start < sector + requests.lengthBytes[write]! / 512;
+    }),
+  );
+}
+
+/**
+ * A read for the peer sees every write that the peer sent before it.
+ * @returns true when it may run now; it runs by itself later otherwise
+ */
+export function mayReadForPeer(res: Resource, pd: PeerDevice, slot: number): boolean {
+  if (waitsForHeldWrite(res, pd.connection, slot)) {
+    pd.connection.heldReads.push(slot);
+    return false;
+  }
+  return pd.volume.overlap.enter(slot);
+}
+
+function releaseHeldReads(res: Resource, c: Connection): void {
+  for (const slot of c.heldReads.splice(0)) {
+    const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
+    if (mayReadForPeer(res, pd, slot)) res.peerReadRunnable(pd, slot);
+  }
+}
+
 export function receiveBarrier(res: Resource, c: Connection, barrier: number): void {
   const epoch = lastEpoch(c);
   if (epoch.size === 0) return;
@@ -196,6 +228,7 @@ export function finishEpochs(res: Resource, c: Connection): void {
         finish(res, pd, slot);
       }
     }
+    if (c.heldReads.length > 0) releaseHeldReads(res, c);
   }
 }
 

@@ -2,6 +2,7 @@
 import { COMMAND } from '@udrbd/wire';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
+import { mayReadForPeer } from './mirrored-writes.js';
 import { sendBlockAck, sendBlockReply } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { acquirePeerSlot, allocateBuffer, PEER, releasePeerSlot } from './peer-requests.js';
@@ -21,9 +22,14 @@ export function serveRead(res: Resource, pd: PeerDevice, sector: number, lengthB
   res.requests.op[slot] = OP.Read;
   allocateBuffer(res, slot);
   pd.unacked++;
-  volume.lowerPending++;
-  res.effects.push(EFFECT.DiskRead, slot, 0);
+  if (mayReadForPeer(res, pd, slot)) remoteReadRunnable(res, pd, slot);
   return true;
+}
+
+/** No write that the peer sent before is under way to these blocks. */
+export function remoteReadRunnable(res: Resource, pd: PeerDevice, slot: number): void {
+  pd.volume.lowerPending++;
+  res.effects.push(EFFECT.DiskRead, slot, 0);
 }
 
 export function remoteReadDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
@@ -33,6 +39,8 @@ export function remoteReadDone(res: Resource, pd: PeerDevice, slot: number, errn
   const length = requests.lengthBytes[slot]!;
   volume.lowerPending--;
   volume.readSectors += length / 512;
+  volume.overlap.leave(slot);
+  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
   if (pd.unacked > 0) pd.unacked--;
   if (!pd.connection.isUp) releasePeerSlot(res, slot);
   else if (errno === 0) sendBlockReply(res, pd, COMMAND.P_DATA_REPLY, slot);

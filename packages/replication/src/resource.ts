@@ -20,7 +20,7 @@ import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import { payloadDone, receive } from './receiver.js';
-import { remoteReadDone } from './remote-reads.js';
+import { remoteReadDone, remoteReadRunnable } from './remote-reads.js';
 import { Requests } from './requests.js';
 import {
   type ResyncSide,
@@ -312,10 +312,16 @@ export class Resource implements ReplicationCore {
       case PEER.MirroredWrite:
         return mirroredWriteRunnable(this, pd, slot);
       case PEER.ResyncRead:
-        return resyncReadRunnable(this, pd, slot);
+      case PEER.RemoteRead:
+        return this.peerReadRunnable(pd, slot);
       default:
         return resyncWriteRunnable(this, pd, slot);
     }
+  }
+
+  peerReadRunnable(pd: PeerDevice, slot: number): void {
+    if (peerKind(this, slot) === PEER.RemoteRead) remoteReadRunnable(this, pd, slot);
+    else resyncReadRunnable(this, pd, slot);
   }
 
   #runActivityLogs(): void {

@@ -12,6 +12,7 @@ import { EFFECT } from './effects.js';
 import { durably, keepGenerations } from './generation-changes.js';
 import { sourceResyncEnd, sourceResyncStart, syncUuidOf, targetResyncEnd, targetResyncStart } from './generations.js';
 import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
+import { mayReadForPeer } from './mirrored-writes.js';
 import { ID_ALL_ONES, sendBlockAck, sendBlockReply, sendBlockRequest, sendMetaEmpty, sendState, sendSyncUuid } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
@@ -408,7 +409,7 @@ export function serveResyncRead(
   res.requests.op[slot] = OP.Read;
   allocateBuffer(res, slot);
   pd.unacked++;
-  if (pd.volume.overlap.enter(slot)) resyncReadRunnable(res, pd, slot);
+  if (mayReadForPeer(res, pd, slot)) resyncReadRunnable(res, pd, slot);
   return true;
 }
 
