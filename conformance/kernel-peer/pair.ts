@@ -100,14 +100,19 @@ export class Pair {
     return { resource: this.name, peerNodeId: PEER_NODE_ID };
   }
 
-  /** Fresh meta-data and attached disks on both sides, with different data at many places; not yet connected. */
-  async create(): Promise<void> {
+  /**
+   * Fresh meta-data and attached disks on both sides; not yet connected.
+   * @param options - empty: the disks read as zeroes; they hold different data at many places otherwise
+   */
+  async create(options: { readonly empty?: boolean } = {}): Promise<void> {
     const { image, kernelDisk, imageMiB = 32 } = this.options;
     createImage(image, imageMiB << 20);
-    const fd = openSync(image, 'r+');
-    for (let at = 0; at + (4 << 20) <= imageMiB << 20; at += 4 << 20) writeSync(fd, randomBytes(1 << 20), 0, 1 << 20, at + 65536);
-    closeSync(fd);
-    await this.inGuest(`dd if=/dev/urandom of=${kernelDisk} bs=256k count=20 oflag=direct 2> /dev/null`);
+    if (options.empty !== true) {
+      const fd = openSync(image, 'r+');
+      for (let at = 0; at + (4 << 20) <= imageMiB << 20; at += 4 << 20) writeSync(fd, randomBytes(1 << 20), 0, 1 << 20, at + 65536);
+      closeSync(fd);
+      await this.inGuest(`dd if=/dev/urandom of=${kernelDisk} bs=256k count=20 oflag=direct 2> /dev/null`);
+    }
     await Promise.all([this.configureOurs(), this.kernel.createMetaData().then(() => this.kernel.attach())]);
   }
 
