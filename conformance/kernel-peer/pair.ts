@@ -23,6 +23,8 @@ export interface PairOptions {
   readonly image: string;
   readonly imageMiB?: number;
   readonly protocol?: 'A' | 'B' | 'C';
+  /** Another one than the host's; it has to be there. */
+  readonly ourAddress?: string;
   /** Options of the connection, for both sides. */
   readonly net?: Readonly<Record<string, string | number>>;
   /** Where only one side differs. */
@@ -82,6 +84,7 @@ export class Pair {
       minor,
       disk: kernelDisk,
       port: this.port,
+      ...(options.ourAddress === undefined ? {} : { remote: `${options.ourAddress}:${this.port}` }),
       ...(protocol === undefined ? {} : { protocol }),
       netOptions,
       diskOptions,
@@ -125,7 +128,7 @@ export class Pair {
     await ours.ask('new-peer', { ...this.ids, options: { _name: peer.name, protocol, 'connect-int': 1, ...net, ...ourNet } as never });
     // The controller would begin slowly.
     await this.setOurRate(102_400);
-    const local = { family: 'ipv4', address: peer.hostAddress, port: this.port } as const;
+    const local = { family: 'ipv4', address: this.options.ourAddress ?? peer.hostAddress, port: this.port } as const;
     await ours.ask('new-path', { ...this.ids, local, remote: { ...local, address: peer.address } });
   }
 

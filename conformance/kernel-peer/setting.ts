@@ -27,7 +27,13 @@ export interface Setting {
 /**
  * @param disks - how many of each kind: `ram` are brd (neither discard nor a cache), `file` are files of the host (both)
  */
-export async function startSetting(disks: { readonly ram?: number; readonly file?: number; readonly sizeMiB?: number }): Promise<Setting> {
+export async function startSetting(disks: {
+  readonly ram?: number;
+  readonly file?: number;
+  readonly sizeMiB?: number;
+  /** The kernel's address is 10.98.0.NUMBER. */
+  readonly number?: number;
+}): Promise<Setting> {
   const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'udrbd-kernel-peer-'));
   const sizeMiB = disks.sizeMiB ?? 32;
   const files = Array.from({ length: disks.file ?? 0 }, (_, index) => {
@@ -42,7 +48,7 @@ export async function startSetting(disks: { readonly ram?: number; readonly file
   mkdirSync(join(folder, 'bundle'));
   const namespace = createNamespace();
   const boot = (): Promise<UmlPeer> =>
-    startUmlPeer({ namespace, ramDisks: { count: Math.max(disks.ram ?? 0, 1) + 1, sizeMiB }, disks: files });
+    startUmlPeer({ namespace, number: disks.number ?? 1, ramDisks: { count: Math.max(disks.ram ?? 0, 1) + 1, sizeMiB }, disks: files });
   const [firstPeer, program] = await Promise.all([boot(), bundleEngine(join(folder, 'bundle'))]);
   let peer = firstPeer;
   const ours = new OurNode(program, namespace, join(folder, 'run'));
