@@ -300,6 +300,11 @@ export class SimNode implements LinkUser {
     if (isChanged) this.#world.stateChanged(this);
   }
 
+  /** Only in a trace that is looked at: one's own requests have numbers below 64, those for the peer above. */
+  #detail(what: string, slot: number, sector: number, lengthBytes: number): void {
+    if (this.#world.isTracing) this.#world.show(this, `  ${what} ${sector}+${lengthBytes / 512}, slot ${slot}`);
+  }
+
   #latency(): number {
     const { plan, random } = this.#world;
     return random.disk.range(plan.diskMin, plan.diskMax);
@@ -319,6 +324,7 @@ export class SimNode implements LinkUser {
     const { requests } = core;
     const sector = requests.sector[slot]!;
     const lengthBytes = requests.lengthBytes[slot]!;
+    this.#detail('disk read', slot, sector, lengthBytes);
     this.#later(this.#latency(), (c) => {
       if (this.#fails()) return c.diskDone(this.now, slot, EIO);
       const buffer = this.#buffers.get(slot);
@@ -348,7 +354,9 @@ export class SimNode implements LinkUser {
     } else write = this.disk.submitZeroes(sector * 512, lengthBytes, (flags & REQ_FUA) !== 0);
     if (sector * 512 + lengthBytes > this.#world.dataBytes)
       throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
+    this.#detail('disk write', slot, sector, lengthBytes);
     this.#later(this.#latency(), (c) => {
+      this.#detail('disk write done', slot, sector, lengthBytes);
       if (isDropped || this.#fails()) {
         this.disk.abandon(write);
         return c.diskDone(this.now, slot, isDropped ? 0 : EIO);

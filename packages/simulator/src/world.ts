@@ -105,6 +105,11 @@ export class World {
     this.#sink?.(`${(this.queue.now / 1_000_000).toFixed(6).padStart(11)} ${node?.name ?? '-'} ${text}`);
   }
 
+  /** A line of the trace that is no part of its hash. */
+  show(node: SimNode, text: string): void {
+    this.#sink?.(`${(this.queue.now / 1_000_000).toFixed(6).padStart(11)} ${node.name} ${text}`);
+  }
+
   log(node: SimNode, level: string, text: string): void {
     this.trace(node, `[${level}] ${text}`);
     if (text.includes('Split-Brain detected but unresolved')) {
