@@ -1,0 +1,190 @@
+// One drbd.conf of the kind that 8.4 knows, two volumes: drbdadm on our side, the stock one on the kernel's.
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import t from 'tap';
+import { readImage } from '../engine/images.js';
+import { NbdClient } from '../engine/nbd-client.js';
+import { parseProcDrbd } from '../uml/kernel-resource.js';
+import { complaints } from './pair.js';
+import { startSetting } from './setting.js';
+
+const SIZE_MIB = 24;
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+const configuration = (folder: string, address: { readonly ours: string; readonly kernel: string }, protocol: string): string => `
+global { usage-count no; }
+common {
+  net { protocol ${protocol}; ping-int 5; after-sb-0pri discard-zero-changes; }
+  disk { c-plan-ahead 0; resync-rate 100M; }
+}
+resource data {
+  on ours {
+    address ${address.ours}:7790;
+    volume 0 { device /dev/drbd10; disk ${folder}/one.img; meta-disk internal; }
+    volume 1 { device /dev/drbd11; disk ${folder}/two.img; meta-disk internal; }
+  }
+  on kernel1 {
+    address ${address.kernel}:7790;
+    volume 0 { device /dev/drbd10; disk /dev/ram1; meta-disk internal; }
+    volume 1 { device /dev/drbd11; disk /dev/ram2; meta-disk internal; }
+  }
+}
+`;
+
+t.test('drbdadm on both sides', async (t) => {
+  const setting = await startSetting({ ram: 2, sizeMiB: SIZE_MIB });
+  t.teardown(() => setting.stop());
+  const { folder, peer, ours } = setting;
+  await build({
+    entryPoints: { drbdadm: `${ROOT}/packages/drbdadm/src/main.ts` },
+    outdir: `${folder}/bundle`,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    conditions: ['udrbd-source'],
+    banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
+  });
+  for (const name of ['one', 'two']) {
+    const fd = openSync(`${folder}/${name}.img`, 'w');
+    ftruncateSync(fd, SIZE_MIB << 20);
+    closeSync(fd);
+  }
+  const addresses = { ours: peer.hostAddress, kernel: peer.address };
+  const configure = async (protocol: string): Promise<void> => {
+    const text = configuration(folder, addresses, protocol);
+    writeFileSync(`${folder}/drbd.conf`, text);
+    await peer.run(`echo ${Buffer.from(text).toString('base64')} | base64 -d > /etc/drbd.conf`);
+  };
+  await configure('C');
+
+  const adm = (...words: string[]): Promise<string> => {
+    const [command = '', ...argv] = peer.namespace.inside([
+      process.execPath,
+      `${folder}/bundle/drbdadm.js`,
+      '-c',
+      `${folder}/drbd.conf`,
+      ...words,
+    ]);
+    const env = { ...ours.environment, UDRBD_NODE: 'ours', UDRBD_STATE_DIR: `${folder}/state`, UDRBD_LOCK_DIR: `${folder}/lock` };
+    return new Promise((settle, fail) => {
+      const child = spawn(command, argv, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 });
+      let output = '';
+      for (const stream of [child.stdout, child.stderr])
+        stream.setEncoding('utf8').on('data', (text: string) => {
+          output += text;
+        });
+      child.on('close', (code) =>
+        code === 0 ? settle(output) : fail(new Error(`drbdadm ${words.join(' ')}: ${code}\n${output}\n${ours.log.slice(-2000)}`)),
+      );
+    });
+  };
+  const kernelAdm = (words: string): Promise<string> => peer.run(`drbdadm ${words} 2>&1`);
+  const procs = async (): Promise<{ readonly ours: string; readonly kernel: string }> => ({
+    ours: readFileSync(`${ours.runDir}/proc/drbd`, 'utf8'),
+    kernel: `${await peer.run('cat /proc/drbd')}\n`,
+  });
+  const untilBoth = async (what: string, ours: object, kernel: object): Promise<void> => {
+    const fits = (text: string, wanted: object): boolean =>
+      [10, 11].every((minor) => {
+        const state = parseProcDrbd(text, minor) as object | undefined;
+        return state !== undefined && Object.entries(wanted).every(([key, value]) => (state as Record<string, unknown>)[key] === value);
+      });
+    const deadline = Date.now() + 60_000;
+    for (;;) {
+      const texts = await procs();
+      if (fits(texts.ours, ours) && fits(texts.kernel, kernel)) return;
+      if (Date.now() > deadline) throw new Error(`${what} did not happen:\n${texts.ours}\n${texts.kernel}`);
+      await new Promise((settle) => setTimeout(settle, 200));
+    }
+  };
+  const inSync = (what: string, roles: { readonly ours: string; readonly kernel: string }): Promise<void> =>
+    untilBoth(
+      what,
+      { cs: 'Connected', disk: 'UpToDate', peerDisk: 'UpToDate', role: roles.ours, peerRole: roles.kernel },
+      { cs: 'Connected', disk: 'UpToDate', peerDisk: 'UpToDate', role: roles.kernel, peerRole: roles.ours },
+    );
+  const same = async (what: string): Promise<void> => {
+    for (const [index, name] of ['one', 'two'].entries()) {
+      const bytes = 512 * Number(await peer.run(`cat /sys/block/drbd${10 + index}/size`));
+      const blocks = Math.floor(bytes / 4096);
+      const sum = await peer.run(
+        `dd if=/dev/ram${1 + index} bs=4096 count=${blocks} iflag=direct 2> /dev/null | sha256sum | cut -d ' ' -f 1`,
+      );
+      t.equal(
+        createHash('sha256')
+          .update(readImage(`${folder}/${name}.img`, 0, blocks * 4096))
+          .digest('hex'),
+        sum,
+        `${what}: volume ${index}`,
+      );
+    }
+  };
+
+  t.match(await kernelAdm('-- --force create-md data'), /New drbd meta data block successfully created/);
+  t.match(await adm('--', '--force', 'create-md', 'data'), /New drbd meta data block successfully created/);
+  await Promise.all([adm('up', 'data'), kernelAdm('up data')]);
+  await adm('wait-connect', 'data');
+  t.match(await adm('cstate', 'data'), /Connected/);
+  await adm('primary', '--force', 'data');
+  await adm('wait-sync', 'data');
+  await inSync('the initial sync', { ours: 'Primary', kernel: 'Secondary' });
+  t.match(await adm('role', 'data'), /^Primary/m);
+  t.match(await adm('dstate', 'data'), /UpToDate\/UpToDate/);
+  t.match(await kernelAdm('role data'), /^Secondary\/Primary$/m);
+  t.match(await adm('status', 'data'), /kernel1 role:Secondary\n {4}volume:0 peer-disk:UpToDate\n {4}volume:1 peer-disk:UpToDate/);
+
+  const disks = await Promise.all([10, 11].map((minor) => NbdClient.open(`${ours.runDir}/nbd/${minor}.sock`)));
+  const writeBoth = async (count: number): Promise<void> => {
+    await Promise.all(
+      disks.flatMap((disk, lane) =>
+        Array.from({ length: count }, (_, i) => disk.write(((i * 61 + lane * 7) % 1500) * 8192, randomBytes(8192), i % 20 === 0)),
+      ),
+    );
+    await Promise.all(disks.map((disk) => disk.flush()));
+  };
+  await writeBoth(200);
+  await same('replicated');
+
+  await adm('disconnect', 'data');
+  await writeBoth(100);
+  await adm('connect', 'data');
+  await adm('wait-sync', 'data');
+  await inSync('the resync', { ours: 'Primary', kernel: 'Secondary' });
+  await same('after disconnect and connect');
+
+  await configure('A');
+  await adm('adjust', 'data');
+  await kernelAdm('adjust data');
+  await inSync('the other protocol', { ours: 'Primary', kernel: 'Secondary' });
+  t.match((await procs()).ours, /UpToDate\/UpToDate A r/);
+  t.match((await procs()).kernel, /UpToDate\/UpToDate A r/);
+  await writeBoth(100);
+  await Promise.all(disks.map((disk) => disk.close()));
+  await adm('secondary', 'data');
+  await same('with protocol A');
+
+  await kernelAdm('primary data');
+  await inSync('the failover', { ours: 'Secondary', kernel: 'Primary' });
+  await peer.run('for n in 10 11; do dd if=/dev/urandom of=/dev/drbd$n bs=64k seek=20 count=30 oflag=direct; done 2> /dev/null');
+  await kernelAdm('detach data/1');
+  await kernelAdm('attach data/1');
+  await adm('detach', 'data/0');
+  await peer.run('for n in 10 11; do dd if=/dev/urandom of=/dev/drbd$n bs=64k seek=60 count=30 oflag=direct; done 2> /dev/null');
+  await adm('attach', 'data/0');
+  await inSync('disks coming back', { ours: 'Secondary', kernel: 'Primary' });
+  await same('after detach and attach');
+  await adm('invalidate', 'data/1');
+  await adm('wait-sync', 'data');
+  await inSync('the resync', { ours: 'Secondary', kernel: 'Primary' });
+  await kernelAdm('secondary data');
+  await same('after invalidate');
+
+  await adm('down', 'data');
+  await kernelAdm('down data');
+  t.same(await complaints(peer), [], 'the kernel has nothing to complain about');
+  t.notMatch(ours.log, /internal error/);
+});
