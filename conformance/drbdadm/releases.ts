@@ -19,7 +19,7 @@ export function asNewer(printed: Printed, directory: string): Printed {
     .replace(/at the same time\n\./g, 'at the same time.\n')
     .replace(/at the same time\n/g, 'at the same time.\n')
     // Said once for each time the resource is looked at.
-    .replace(/(^.*in resource .*:\n\tresource '.*' mentioned in 'resync-after' option is not known.*\n)\1+/gm, '$1')
+    .replace(/(^.*in resource .*:\n\tres(?:ource '|ync-after contains ').*\n)\1+/gm, '$1')
     .replace(
       /arbitrary device name must start with \/dev\/drbd_\n\tmind the '_'!.*\n/g,
       'explicit device names should be of the form /dev/drbd<minor>\n',

@@ -14,7 +14,11 @@ function minorOf(device: string): number | undefined {
   return minor <= 0xffffffff ? minor : undefined;
 }
 
+/** Whether a path may be a DRBD device at all. */
+export const isDeviceName = (device: string): boolean => device.startsWith('/dev/drbd');
+
 /**
+ * Checks the minor against the name.
  * @param device - with /dev/ in front
  * @param isLocal - whether it is this node's; the names of other nodes' devices are their business
  */
@@ -27,8 +31,6 @@ export function checkDevice(
   const errors: string[] = [];
   let warning: string | undefined;
   const inName = minorOf(device);
-  if (isLocal && !device.startsWith('/dev/drbd'))
-    errors.push('device name must start with /dev/drbd\n\t(/dev/ is optional, but drbd is required)');
   if (minor === undefined) {
     if (inName === undefined && !isDrbdDevice(device)) errors.push('no minor given nor device name contains a minor number');
     return { minor: inName, errors, warning };

@@ -152,6 +152,12 @@ class DrbdParser extends EmbeddedActionsParser {
     if (closed !== undefined) closed.endLine = token.startLine ?? closed.at.line;
   }
 
+  /** Takes back what was just started; it turned out to be something else. */
+  #drop(): void {
+    this.#open.pop();
+    this.#open.at(-1)?.body.pop();
+  }
+
   /** The `{` of the section that has just been started. */
   #brace(into: Node): void {
     into.openLine = this.CONSUME(LBrace).startLine ?? 0;
@@ -396,49 +402,57 @@ class DrbdParser extends EmbeddedActionsParser {
   /** `minor N;`, `NAME [minor N];`, or any one token, which stock swallows without a word. */
   readonly device = this.RULE('device', () => {
     const self = this.#start('device', this.CONSUME(kw('device')));
-    this.OR1([
-      {
-        ALT: () => {
-          self.words.push(word(this.CONSUME1(Text)));
-          this.OR2({
-            DEF: [
-              {
-                ALT: () => {
-                  this.CONSUME1(kw('minor'));
-                  self.minor = word(this.CONSUME1(Integer));
-                  this.#end(this.CONSUME1(Semicolon));
+    this.OR1({
+      DEF: [
+        {
+          ALT: () => {
+            self.words.push(word(this.CONSUME1(Text)));
+            this.OR2({
+              DEF: [
+                {
+                  ALT: () => {
+                    this.CONSUME1(kw('minor'));
+                    self.minor = word(this.CONSUME1(Integer));
+                    this.#end(this.CONSUME1(Semicolon));
+                  },
                 },
-              },
-              { ALT: () => this.#end(this.CONSUME2(Semicolon)) },
-            ],
-            ERR_MSG: EXPECTED.device,
-          });
+                { ALT: () => this.#end(this.CONSUME2(Semicolon)) },
+              ],
+              ERR_MSG: EXPECTED.device,
+            });
+          },
         },
-      },
-      {
-        ALT: () => {
-          this.CONSUME2(kw('minor'));
-          self.minor = word(this.CONSUME2(Integer));
-          this.#end(this.CONSUME3(Semicolon));
+        {
+          ALT: () => {
+            this.CONSUME2(kw('minor'));
+            self.minor = word(this.CONSUME2(Integer));
+            this.#end(this.CONSUME3(Semicolon));
+          },
         },
-      },
-      { ALT: () => this.#end(this.CONSUME(Swallowed)) },
-    ]);
+        { ALT: () => this.#end(this.CONSUME(Swallowed)) },
+      ],
+      ERR_MSG: EXPECTED.device,
+    });
   });
 
   /** The backing device, or a section of options. */
   readonly disk = this.RULE('disk', () => {
     const at = this.CONSUME(kw('disk'));
+    const self = this.#start('disk', at);
     this.OR({
       DEF: [
         {
           ALT: () => {
-            const path = this.CONSUME(Text);
-            this.#start('disk', at).words.push(word(path));
+            self.words.push(word(this.CONSUME(Text)));
             this.#end(this.CONSUME(Semicolon));
           },
         },
-        { ALT: () => this.SUBRULE(this.optionSection, { ARGS: ['disk-options', at] }) },
+        {
+          ALT: () => {
+            this.#drop();
+            this.SUBRULE(this.optionSection, { ARGS: ['disk-options', at] });
+          },
+        },
       ],
       ERR_MSG: EXPECTED.disk,
     });
@@ -750,7 +764,7 @@ function describe(expected: string, token: IToken): string {
   if (expected === 'TK_STRING' || expected === EXPECTED.disk) {
     if (type === WordTooLong) return `Token too long >>>${shown(got)}<<<`;
     if (type === QuotedTooLong) return `Double quoted string too long >>>${shown(got)}<<<`;
-    if (type === QuotedOpen) return `Unterminated double quoted string\n  we don't allow embedded newlines\n  >>>${shown(got)}<<<`;
+    if (type === QuotedOpen) return `Unterminated double quoted string\n  we don't allow embedded newlines\n  >>>${got.slice(0, 20)}...<<<`;
   }
   const bare = expected.startsWith(BARE);
   return `Parse error: '${bare ? expected.slice(1) : expected}' expected,\n\tbut got '${shown(got)}'${bare ? '' : ` (TK ${token.payload ?? 0})`}`;

@@ -94,13 +94,13 @@ class Scanner {
     const open: ('proxy' | 'other')[] = [];
     for (let token = this.#next(); token !== undefined; token = this.#next()) {
       const type = token.tokenType;
-      if (type === SKIP) {
-        this.#skipBlock(token);
+      if (head.at(-1)?.tokenType === DEVICE && type !== Text && type !== MINOR) {
+        this.tokens.push(retype(token, Swallowed));
         head = [];
         continue;
       }
-      if (head.at(-1)?.tokenType === DEVICE && type !== Text && type !== MINOR) {
-        this.tokens.push(retype(token, Swallowed));
+      if (type === SKIP) {
+        this.#skipBlock(token);
         head = [];
         continue;
       }
@@ -168,12 +168,15 @@ class Scanner {
     return false;
   }
 
-  /** Everything up to the first `{` and on to the `}` that belongs to it becomes one token; without that `}`, none. */
+  /**
+   * Everything up to the `}` that makes as many of them as of `{` becomes one token; without that `}`, none. Of a `}` that comes
+   * first, stock makes a debt, and so do we.
+   */
   #skipBlock(skip: IToken): void {
     let depth = 0;
     for (let token = this.#next(); token !== undefined; token = this.#next()) {
       if (token.tokenType === LBrace) depth++;
-      if (token.tokenType === RBrace && depth > 0 && --depth === 0) {
+      if (token.tokenType === RBrace && --depth === 0) {
         this.tokens.push(retype(skip, SkipBlock));
         return;
       }

@@ -46,7 +46,7 @@ export function postParse(config: Config, context: ReadContext, unique: Uniquene
   }
   for (const res of config.resources) {
     for (const host of res.hosts) stackDisks(res, host, checks);
-    if (config.valid) addPeerDevices(res, checks);
+    addPeerDevices(res, checks);
   }
   return madeUp;
 }

@@ -4,7 +4,7 @@
  */
 import { isLoopback } from './address.js';
 import type { AddressNode, Node, ParsedFile, Word } from './ast.js';
-import { checkDevice } from './device.js';
+import { checkDevice, isDeviceName } from './device.js';
 import { parse, shown } from './grammar.js';
 import {
   type Address,
@@ -327,8 +327,7 @@ export class Reader {
         this.#stacked(res, node);
         return;
       case 'disk': {
-        const path = node.words[0]!;
-        this.#diskStatement(this.#implicitVolume(res.volumes, path.line), node, 0);
+        this.#diskStatement(this.#implicitVolume(res.volumes, node.words[0]?.line ?? line), node, 0);
         return;
       }
       case 'device': {
@@ -499,16 +498,18 @@ export class Reader {
   }
 
   #device(volume: Volume, node: Node, isLocal: boolean): void {
+    const given = node.words[0]?.text;
+    const device = given?.startsWith('drbd') ? `/dev/${given}` : given;
+    if (device !== undefined && isLocal && !isDeviceName(device))
+      this.#error(node.at.line, 'device name must start with /dev/drbd\n\t(/dev/ is optional, but drbd is required)');
     this.#complete(node);
     volume.deviceHere = true;
     volume.deviceLine = node.at.line;
-    const given = node.words[0]?.text;
     const minor = node.minor === undefined ? undefined : numberOf(node.minor);
-    if (given === undefined) {
+    if (device === undefined) {
       if (minor !== undefined) volume.minor = minor;
       return;
     }
-    const device = given.startsWith('drbd') ? `/dev/${given}` : given;
     volume.device = device;
     const verdict = checkDevice(device, minor, isLocal, this.#context.isDrbdDevice);
     if (verdict.minor !== undefined) volume.minor = verdict.minor;
@@ -523,7 +524,7 @@ export class Reader {
     const { canonical, name: file } = this.#file;
     let host: Host;
     if (node.type === 'floating') {
-      const address = this.#address(node.address, 1, node);
+      const address = this.#address(node.address, node);
       host = newHost([floatingName(address)], canonical, line, { byAddress: true, address });
       if (node.openLine === undefined) {
         res.hosts.push(host);
@@ -561,8 +562,8 @@ export class Reader {
         return;
       }
       case 'disk':
-        if (!host.byAddress) this.#once(node.words[0]!.line, 'disk statement', `${key}:disk`);
-        this.#diskStatement(this.#implicitVolume(host.volumes, node.words[0]!.line), node, 0);
+        if (!host.byAddress) this.#once(line, 'disk statement', `${key}:disk`);
+        this.#diskStatement(this.#implicitVolume(host.volumes, line), node, 0);
         return;
       case 'disk-options':
         if (!host.byAddress) this.#once(node.openLine ?? line, 'disk statement', `${key}:disk`);
@@ -597,11 +598,12 @@ export class Reader {
     }
   }
 
-  #hostAddress(key: string, host: Host, node: Node): void {
-    this.#once(node.at.line, 'address statement', `${key}:address`);
-    const address = this.#address(node.address, 2, node);
+  #hostAddress(key: string | undefined, host: Host, node: Node): void {
+    if (key !== undefined) this.#once(node.at.line, 'address statement', `${key}:address`);
+    host.address = this.#address(node.address, node);
     this.#complete(node);
-    host.address = address;
+    // Stock looks a second time when the statement is complete.
+    this.#range(node.address!.port!, 'port', 1, 65535);
   }
 
   #nodeId(res: Resource, host: Host, node: Node): void {
@@ -637,9 +639,7 @@ export class Reader {
           });
           break;
         case 'address': {
-          const address = this.#address(child.address, 2, child);
-          this.#complete(child);
-          host.address = address;
+          this.#hostAddress(undefined, host, child);
           break;
         }
         case 'node-id':
@@ -659,10 +659,9 @@ export class Reader {
     }
   }
 
-  /** @param checks - how many times stock looks at the port, and complains about it */
-  #address(node: AddressNode | undefined, checks: number, owner: Node): Address {
+  #address(node: AddressNode | undefined, owner: Node): Address {
     if (node?.address === undefined || node.port === undefined) this.#syntaxError();
-    for (let i = 0; i < checks; i++) this.#range(node.port, 'port', 1, 65535);
+    this.#range(node.port, 'port', 1, 65535);
     const family = node.family?.text === 'sci' ? 'ssocks' : (node.family?.text ?? 'ipv4');
     if (owner.endLine === undefined && owner.openLine === undefined && owner.body.length === 0) this.#syntaxError();
     const address = node.address.text;
@@ -765,7 +764,7 @@ export class Reader {
     for (const child of node.body) {
       if (child.type === 'proxy-options') this.#proxyOptions(child, proxy.options, proxy.plugins);
       else {
-        const address = this.#address(child.address, 1, child);
+        const address = this.#address(child.address, child);
         this.#complete(child);
         if (child.type === 'inside') proxy.inside = address;
         else proxy.outside = address;
@@ -794,11 +793,10 @@ export class Reader {
       switch (child.type) {
         case 'host':
         case 'address': {
+          const isMixed = explicitPath && implicit === undefined;
+          if (isMixed) this.#error(child.at.line, 'Explicit and implicit paths not allowed');
           const endpoint = this.#endpoint(child);
-          if (explicitPath && implicit === undefined) {
-            this.#error(child.endLine ?? child.at.line, 'Explicit and implicit paths not allowed');
-            break;
-          }
+          if (isMixed) break;
           if (implicit === undefined) {
             implicit = newPath(node.at.line, true);
             connection.paths.push(implicit);
@@ -882,14 +880,14 @@ export class Reader {
     };
     if (node.type === 'host' && name === undefined) this.#syntaxError();
     if (node.address !== undefined) {
-      endpoint.address = this.#address(node.address, 1, node);
+      endpoint.address = this.#address(node.address, node);
       endpoint.addressHere = true;
     }
     endpoint.port = node.port?.text;
     for (const child of node.body) {
       if (child.type === 'proxy') endpoint.proxy = this.#proxy(child);
       else {
-        endpoint.outsideAddress = this.#address(child.address, 1, child);
+        endpoint.outsideAddress = this.#address(child.address, child);
         this.#complete(child);
       }
     }

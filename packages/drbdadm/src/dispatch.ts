@@ -58,6 +58,7 @@ function isMeant(session: Session, res: Resource): boolean {
 
 async function onAll(session: Session): Promise<number> {
   const { config, io, nodeName } = session;
+  if (!config.valid && !config.resources.some((res) => isMeant(session, res))) return CONFIG_INVALID;
   if (!isDump(session) && !config.resources.some((res) => !res.ignore && res.stacked === session.stackedMode)) {
     if (session.stackedMode) {
       io.stderr(`WARN: nothing stacked for this host (${nodeName}), nothing to do in stacked mode!\n`);
@@ -72,7 +73,7 @@ async function onAll(session: Session): Promise<number> {
   for (const res of meant) {
     if (!isDump(session)) preparePeers(res);
     validateResource(session, res);
-    if (!isDump(session)) convertResyncAfter(session, res);
+    if (config.valid && !isDump(session)) convertResyncAfter(session, res);
     if (!config.valid) return CONFIG_INVALID;
     allLocal = verifyIps(session, res) && allLocal;
   }
@@ -118,7 +119,7 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     session.stackedMode = res.stacked;
     preparePeers(res);
     validateResource(session, res);
-    if (!isDump(session)) convertResyncAfter(session, res);
+    if (config.valid && !isDump(session)) convertResyncAfter(session, res);
     if (!config.valid) return CONFIG_INVALID;
     if (!verifyIps(session, res) && !isDump(session)) return CONFIG_INVALID;
     const code = await onTarget(session, volume.keep ? target : { ...target, volume: undefined }, false);
