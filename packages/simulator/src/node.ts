@@ -565,7 +565,7 @@ export class SimNode implements LinkUser {
     const { core } = this;
     const link = this.#link;
     if (core === undefined || link === undefined) return;
-    const { network, checks } = this.#world;
+    const { network } = this.#world;
     const box = core.outbox(CONNECTION, stream);
     let entries = 0;
     while (this.#handed[stream] < box.queued && network.room(link, this.side, stream) > 0) {
@@ -578,7 +578,6 @@ export class SimNode implements LinkUser {
         return;
       }
       const lengthBytes = slot < 0 ? 0 : core.requests.lengthBytes[slot]!;
-      if (slot >= 0 && slot < core.requests.applicationSlots) checks.beforeApplicationWrite(this, core.requests.sector[slot]!, lengthBytes);
       const packet = new Uint8Array(header.length + lengthBytes);
       packet.set(header);
       if (payload !== undefined) packet.set(payload.subarray(0, lengthBytes), header.length);

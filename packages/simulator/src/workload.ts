@@ -12,6 +12,8 @@ interface Running {
   readonly began: number;
   readonly write: HistoryWrite | undefined;
   readonly thread: number;
+  /** How often the peer had come up by then. */
+  readonly peerIncarnation: number;
 }
 
 const RETRY_MICROS = 20_000;
@@ -82,7 +84,7 @@ export class Workload {
     const isFua = (flags & REQ_FUA) !== 0;
     const write = isWriting ? history.begin(this.#node.side, op !== OP.Write, sector, sectors, isFua, queue.now) : undefined;
     if (payload !== undefined) stampSectors(payload, sector, write!.id);
-    this.#running.set(slot, { op, sector, sectors, began: queue.now, write, thread });
+    this.#running.set(slot, { op, sector, sectors, began: queue.now, write, thread, peerIncarnation: this.#peer.incarnation });
     if (this.#world.isTracing)
       this.#world.trace(this.#node, `${OP_WORDS[op]} ${sector}+${sectors}${write === undefined ? '' : ` as ${write.id}`}, slot ${slot}`);
     this.#node.start(slot);
@@ -101,7 +103,7 @@ export class Workload {
       world.trace(this.#node, `completed slot ${slot}${running.write === undefined ? '' : `, write ${running.write.id}`}, errno ${errno}`);
     const { history, queue } = world;
     if (running.write !== undefined) {
-      history.end(running.write, errno === 0, this.#mirroredTo(), queue.now);
+      history.end(running.write, errno === 0, this.#mirroredTo(running), queue.now);
       if (errno !== 0) world.countFailure(this.#node);
     } else if (running.op === OP.Flush) {
       if (errno === 0 && this.#hasOwnDisk()) history.flushed(this.#node.side, running.began);
@@ -109,12 +111,18 @@ export class Workload {
     if (running.thread === this.#threads) this.#next(running.thread, this.#node.incarnation);
   }
 
+  get #peer(): SimNode {
+    return this.#world.nodes[this.#node.side === 0 ? 1 : 0];
+  }
+
   #hasOwnDisk(): boolean {
     return this.#node.snapshot()?.volumes[0]?.diskState === 'UpToDate';
   }
 
   /** The peer whose disk had to answer as well. */
-  #mirroredTo(): 0 | 1 | undefined {
+  #mirroredTo({ peerIncarnation }: Running): 0 | 1 | undefined {
+    // An ack may still arrive from a peer that has lost power, and its cache, since it sent it.
+    if (!this.#peer.isUp || this.#peer.incarnation !== peerIncarnation) return undefined;
     if (this.#world.plan.protocol !== 'C') return undefined;
     const connection = this.#node.snapshot()?.connections[0];
     if (connection?.state !== 'Connected' || connection.peerDevices[0]?.peerDiskState !== 'UpToDate') return undefined;
