@@ -8,5 +8,6 @@ export { type ConfigFile, type Loaded, type LoadRequest, loadConfig } from './lo
 export * from './model.js';
 export * from './option-values.js';
 export * from './options.js';
-export { type ConfigSource, type ReadContext, resourceNameProblem, type SourceText } from './reader.js';
+export { resourceNameProblem } from './read-resources.js';
+export type { ConfigSource, ReadContext, SourceText } from './read-state.js';
 export { isUnknown, type LoadedShow, loadShow } from './show.js';

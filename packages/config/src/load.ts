@@ -2,7 +2,8 @@
 import { inheritOptions } from './inheritance.js';
 import type { Config } from './model.js';
 import { postParse } from './post-parse.js';
-import { type ReadContext, Reader } from './reader.js';
+import { type ReadContext, ReadState } from './read-state.js';
+import { excludeFile, readFile, readStdin } from './reader.js';
 import { Fatal } from './report.js';
 
 export interface ConfigFile {
@@ -32,18 +33,18 @@ export type Loaded =
 export function loadConfig(request: LoadRequest, context: ReadContext): Loaded {
   const { main } = request;
   const mainFile = main.isStdin ? main.name : context.source.canonical(main.directory, main.name);
-  const reader = new Reader(context, mainFile);
+  const state = new ReadState(context, mainFile);
   try {
-    for (const name of request.excluded) reader.exclude(main.directory, name);
-    if (main.isStdin) reader.readStdin(main.directory, main.name, main.text);
-    else reader.readFile(main.directory, main.name, main.text);
-    for (const file of request.further) reader.readFile(file.directory, file.name, file.text);
-    const { config } = reader;
+    for (const name of request.excluded) excludeFile(state, main.directory, name);
+    if (main.isStdin) readStdin(state, main.directory, main.name, main.text);
+    else readFile(state, main.directory, main.name, main.text);
+    for (const file of request.further) readFile(state, file.directory, file.name, file.text);
+    const { config } = state;
     if (!config.valid) return { ok: false, exitCode: 10 };
-    const madeUp = postParse(config, context, reader.unique);
-    if (madeUp) reader.syntax ??= '8';
+    const madeUp = postParse(config, context, state.unique);
+    if (madeUp) state.syntax ??= '8';
     if (request.inherit) inheritOptions(config, context.report);
-    return { ok: true, config, syntax: reader.syntax };
+    return { ok: true, config, syntax: state.syntax };
   } catch (error) {
     if (error instanceof Fatal) return { ok: false, exitCode: error.exitCode };
     throw error;

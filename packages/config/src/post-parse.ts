@@ -13,7 +13,7 @@ import {
   resolveEndpoints,
 } from './connections.js';
 import { type Address, type Config, type Endpoint, type Host, hostNamesEqual, namesOf, type Resource } from './model.js';
-import type { ReadContext } from './reader.js';
+import type { ReadContext } from './read-state.js';
 import type { Uniqueness } from './uniqueness.js';
 import { checkComplete, checkImplicitVolumes, checkMetaDisks, compareVolumes, inheritVolumes, type VolumeChecks } from './volumes.js';
 

@@ -1,6 +1,8 @@
 /** The running configuration, from the text that `drbdsetup show` prints. */
 import type { Connection, Host, Resource } from './model.js';
-import { isUnknown, Reader } from './reader.js';
+import { isUnknown } from './read-options.js';
+import { ReadState } from './read-state.js';
+import { readShow } from './reader.js';
 import { Fatal, type Report } from './report.js';
 
 export type LoadedShow = { readonly ok: true; readonly resources: readonly Resource[] } | { readonly ok: false; readonly exitCode: number };
@@ -8,7 +10,7 @@ export type LoadedShow = { readonly ok: true; readonly resources: readonly Resou
 /** @returns the resources in the order of the text; a syntax error has been reported */
 export function loadShow(text: string, report: Report): LoadedShow {
   const nowhere = () => '';
-  const reader = new Reader(
+  const state = new ReadState(
     {
       source: { read: () => ({ error: 'missing', reason: '' }), glob: () => [], canonical: nowhere, identity: nowhere },
       report,
@@ -19,19 +21,20 @@ export function loadShow(text: string, report: Report): LoadedShow {
       isTty: false,
     },
     'drbdsetup show',
+    true,
   );
   try {
-    reader.readShow(text);
+    readShow(state, text);
   } catch (error) {
     if (error instanceof Fatal) return { ok: false, exitCode: error.exitCode };
     throw error;
   }
-  for (const res of reader.config.resources) {
+  for (const res of state.config.resources) {
     const [me] = res.hosts;
     res.me = me;
     for (const connection of res.connections.filter((c) => c.paths.length > 0)) addPeerDevices(connection, me);
   }
-  return { ok: true, resources: reader.config.resources };
+  return { ok: true, resources: state.config.resources };
 }
 
 /** show leaves out peer devices without options; they exist as soon as there is a path. */

@@ -1,0 +1,115 @@
+/** What is shared while a configuration is read: where we are, what has been seen, and how problems are told. */
+import type { Node, ParsedFile, Word } from './ast.js';
+import { type Address, type Config, DEFAULT_GLOBALS } from './model.js';
+import { EXIT, Fatal, type Report } from './report.js';
+import { Uniqueness } from './uniqueness.js';
+
+export type SourceText = { readonly text: string } | { readonly error: 'missing' | 'directory' | 'unreadable'; readonly reason: string };
+
+/** Where files come from. Names are relative to `directory` unless absolute. */
+export interface ConfigSource {
+  read(directory: string, name: string): SourceText;
+  /** The files a pattern stands for, sorted by byte value, in the form of the pattern. A plain name stands for itself if it exists. */
+  glob(directory: string, pattern: string): string[];
+  /** Absolute path with the directory part resolved and the last component as it is. */
+  canonical(directory: string, name: string): string;
+  /** Equal for all names of one file. */
+  identity(directory: string, name: string): string;
+}
+
+/** What the reader has to know about the world. */
+export interface ReadContext {
+  readonly source: ConfigSource;
+  readonly report: Report;
+  readonly nodeName: string;
+  isLocalAddress(address: Address): boolean;
+  /** Whether the path is a block special file with DRBD's major number. */
+  isDrbdDevice?(path: string): boolean;
+  /** Version `M.m.p` that `require-drbd-module-version` compares with; undefined = not known. */
+  readonly moduleVersion: string | undefined;
+  readonly verbose: number;
+  /** Both stdin and stdout are terminals. */
+  readonly isTty: boolean;
+}
+
+/** One suffix of a plain number: K, M, G, or s for sectors. */
+const SUFFIX: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, s: 512 };
+
+/** A number token as a number; C's atoi would leave the suffix out. */
+export function numberOf(word: Word): number {
+  const digits = Number.parseInt(word.text, 10);
+  return digits * (SUFFIX[word.text.at(-1) ?? ''] ?? 1);
+}
+
+export interface OpenFile {
+  /** As given on the command line or by include, for messages while parsing. */
+  readonly name: string;
+  readonly canonical: string;
+  readonly directory: string;
+  readonly problem: ParsedFile['problem'];
+}
+
+export class ReadState {
+  readonly config: Config;
+  readonly context: ReadContext;
+  readonly unique: Uniqueness;
+  /** Files read so far, by identity. */
+  readonly seen = new Set<string>();
+  file: OpenFile = { name: '', canonical: '', directory: '.', problem: undefined };
+  /** The text is the output of `drbdsetup show`. */
+  readonly isShow: boolean;
+  /** The class of syntax of the whole configuration, decided by the first statement that tells. */
+  syntax: '8' | '9' | undefined;
+
+  constructor(context: ReadContext, mainFile: string, isShow = false) {
+    this.context = context;
+    this.unique = new Uniqueness(context.report);
+    this.unique.enabled = !isShow;
+    this.isShow = isShow;
+    this.config = { file: mainFile, global: { ...DEFAULT_GLOBALS }, common: undefined, resources: [], valid: true };
+  }
+
+  /** Ends the reading with what the grammar could not accept. */
+  syntaxError(): never {
+    const { problem, name } = this.file;
+    if (problem === undefined) throw new Error('a section without an end in a file without a problem');
+    return this.fatal(problem.line, problem.message, EXIT.configInvalid, name);
+  }
+
+  fatal(line: number, message: string, exitCode: number = EXIT.configInvalid, file = this.file.name): never {
+    this.context.report(`${file}:${line}: ${message}\n`);
+    throw new Fatal(exitCode);
+  }
+
+  /** Reports an error and goes on; the configuration is invalid from now on. */
+  error(line: number, message: string, file = this.file.name): void {
+    this.context.report(`${file}:${line}: ${message}\n`);
+    this.config.valid = false;
+  }
+
+  warn(line: number, message: string): void {
+    this.context.report(`${this.file.name}:${line}: ${message}\n`);
+  }
+
+  /** Something that may stand once in the whole configuration. */
+  onceInRun(line: number, what: string, key: string): void {
+    this.unique.inRun(this.file.name, line, what, key);
+  }
+
+  /** Something that may stand once in a resource. */
+  once(line: number, what: string, key: string): void {
+    this.unique.inResource(this.file.name, line, what, key);
+  }
+
+  /** Stops here if the text broke off inside this statement. */
+  complete(node: Node): void {
+    if (node.endLine === undefined) this.syntaxError();
+  }
+
+  range(word: Word, name: string, min: number, max: number): void {
+    const value = numberOf(word);
+    if (value < min || value > max) this.error(word.line, `${name} ${word.text} => ${value} out of range [${min}..${max}].`);
+  }
+}
+
+export const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/')) || '/';
