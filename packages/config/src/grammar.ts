@@ -2,10 +2,12 @@
  * The grammar of drbd.conf (and of `drbdsetup show`, which is nearly the same) on chevrotain. The rules only build the tree of
  * `ast.ts`; the text after ERR_MSG is what stock says it expected there.
  */
-import { EmbeddedActionsParser, EOF, type ILookaheadStrategy, type IToken, LLkLookaheadStrategy, type TokenType } from 'chevrotain';
+import { EmbeddedActionsParser, EOF, type IToken } from 'chevrotain';
 import type { Node, NodeType, ParsedFile, SyntaxProblem, Word } from './ast.js';
+import { LazyLookahead } from './lazy-lookahead.js';
 import { scan } from './lexer.js';
 import { expectedIn } from './option-sections.js';
+import { BARE, describe, EXPECTED } from './syntax-problem.js';
 import {
   ALL_TOKENS,
   Colon,
@@ -25,8 +27,6 @@ import {
   PluginName,
   PluginWord,
   ProxySide,
-  QuotedOpen,
-  QuotedTooLong,
   RBrace,
   RBracket,
   RequireVersion,
@@ -36,38 +36,7 @@ import {
   Swallowed,
   Text,
   UsageCountValue,
-  WordTooLong,
 } from './tokens.js';
-
-/** Marks an expectation that stock reports without the token number. */
-const BARE = '\u0001';
-const EXPECTED = {
-  top: `${BARE}global | common | resource | skip | include |\n\trequire-drbd-module-version-{eq,ne,gt,ge,lt,le}`,
-  global: `${BARE}dialog-refresh | minor-count | disable-ip-verification`,
-  usageCount: `${BARE}yes | no | ask`,
-  resource: 'protocol | on | disk | net | syncer | startup | handlers | connection | ignore-on | stacked-on-top-of | skip',
-  host: `${BARE}disk | device | address | meta-disk | flexible-meta-disk | node-id | skip`,
-  stacked: `${BARE}device | address | proxy | volume | node-id`,
-  stackedVolume: `${BARE}device | disk | }`,
-  volume: 'device | disk | meta-disk | flex-meta-disk | }',
-  disk: 'TK_STRING | {',
-  device: `${BARE}minor | ;`,
-  metaDisk: `${BARE}[ | ;`,
-  names: "TK_STRING | '{'",
-  address: `${BARE}ssocks | sdp | ipv4 | ipv6 | <ipv4 address> `,
-  floating: '{ | ;',
-  connection: 'host | net | skip | }',
-  path: 'host | }',
-  endpoint: 'address | port | ;',
-  afterEndpoint: 'via | ; ',
-  via: 'proxy | outside-address',
-  mesh: 'hosts | net | }',
-  hosts: "TK_STRING | ';'",
-  proxy: `${BARE}inside | outside`,
-  skip: `${BARE}skip`,
-  plugin: `${BARE}plugin`,
-  pluginEnd: `${BARE}plugin end`,
-} as const;
 
 const kw = keyword;
 
@@ -83,32 +52,6 @@ const NOWHERE: Word = { text: '', line: 0, column: 0, number: 0 };
 
 /** Which of the two languages a text is in. */
 export type Dialect = 'config' | 'show';
-
-type AlternationRequest = Parameters<ILookaheadStrategy['buildLookaheadForAlternation']>[0];
-type OptionalRequest = Parameters<ILookaheadStrategy['buildLookaheadForOptional']>[0];
-type Chooser = ReturnType<ILookaheadStrategy['buildLookaheadForAlternation']>;
-type Enterer = ReturnType<ILookaheadStrategy['buildLookaheadForOptional']>;
-
-/** Works out what may come next only where a text gets to: most texts use a small part of the grammar. */
-class LazyLookahead extends LLkLookaheadStrategy {
-  override buildLookaheadForAlternation(request: AlternationRequest): Chooser {
-    let choose: Chooser | undefined;
-    const build = () => super.buildLookaheadForAlternation(request);
-    return function (this: EmbeddedActionsParser, alternatives) {
-      choose ??= build();
-      return choose.call(this, alternatives);
-    };
-  }
-
-  override buildLookaheadForOptional(request: OptionalRequest): Enterer {
-    let enters: Enterer | undefined;
-    const build = () => super.buildLookaheadForOptional(request);
-    return function (this: EmbeddedActionsParser) {
-      enters ??= build();
-      return enters.call(this);
-    };
-  }
-}
 
 class DrbdParser extends EmbeddedActionsParser {
   dialect: Dialect = 'config';
@@ -750,24 +693,6 @@ class DrbdParser extends EmbeddedActionsParser {
     this.OPTION(() => self.words.push(word(this.CONSUME(OptionValue))));
     this.#end(this.CONSUME(Semicolon));
   });
-}
-
-/** Stock cuts long tokens in messages. */
-export const shown = (text: string): string => (text.length > 20 ? `${text.slice(0, 20)}...` : text);
-
-function describe(expected: string, token: IToken): string {
-  const type: TokenType = token.tokenType;
-  const got = type === EOF ? '' : token.image;
-  if (expected === EXPECTED.skip) return 'reached eof while parsing this skip block.';
-  if (expected === EXPECTED.plugin) return 'expected "{" after "proxy" keyword';
-  if (expected === EXPECTED.pluginEnd) return 'Missing ";" before  "}"';
-  if (expected === 'TK_STRING' || expected === EXPECTED.disk) {
-    if (type === WordTooLong) return `Token too long >>>${shown(got)}<<<`;
-    if (type === QuotedTooLong) return `Double quoted string too long >>>${shown(got)}<<<`;
-    if (type === QuotedOpen) return `Unterminated double quoted string\n  we don't allow embedded newlines\n  >>>${got.slice(0, 20)}...<<<`;
-  }
-  const bare = expected.startsWith(BARE);
-  return `Parse error: '${bare ? expected.slice(1) : expected}' expected,\n\tbut got '${shown(got)}'${bare ? '' : ` (TK ${token.payload ?? 0})`}`;
 }
 
 let parser: DrbdParser | undefined;

@@ -1,11 +1,11 @@
 /** Option sections: which option is meant, whether it takes the value, and into which list it goes. */
 import type { Node } from './ast.js';
-import { shown } from './grammar.js';
 import type { OptionEntry, OptionList, Resource } from './model.js';
 import { expectedIn, lookUp } from './option-sections.js';
 import { checkValue } from './option-values.js';
 import type { Option, OptionGroup } from './options.js';
 import type { ReadState } from './read-state.js';
+import { shown } from './syntax-problem.js';
 
 const SYNCER_ALIASES: Readonly<Record<string, string>> = { rate: 'resync-rate', after: 'resync-after', 'outdate-peer': 'fence-peer' };
 /** A list of options, the groups it takes, and which names of them if not all. */
