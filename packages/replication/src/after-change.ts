@@ -73,9 +73,12 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     next.peerDisk !== DISK.DUnknown &&
     volume.diskState >= DISK.Negotiating
   ) {
+    // Blocks of an earlier resync that it never answered.
+    pd.resyncPending = pd.resyncRequests.length;
     sendUuids(res, pd);
     sendState(res, pd);
   }
+  if (old.conn === CONN.StartingSyncT && next.conn !== old.conn && pd.connection.stalled) res.resumeReceive(pd.connection);
   if (old.conn !== CONN.WFBitMapS && next.conn === CONN.WFBitMapS) startBitmapExchange(res, pd);
 
   // The role of a peer that is gone is not known: then only a Primary here begins a new generation.
@@ -107,7 +110,11 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   if (next.conn === CONN.StartingSyncS && old.conn !== next.conn) startFullSync(res, pd, 'source');
   if (next.conn === CONN.StartingSyncT && old.conn !== next.conn) startFullSync(res, pd, 'target');
   if (old.conn > CONN.Connected && next.conn === CONN.Connected) {
-    if (pd.resync !== undefined && next.disk <= DISK.Failed) pd.resync = undefined;
+    // Finished, or aborted because either side lost its disk: the next one starts afresh.
+    pd.resync = undefined;
+    pd.bitmapSend = undefined;
+    pd.bitmapReceive = undefined;
+    pd.finishPing = 0;
     if (volume.disk !== undefined) writeBitmap(res, volume, 'changed');
   }
   if (old.conn >= CONN.Connected && next.conn < CONN.Connected && volume.disk !== undefined) writeBitmap(res, volume, 'changed');

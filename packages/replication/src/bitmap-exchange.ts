@@ -72,6 +72,8 @@ export function receiveBitmap(
   const { disk } = pd.volume;
   const { conn } = pd;
   // A disk that failed meanwhile ended the exchange here; the peer learns it from our state.
+  // The exchange was given up because a disk failed, while packets of it were under way.
+  if (conn === CONN.Connected) return undefined;
   if (disk === undefined || pd.bitmapSlot < 0 || (conn !== CONN.WFBitMapS && conn !== CONN.WFBitMapT)) return undefined;
   pd.bitmapReceive ??= new BitmapReceiver(wireBitmap(disk.bitmap, pd.bitmapSlot), pd.connection.headerKind);
   const result = pd.bitmapReceive.packet(command, bytes, from, end);

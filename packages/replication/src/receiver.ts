@@ -61,6 +61,7 @@ import {
   resyncRefused,
   serveResyncRead,
 } from './resync.js';
+import { CONN } from './state-view.js';
 import { barrierAcked, unwait, writeAnswered } from './write-path.js';
 
 const header = new PacketHeader();
@@ -234,6 +235,8 @@ function receiveData(
     case COMMAND.P_STATE:
       return receiveState(res, pd, view, base, length);
     case COMMAND.P_SYNC_UUID: {
+      // The source has marked everything before we have: it is taken when our bitmap is on disk.
+      if (pd.conn === CONN.StartingSyncT) return LATER;
       const decoded = decodeStruct(P_UUID, view, base, base + length);
       return decoded.ok ? receiveSyncUuid(res, pd, decoded.value.uuid) : 'bad ReportSyncUUID';
     }

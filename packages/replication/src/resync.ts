@@ -121,9 +121,10 @@ export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): 
 
 /** P_SYNC_UUID: our data are on their way to that generation. */
 export function receiveSyncUuid(res: Resource, pd: PeerDevice, uuid: bigint): string | undefined {
-  if (pd.conn !== CONN.WFSyncUUID && pd.conn !== CONN.Behind) return 'unexpected ReportSyncUUID';
   const { volume } = pd;
-  if (volume.disk === undefined) return undefined;
+  // Our disk has failed since: the source learns of it by our state.
+  if (pd.conn === CONN.Connected || volume.disk === undefined) return undefined;
+  if (pd.conn !== CONN.WFSyncUUID && pd.conn !== CONN.Behind) return 'unexpected ReportSyncUUID';
   keepGenerations(res, volume, pd, targetResyncStart(volume.generationsFor(pd), uuid, res.role === ROLE.Primary));
   startResync(res, pd, 'target');
   return undefined;
