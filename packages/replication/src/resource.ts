@@ -267,7 +267,7 @@ export class Resource implements ReplicationCore {
         if (c.drained) afterDrain(this, c);
       }
       for (const volume of this.volumes.values()) {
-        if (volume.resyncBlocked.length > 0) unblockResync(this, volume);
+        if (volume.resyncAnswered) unblockResync(this, volume);
         if (volume.parked.length > 0 || volume.heldCompletions.length > 0) releaseHeld(this, volume);
         if (volume.disk !== undefined && volume.diskState <= DISK.Failed && volume.diskState !== DISK.Attaching)
           maybeDiskless(this, volume);

@@ -23,6 +23,7 @@ import type { Resource } from './resource.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncOptions } from './resync-controller.js';
 import { changePeerDevice } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
+import { resyncAnswered } from './write-path.js';
 
 const BLOCK_BYTES = 4096;
 const BLOCK_SECTORS = 8;
@@ -250,7 +251,7 @@ function endRequest(res: Resource, pd: PeerDevice, slot: number): void {
   if (pd.resync !== undefined) pd.resync.sectorsIn += sectors;
   pd.resyncPending--;
   pd.connection.resyncSectorsInFlight -= sectors;
-  if (pd.volume.resyncBlocked.length > 0) res.wantSettle();
+  resyncAnswered(res, pd.volume);
 }
 
 /** P_RS_DATA_REPLY. @returns the slot that wants the payload, -1 for a reply nobody asked for */

@@ -50,6 +50,8 @@ export class Volume {
   readonly parked: number[] = [];
   /** Writes to blocks that a resync request of ours is under way for: its answer must not overwrite them. */
   readonly resyncBlocked: number[] = [];
+  /** A resync request has ended since those writes were last looked at. */
+  resyncAnswered = false;
   /** Writes waiting for their activity-log extents, in order. */
   readonly alQueue: number[] = [];
   /** Writes covered by the transaction that is being written. */

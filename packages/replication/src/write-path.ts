@@ -95,8 +95,16 @@ function resyncRequested(res: Resource, volume: Volume, slot: number): boolean {
   return false;
 }
 
-/** A resync request has been answered: writes that waited for it try again. */
+/** Requests of a resync have ended: lets the writes that waited for one try again. */
+export function resyncAnswered(res: Resource, volume: Volume): void {
+  if (volume.resyncBlocked.length === 0) return;
+  volume.resyncAnswered = true;
+  res.wantSettle();
+}
+
+/** The writes that a resync request kept back try again. */
 export function unblockResync(res: Resource, volume: Volume): void {
+  volume.resyncAnswered = false;
   for (const slot of volume.resyncBlocked.splice(0)) if (volume.overlap.enter(slot)) afterOverlap(res, volume, slot);
 }
 
