@@ -1,4 +1,5 @@
 // What a file of scenarios shares: one kernel, one engine, and as many resources as it has scenarios.
+import { execFileSync } from 'node:child_process';
 import { closeSync, existsSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,6 +32,8 @@ export async function startSetting(disks: {
   readonly ram?: number;
   readonly file?: number;
   readonly sizeMiB?: number;
+  /** Size of a file system in `small` of the folder, MiB; 0: none. */
+  readonly smallMiB?: number;
   /** The kernel's address is 10.98.0.NUMBER. */
   readonly number?: number;
 }): Promise<Setting> {
@@ -51,6 +54,12 @@ export async function startSetting(disks: {
     startUmlPeer({ namespace, number: disks.number ?? 1, ramDisks: { count: Math.max(disks.ram ?? 0, 1) + 1, sizeMiB }, disks: files });
   const [firstPeer, program] = await Promise.all([boot(), bundleEngine(join(folder, 'bundle'))]);
   let peer = firstPeer;
+  const small = join(folder, 'small');
+  if (disks.smallMiB !== undefined) {
+    mkdirSync(small);
+    // Before the engine starts: it has mounts of its own.
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${disks.smallMiB}m`, 'none', small]);
+  }
   const ours = new OurNode(program, namespace, join(folder, 'run'));
   await ours.start();
   const used = { ram: 0, file: 0, minor: 0 };
@@ -84,6 +93,7 @@ export async function startSetting(disks: {
     stop: async () => {
       await Promise.allSettled([ours.stop(), peer.stop()]);
       namespace.remove();
+      if (disks.smallMiB !== undefined) execFileSync('umount', ['-l', small]);
       process.off('exit', removeFolder);
       removeFolder();
     },
