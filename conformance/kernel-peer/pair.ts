@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { NetOptions, ResourceSnapshot } from '@udrbd/control';
+import type { DiskOptions, NetOptions, ResourceSnapshot } from '@udrbd/control';
 import { createImage, readImage } from '../engine/images.js';
 import { NbdClient } from '../engine/nbd-client.js';
 import { KernelResource, type KernelResourceOptions, type KernelState } from '../uml/kernel-resource.js';
@@ -25,6 +25,8 @@ export interface PairOptions {
   readonly protocol?: 'A' | 'B' | 'C';
   /** Another one than the host's; it has to be there. */
   readonly ourAddress?: string;
+  /** Options of our disk. */
+  readonly diskOptions?: Readonly<Partial<DiskOptions>>;
   /** Options of the connection, for both sides. */
   readonly net?: Readonly<Record<string, string | number>>;
   /** Where only one side differs. */
@@ -134,9 +136,9 @@ export class Pair {
 
   /** As `drbdadm attach` does it: what the activity log covers is marked first. */
   async attachOurs(): Promise<void> {
-    const { ours, image } = this.options;
+    const { ours, image, diskOptions = {} } = this.options;
     await ours.drbdmeta(this.minor, image, 'apply-al');
-    await ours.ask('attach', { minor: this.minor, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
+    await ours.ask('attach', { minor: this.minor, backingDev: image, metaDev: image, metaIndex: -3, options: diskOptions });
   }
 
   async connectOurs(options: { readonly discardMyData?: boolean } = {}): Promise<void> {

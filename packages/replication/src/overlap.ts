@@ -117,15 +117,16 @@ export class Overlap {
     return false;
   }
 
-  /** Whether a holder touches the range. */
+  /** Whether the range is held, or waited for. */
   touches(sector: number, lengthBytes: number): boolean {
-    const end = sector + lengthBytes / 512;
-    for (let i = 0; i < this.#activeCount; i++) {
-      const other = this.#active[i]!;
-      const otherStart = this.#requests.sector[other]!;
-      if (otherStart < end && sector < otherStart + this.#requests.lengthBytes[other]! / 512) return true;
-    }
+    for (let i = 0; i < this.#activeCount; i++) if (this.#covers(this.#active[i]!, sector, lengthBytes)) return true;
+    for (let i = 0; i < this.#waiting.length; i++) if (this.#covers(this.#waiting[i]!, sector, lengthBytes)) return true;
     return false;
+  }
+
+  #covers(slot: number, sector: number, lengthBytes: number): boolean {
+    const start = this.#requests.sector[slot]!;
+    return start < sector + lengthBytes / 512 && sector < start + this.#requests.lengthBytes[slot]! / 512;
   }
 
   #overlapsWaiting(slot: number, before: number): boolean {

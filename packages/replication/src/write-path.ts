@@ -65,17 +65,20 @@ export function start(res: Resource, volume: Volume, slot: number): void {
     return reject(res, volume, slot, EINVAL);
   }
   if (op === OP.Read) return startRead(res, volume, slot);
-  if (volume.overlap.enter(slot)) afterOverlap(res, volume, slot);
+  startWrite(res, volume, slot);
+}
+
+/**
+ * While a write holds its range or waits for it, no resync block of it is requested (`Overlap.touches`), and what was
+ * requested before is written before the write gets in line: the block's older data never overwrite it.
+ */
+function startWrite(res: Resource, volume: Volume, slot: number): void {
+  if (resyncRequested(res, volume, slot)) volume.resyncBlocked.push(slot);
+  else if (volume.overlap.enter(slot)) afterOverlap(res, volume, slot);
 }
 
 /** The write's range is free: get its extents into the activity log. */
 export function afterOverlap(res: Resource, volume: Volume, slot: number): void {
-  if (resyncRequested(res, volume, slot)) {
-    volume.overlap.leave(slot);
-    if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
-    volume.resyncBlocked.push(slot);
-    return;
-  }
   if (referenceExtents(res, volume, slot)) sendAndSubmit(res, volume, slot);
 }
 
@@ -105,7 +108,7 @@ export function resyncAnswered(res: Resource, volume: Volume): void {
 /** The writes that a resync request kept back try again. */
 export function unblockResync(res: Resource, volume: Volume): void {
   volume.resyncAnswered = false;
-  for (const slot of volume.resyncBlocked.splice(0)) if (volume.overlap.enter(slot)) afterOverlap(res, volume, slot);
+  for (const slot of volume.resyncBlocked.splice(0)) startWrite(res, volume, slot);
 }
 
 /** Fails a request that never started. */
