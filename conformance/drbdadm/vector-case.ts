@@ -1,7 +1,20 @@
 /** Runs one recorded command line of drbdadm in process and brings its output into the form of the recordings. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { type AdmIo, nodeIo, run, type Spawn, type SpawnResult } from '@udrbd/drbdadm';
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import type { AdmIo, Spawn, SpawnResult } from '@udrbd/drbdadm';
+
+type Drbdadm = Pick<typeof import('@udrbd/drbdadm'), 'nodeIo' | 'run'>;
+
+/** DRBDADM_BUNDLE names a bundle to test instead of the sources. */
+async function program(): Promise<Drbdadm> {
+  const bundle = process.env.DRBDADM_BUNDLE;
+  if (bundle === undefined) return import('@udrbd/drbdadm');
+  return createRequire(import.meta.url)(resolve(bundle, 'start.cjs'))('drbdadm') as Drbdadm;
+}
+
+const { nodeIo, run } = await program();
 
 export interface Recorded {
   readonly rc: number;
@@ -94,6 +107,7 @@ export async function runCase(vector: VectorCase, directory: string, stdin: stri
     drbdmeta: notRecorded,
     register: () => {},
     registered: () => undefined,
+    unregister: () => {},
     spawn: async (request) => {
       if (request.file === '@MOCK@') return mockTool(request, vector.fail ?? '', (text) => (stderr += text));
       const result = spawnSync(request.file, request.args, { env: request.env as NodeJS.ProcessEnv, encoding: 'utf8' });

@@ -97,6 +97,15 @@ const peerDeviceCommand: Action = (session, target, command) => {
 const resourceCommand: Action = (session, { res }, command) =>
   run(session, setupCall(res.name, limitOf(command), command.name, res.name, ...own(session, command)));
 
+const down: Action = async (session, target, command) => {
+  const code = await resourceCommand(session, target, command);
+  if (code === 0 && !session.settings.dryRun) {
+    session.io.unregister(`drbd-resource-${target.res.name}.conf`);
+    for (const volume of target.res.me?.volumes ?? []) session.io.unregister(`drbd-minor-${volume.minor}.conf`);
+  }
+  return code;
+};
+
 const role: Action = (session, target, command) => {
   if (target.connection === undefined) return resourceCommand(session, target, command);
   return run(session, setupCall(target.res.name, 'short', 'peer-role', target.res.name, nodeId(target)));
@@ -229,6 +238,7 @@ const ACTIONS: Readonly<Partial<Record<ActionName, Loader>>> = {
   'path-command': here(pathCommand),
   'net-options': here(netOptions),
   'resource-command': here(resourceCommand),
+  down: here(down),
   'peer-device-options': here(peerDeviceOptions),
   'peer-device-command': here(peerDeviceCommand),
   invalidate: here(invalidate),

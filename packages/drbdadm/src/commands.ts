@@ -32,6 +32,7 @@ export type ActionName =
   | 'net-options'
   | 'up'
   | 'resource-command'
+  | 'down'
   | 'peer-device-options'
   | 'peer-device-command'
   | 'invalidate'
@@ -102,7 +103,7 @@ export const COMMANDS: readonly Command[] = [
   command(1, 'up', 'up', { verifyIps: true }),
   command(1, 'resource-options', 'resource-command', { context: 'options' }),
   command(1, 'peer-device-options', 'peer-device-options', { each: VP, context: 'peer-device' }),
-  command(1, 'down', 'resource-command'),
+  command(1, 'down', 'down'),
   command(1, 'primary', 'resource-command', { context: 'primary' }),
   command(1, 'secondary', 'resource-command', { context: 'secondary' }),
   command(1, 'invalidate', 'invalidate', { each: V, needsDisk: true, context: 'invalidate' }),

@@ -58,4 +58,5 @@ export interface AdmIo extends CommandIo {
   /** The registry of who was configured from which file. */
   register(link: string, file: string): void;
   registered(link: string): string | undefined;
+  unregister(link: string): void;
 }

@@ -151,6 +151,10 @@ function register(link: string, file: string): void {
   }
 }
 
+function unregister(link: string): void {
+  rmSync(join(registry(), link), { force: true });
+}
+
 function registered(link: string): string | undefined {
   try {
     return readlinkSync(join(registry(), link));
@@ -209,5 +213,6 @@ export function nodeIo(): AdmIo {
     randomUuid: () => Array.from(globalThis.crypto.getRandomValues(new Uint8Array(8)), hexByte).join(''),
     register,
     registered,
+    unregister,
   };
 }

@@ -46,6 +46,7 @@ export async function runDrbdadm(config: string, words: readonly string[], { too
     deviceSize: () => undefined,
     register: () => {},
     registered: () => undefined,
+    unregister: () => {},
     randomUuid: () => '0123456789ABCDEF',
   };
   const code = await run(['-c', '-', ...words], io);
