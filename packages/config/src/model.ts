@@ -166,8 +166,6 @@ export interface Resource {
   me: Host | undefined;
   ignore: boolean;
   stacked: boolean;
-  /** This node only runs a proxy for it. */
-  proxyOnly: boolean;
 }
 
 export interface GlobalSettings {
@@ -280,7 +278,6 @@ export const newResource = (name: string, file: string, fileAsGiven: string, lin
   me: undefined,
   ignore: false,
   stacked: false,
-  proxyOnly: false,
 });
 
 export const DEFAULT_GLOBALS: Readonly<GlobalSettings> = {

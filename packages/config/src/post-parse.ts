@@ -2,7 +2,7 @@
  * What follows from the text of a configuration and whether it makes sense: volumes of every host, stacking, connections, node ids,
  * who this node is, peer devices. The steps and their order are stock's; later steps are left out when an earlier one failed.
  */
-import { addressArgument, canonicalAddress } from './address.js';
+import { canonicalAddress } from './address.js';
 import {
   assignImplicitNodeIds,
   type ConnectionChecks,
@@ -158,10 +158,6 @@ function findMe(res: Resource, context: ReadContext, { report, invalid }: Volume
   }
   if (me === undefined) {
     res.ignore = true;
-    res.proxyOnly = res.connections.some((c) =>
-      c.paths.some((p) => p.endpoints.some((e) => e.proxy?.names.some((name) => hostNamesEqual(name, context.nodeName)))),
-    );
-    if (!res.proxyOnly) return;
     return;
   }
   me.isMe = true;
@@ -215,6 +211,3 @@ function addPeerDevices(res: Resource, { report, invalid }: VolumeChecks): void 
     }
   }
 }
-
-/** The address as the conflict messages and drbdsetup show it. */
-export { addressArgument };

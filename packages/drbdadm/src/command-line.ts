@@ -1,6 +1,6 @@
 /** What a command line asks for: options sorted into settings and backend options, the command, its arguments. */
 import { resourceNameProblem } from '@udrbd/config';
-import { COMMANDS, type Command, DEPRECATED, findCommand } from './commands.js';
+import { type Command, DEPRECATED, findCommand } from './commands.js';
 import { contextOf } from './contexts.js';
 import { acceptedOptions, isGeneral } from './general-options.js';
 import { getoptLong } from './getopt.js';
@@ -117,5 +117,3 @@ function readSettings(values: ReadonlyMap<string, string[]>, backendOptions: Bac
     backendOptions,
   };
 }
-
-export { COMMANDS };

@@ -33,7 +33,7 @@ export async function dispatch(session: Session, args: readonly string[]): Promi
 function ignoreWithoutProxy(config: Config): void {
   for (const res of config.resources) {
     const hasProxy = res.connections.some((c) => c.paths.some((p) => p.me?.proxy !== undefined));
-    if (!hasProxy && !res.proxyOnly) res.ignore = true;
+    if (!hasProxy) res.ignore = true;
   }
 }
 
@@ -49,12 +49,7 @@ async function withoutResources(session: Session): Promise<number> {
 }
 
 /** Resources that `all` means. */
-function isMeant(session: Session, res: Resource): boolean {
-  const { command } = session;
-  if (isDump(session)) return true;
-  if (res.ignore && !(res.proxyOnly && /^(?:adjust|proxy-)/.test(command.name))) return false;
-  return res.stacked === session.stackedMode;
-}
+const isMeant = (session: Session, res: Resource): boolean => isDump(session) || (!res.ignore && res.stacked === session.stackedMode);
 
 async function onAll(session: Session): Promise<number> {
   const { config, io, nodeName } = session;

@@ -1,6 +1,6 @@
 /** drbdadm's own options, in the order in which help lists them. */
 import { COMMANDS } from './commands.js';
-import { contextOf, optionsOfContexts } from './contexts.js';
+import { optionsOfContexts } from './contexts.js';
 import type { OptionSpec } from './getopt.js';
 
 export const GENERAL_OPTIONS: readonly OptionSpec[] = [
@@ -26,4 +26,3 @@ export function acceptedOptions(): OptionSpec[] {
 }
 
 export const isGeneral = (name: string): boolean => GENERAL_OPTIONS.some((o) => o.name === name);
-export { contextOf };

@@ -1,5 +1,5 @@
 /** The arguments of drbdsetup and drbdmeta, from the configuration. */
-import { addressArgument, deviceOf, type Host, hasDisk, type OptionList, type Volume } from '@udrbd/config';
+import { addressArgument, type Host, type OptionList, type Volume } from '@udrbd/config';
 import type { ContextName } from './contexts.js';
 import { backendOptions, type Call } from './helper.js';
 import type { Session, Target } from './session.js';
@@ -60,5 +60,3 @@ export function pathArguments(target: Target): string[] {
   const theirs = target.path?.connectTo;
   return [mine, theirs].map((a) => (a === undefined ? '' : addressArgument(a)));
 }
-
-export { deviceOf, hasDisk };

@@ -81,7 +81,6 @@ async function runCommand(line: CommandLine & { kind: 'run' }, io: AdmIo): Promi
     command,
     config: loaded.config,
     nodeName,
-    syntax: loaded.syntax,
     stackedMode: settings.stackedMode,
     runningText: undefined,
     fatalExitCode: undefined,

@@ -30,8 +30,6 @@ export interface Session {
   readonly command: Command;
   readonly config: Config;
   readonly nodeName: string;
-  /** The class of syntax of the configuration; 8 has effect on new-resource. */
-  readonly syntax: '8' | '9' | undefined;
   /** Follows the resource at hand when resources are named. */
   stackedMode: boolean;
   /** `drbdsetup show` of everything, once it has been read. */
