@@ -87,6 +87,12 @@ async function onAll(session: Session): Promise<number> {
   return highest;
 }
 
+/** Ends the run: what was put off so far is not done either. */
+function stop(session: Session, exitCode: number): number {
+  session.fatalExitCode = exitCode;
+  return exitCode;
+}
+
 async function onNamed(session: Session, args: readonly string[]): Promise<number> {
   const { config, io, command } = session;
   const repeated = repeatedConnection(config, args);
@@ -99,24 +105,21 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     const resolved = resolveArgument(config, argument);
     if (!('target' in resolved)) {
       for (const message of resolved.messages) io.stderr(`${message}\n`);
-      if (resolved.final) {
-        session.fatalExitCode = resolved.exitCode;
-        return resolved.exitCode;
-      }
+      if (resolved.final) return stop(session, resolved.exitCode);
       highest = Math.max(highest, resolved.exitCode);
       continue;
     }
     const { target } = resolved;
     const { res } = target;
     const volume = checkVolume(session, target);
-    if (volume === undefined) return 1;
+    if (volume === undefined) return stop(session, 1);
     if (target.connection !== undefined) for (const c of res.connections) if (c !== target.connection) c.ignoreForNow = true;
     session.stackedMode = res.stacked;
     preparePeers(res);
     validateResource(session, res);
     if (config.valid && !isDump(session)) convertResyncAfter(session, res);
-    if (!config.valid) return CONFIG_INVALID;
-    if (!verifyIps(session, res) && !isDump(session)) return CONFIG_INVALID;
+    if (!config.valid) return stop(session, CONFIG_INVALID);
+    if (!verifyIps(session, res) && !isDump(session)) return stop(session, CONFIG_INVALID);
     const code = await onTarget(session, volume.keep ? target : { ...target, volume: undefined }, false);
     if (session.fatalExitCode !== undefined) return code;
     if (code >= 20 && !isHandler(command)) return code;
