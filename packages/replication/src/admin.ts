@@ -29,7 +29,7 @@ import { PeerDevice } from './peer-device.js';
 import { promote } from './promote.js';
 import type { Resource } from './resource.js';
 import { resyncOptions, setAllBits } from './resync.js';
-import { changeConnection, changePeerDevice, changeResource, changeVolume } from './state-change.js';
+import { changeConnection, changePeerDevice, changeResource, changeVolume, type Wanted } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import { Volume } from './volume.js';
 import { closeEpoch, releaseHeld } from './write-path.js';
@@ -239,9 +239,9 @@ function connect(res: Resource, c: Connection, tentative: boolean, discardMyData
 
 export function disconnect(res: Resource, c: Connection, force: boolean, reply: Reply): void {
   if (c.state === CONN.StandAlone) return reply();
-  const close = (): void => {
+  const close = (implied: Wanted = {}): void => {
     c.whenStandAlone.push(() => reply());
-    if (c.state !== CONN.Disconnecting) changeConnection(res, c, CONN.Disconnecting, {}, { hard: true });
+    if (c.state !== CONN.Disconnecting) changeConnection(res, c, CONN.Disconnecting, implied, { hard: true });
     res.closeLink(c, 'closed');
   };
   if (force || c.state < CONN.WFReportParams || !c.isUp) return close();
@@ -251,9 +251,8 @@ export function disconnect(res: Resource, c: Connection, force: boolean, reply: 
   if (!outdatesPeer && code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') return reply(no(code));
   askPeerAboutConnection(res, c, outdatesPeer ? REQUEST.disconnectOutdatePeer : REQUEST.disconnect, (first) => {
     if (first >= 1 || !c.isUp) {
-      if (outdatesPeer && first >= 1)
-        for (const pd of c.peerDevices) changePeerDevice(res, pd, { peerDisk: DISK.Outdated }, { hard: true });
-      return close();
+      // In one change: a peer that is connected counts as UpToDate.
+      return close(outdatesPeer && first >= 1 ? { peerDisk: DISK.Outdated } : {});
     }
     if (!c.peerDevices.some((pd) => pd.volume.diskState >= DISK.Outdated) || res.role === ROLE.Primary) {
       return reply(no('SS_CW_FAILED_BY_PEER'));

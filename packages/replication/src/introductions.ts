@@ -258,7 +258,10 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     }
   }
   pd.considerResync = false;
-  if ((conn === CONN.Connected || conn === CONN.WFBitMapS) && ownDisk === DISK.Negotiating) ownDisk = volume.stateAfterAttach;
+  // A state packet that was on its way when we attached decides nothing: the peer's generations have not been seen yet.
+  if ((conn === CONN.Connected || conn === CONN.WFBitMapS) && ownDisk === DISK.Negotiating && pd.peerUuids !== undefined) {
+    ownDisk = volume.stateAfterAttach;
+  }
   const isConnecting = old.conn < CONN.Connected && conn >= CONN.Connected;
   const wanted = {
     conn,

@@ -129,17 +129,19 @@ function startFlush(res: Resource, volume: Volume, slot: number): void {
     requests.state[slot]! |= LOCAL.Pending;
     volume.lowerPending++;
     res.effects.push(EFFECT.DiskFlush, slot, 0);
-    return;
+    if (volume.diskState === DISK.UpToDate) return;
+    requests.waits[slot]!++;
+  } else {
+    requests.state[slot]! |= LOCAL.Ok;
+    requests.holds[slot] = 0;
   }
-  // Diskless: what a peer has acked its barriers for is durable there (DRBD 8.4 would not wait for that).
-  requests.state[slot]! |= LOCAL.Ok;
+  // What counts is the peer's disk: what it has acked the barriers for is durable there (DRBD 8.4 would not wait for that).
   for (let i = 0; i < volume.peerDevices.length; i++) {
     const c = volume.peerDevices[i]!.connection;
     if (c.logHead < 0) continue;
     c.flushWaiters.push({ slot, epoch: requests.epoch[c.logTail]! });
     requests.waits[slot]!++;
   }
-  requests.holds[slot] = 0;
   unwait(res, volume, slot, 1);
 }
 
@@ -321,7 +323,10 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
   const op = requests.op[slot]!;
   const localOk = (requests.state[slot]! & LOCAL.Ok) !== 0;
   const isWrite = op !== OP.Read && op !== OP.Flush;
-  const ok = (localOk && (!isWrite || volume.diskState === DISK.UpToDate)) || anyPeerHasIt(volume, slot, isWrite);
+  const ok =
+    op === OP.Flush
+      ? localOk && requests.errno[slot] === 0 && dataAccessible(volume)
+      : (localOk && (!isWrite || volume.diskState === DISK.UpToDate)) || anyPeerHasIt(volume, slot, isWrite);
   if (op === OP.Read) {
     if (!ok && retryRead(res, volume, slot)) return;
     finishRead(res, volume, slot, ok);
@@ -460,7 +465,7 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
 /** The connection is gone: whatever was not barrier-acked counts as not on the peer's disk. */
 export function clearTransferLog(res: Resource, c: Connection): void {
   // Nobody knows any more whether these are durable anywhere.
-  for (const { slot } of c.flushWaiters) res.requests.state[slot]! &= ~LOCAL.Ok;
+  for (const { slot } of c.flushWaiters) res.requests.errno[slot] = EIO;
   while (c.logHead >= 0) {
     const slot = c.takeFromLog();
     const volume = res.volumes.get(res.requests.volume[slot]!)!;

@@ -192,6 +192,8 @@ export class Checks {
     const world = this.#world;
     const { history } = world;
     this.activityLogChanged(node);
+    // Nothing is promised of a disk that waits for the rest of a resync.
+    if (before?.volumes[0]?.diskState === 'Inconsistent') return;
     const side = node.side;
     const lost = new Set<number>();
     const kept = new Set<number>();
