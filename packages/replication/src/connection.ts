@@ -82,6 +82,8 @@ export class Connection {
   resolveConflicts = false;
   discardMyData = false;
   tentative = false;
+  /** The peer was told to connect tentatively: this link is for looking only. */
+  peerTentative = false;
   ownChallenge: Uint8Array | undefined;
   peerDiscardMyData = false;
   connectedSince: Millis = 0;

@@ -58,7 +58,7 @@ export function receiveProtocol(
     return undefined;
   }
   c.peerDiscardMyData = (p.conn_flags & CF.DISCARD_MY_DATA) !== 0;
-  if ((p.conn_flags & CF.DRY_RUN) !== 0) c.tentative = true;
+  c.peerTentative = (p.conn_flags & CF.DRY_RUN) !== 0;
   return undefined;
 }
 
@@ -252,6 +252,10 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
       res.log('err', volume, pd, 'Disk attach process on the peer node was aborted.');
       peerDisk = DISK.Diskless;
       conn = CONN.Connected;
+    } else if (c.peerTentative && !c.tentative) {
+      // The peer has seen what it wanted to see; it may come back in earnest.
+      res.closeLink(c, 'protocol-error');
+      return undefined;
     } else {
       disconnectForGood(res, c);
       return undefined;
@@ -328,7 +332,7 @@ function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk
     peerFlags: Number(uuids.flags),
     discardMyData: c.discardMyData,
     peerDiscardMyData: (uuids.flags & UUID_FLAG.DISCARD_MY_DATA) !== 0n,
-    tentative: c.tentative,
+    tentative: c.tentative || c.peerTentative,
     resolveConflicts: c.resolveConflicts,
     apv: c.apv,
     features: c.features,

@@ -51,6 +51,7 @@ export function linkUp(res: Resource, c: Connection, resolveConflicts: boolean):
   c.wantedBytes = 0;
   c.stalled = false;
   c.protocolSeen = false;
+  c.peerTentative = false;
   c.pingsSent = 0;
   c.pingsAcked = 0;
   c.pingDeadline = Number.POSITIVE_INFINITY;
