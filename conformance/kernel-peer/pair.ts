@@ -32,6 +32,7 @@ export interface PairOptions {
   /** Where only one side differs. */
   readonly ourNet?: Readonly<Partial<NetOptions>>;
   readonly kernelNet?: readonly string[];
+  readonly kernelDiskOptions?: readonly string[];
 }
 
 /** What each side thinks of the other and itself, in the words of /proc/drbd. */
@@ -80,7 +81,7 @@ export class Pair {
     this.minor = options.minor;
     const { name, minor, kernelDisk, protocol, net = {}, kernelNet = [] } = options;
     const netOptions = [...Object.entries({ 'connect-int': 1, ...net }).map(([key, value]) => `--${key}='${value}'`), ...kernelNet];
-    const diskOptions = ['--c-plan-ahead=0', '--resync-rate=102400', '--c-min-rate=0'];
+    const diskOptions = ['--c-plan-ahead=0', '--resync-rate=102400', '--c-min-rate=0', ...(options.kernelDiskOptions ?? [])];
     this.#kernelOptions = {
       name,
       minor,
