@@ -36,7 +36,7 @@ function work({ first, count, step, canary }: Share): void {
 }
 
 /** Wall time after which a life is taken for an endless loop. */
-const HANG_MS = 90_000;
+const HANG_MS = 300_000;
 
 /** Runs a share of the seeds in a worker thread; after one that hangs, the rest in another. */
 function runShare(share: Share, take: (result: LifeResult) => void): Promise<void> {

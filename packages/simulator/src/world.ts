@@ -34,6 +34,8 @@ export class World {
   isForced = false;
   /** A node was promoted without everything that had been completed: that much is lost, or a split brain. */
   isDiverged = false;
+  /** A diskless Primary, detached while it was alone, turned its peer down: their generations part, in DRBD 8.4 too. */
+  isDisklessRefused = false;
   /** The node whose changes the operator gave up. */
   victim: 0 | 1 | undefined;
   failure: string | undefined;
@@ -114,9 +116,11 @@ export class World {
     this.trace(node, `[${level}] ${text}`);
     if (text.includes('Split-Brain detected but unresolved')) {
       this.splitBrain[node.side] = true;
-      if (!this.plan.careless)
+      if (!this.plan.careless && !this.isDisklessRefused)
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
+    // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
+    if (text.includes('Can only connect to data with current UUID=')) this.isDisklessRefused = true;
     if (text.includes('Unrelated data')) {
       this.unrelated = true;
       if (!this.plan.careless) this.violation(`L1 ${node.name}: unrelated data`);
