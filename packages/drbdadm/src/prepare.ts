@@ -35,16 +35,9 @@ function preparePeerDevices(connection: Connection): void {
   }
 }
 
-/** A plain dump: nothing was inherited, nothing is replaced. */
-const showsAsWritten = ({ command, settings }: Session): boolean =>
-  command.action.startsWith('dump') && !settings.dryRun && settings.verbose === 0;
-
 /** Checks what only matters to those who use the resource; marks the configuration invalid if it is not fit for use. */
 export function validateResource(session: Session, res: Resource): void {
   const { io, nodeName, config } = session;
-  const after = showsAsWritten(session) ? undefined : findEntry(res.disk, 'resync-after')?.value;
-  const target = after === undefined ? undefined : findTarget(config, after);
-  if (target?.kind === 'unknown') dropUnknown(session, res, res.disk, target);
   if (res.hosts.length === 0) {
     io.stderr(`${at(res)}a host sections ('on ${nodeName} { ... }') is missing.\n`);
     config.valid = false;
