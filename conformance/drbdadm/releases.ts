@@ -18,12 +18,9 @@ export function asNewer(printed: Printed, directory: string): Printed {
     .replace(' | drbd8-api-compatibility', '')
     .replace(/at the same time\n\./g, 'at the same time.\n')
     .replace(/at the same time\n/g, 'at the same time.\n')
-    // Said once for each time the resource is looked at.
-    .replace(/(^.*in resource .*:\n\tres(?:ource '|ync-after contains ').*\n)\1+/gm, '$1')
-    .replace(
-      /arbitrary device name must start with \/dev\/drbd_\n\tmind the '_'!.*\n/g,
-      'explicit device names should be of the form /dev/drbd<minor>\n',
-    )
+    // The older one looks at it more often, in another order.
+    .replace(/^.*in resource .*:\n\tresource '.*' mentioned in 'resync-after' option is not known.*\n/gm, '')
+    .replace(/(^.*in resource .*:\n\tresync-after contains '.*\n)\1+/gm, '$1')
     .replace(/(^Resource '.*' has no volume [0-9]+\n)\1+/gm, '$1')
     // Positions of messages that come after parsing.
     .replace(/^(?:@CONFDIR@\/)?x\.conf:[0-9]+: (?=in resource|Resource)/gm, 'x.conf: ');
