@@ -55,7 +55,9 @@ export function readResourceStatement(state: ReadState, res: Resource, node: Nod
       readStacked(state, res, node);
       return;
     case 'disk': {
-      readDisk(state, implicitVolume(state, res.volumes, node.words[0]?.line ?? line), node, 0);
+      const path = node.words[0];
+      if (path === undefined) state.syntaxError();
+      readDisk(state, implicitVolume(state, res.volumes, path.line), node, 0);
       return;
     }
     case 'device': {
