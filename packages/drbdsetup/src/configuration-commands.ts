@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type ControlClient, RETURN_CODES, type Reply, type ResourceSnapshot } from '@udrbd/control';
 import type { CommandIo } from './command-io.js';
 import { type ConfigurationRequest, configurationRequest } from './configuration-requests.js';
+import { runDir } from './engine-client.js';
 import type { Session } from './invocation.js';
 import { reportReply } from './reply-report.js';
 import { compareBytes } from './words.js';
@@ -80,7 +81,7 @@ export async function runDown(session: Session): Promise<number> {
 }
 
 /** Where drbdadm remembers the configuration file of what is up. */
-const registrationDir = (env: CommandIo['env']): string => env.UDRBD_RUN_DIR ?? '/var/run/drbd';
+const registrationDir = (env: CommandIo['env']): string => join(runDir(env), 'config');
 
 function unregister(env: CommandIo['env'], minors: readonly number[], resource?: string): void {
   const names = minors.map((minor) => `drbd-minor-${minor}.conf`);
