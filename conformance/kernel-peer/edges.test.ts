@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { type Pair, stateOf } from './pair.js';
+import type { Pair } from './pair.js';
 import { startSetting } from './setting.js';
 
 const MIB = 1 << 20;

@@ -15,6 +15,7 @@ import {
   type Refusal,
   type ReturnCode,
 } from '@udrbd/control';
+import { MDF_PEER } from '@udrbd/metadata';
 import { COMMAND, UUID_FLAG } from '@udrbd/wire';
 import { askPeer, askPeerAboutConnection, REQUEST } from './agreement.js';
 import { allocateSlots, attach } from './attach.js';
@@ -26,6 +27,7 @@ import { introduce, openLink } from './link.js';
 import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
 import { isConnected, sendProtocol, sendState, sendSyncParam, sendUuids } from './packets.js';
 import { PeerDevice } from './peer-device.js';
+import { peerMetaData } from './peer-meta-data.js';
 import { promote } from './promote.js';
 import type { Resource } from './resource.js';
 import { resyncOptions, setAllBits } from './resync.js';
@@ -189,6 +191,10 @@ function newPeer(res: Resource, index: number, peerNodeId: number, options: NetO
       markMetaDataDirty(res, volume);
     }
     added.push(volume);
+  }
+  for (const pd of c.peerDevices) {
+    const { disk } = pd.volume;
+    if (disk !== undefined && (peerMetaData(disk.metaData, peerNodeId).flags & MDF_PEER.FULL_SYNC) !== 0) setAllBits(res, pd, () => {});
   }
   res.stateChanged();
   return undefined;

@@ -103,8 +103,10 @@ export function allocateSlots(volume: Volume, md: MetaData): Refusal | undefined
     const entry = peerMetaData(md, pd.connection.peerNodeId);
     entry.bitmap_index = index;
     entry.flags |= MDF_PEER.NODE_EXISTS;
+    // Meta-data converted from v08 (drbdmeta create-md) have no node id yet: their first bitmap is that of the only peer they knew.
+    const isConverted = md.format === 'v09' && md.node_id < 0 && index === 0 && needed.length === 1;
     // What a slot nobody used says about this peer is only known for data that never changed.
-    if (!uuidEqual(md.current_uuid, UUID_JUST_CREATED)) entry.flags |= MDF_PEER.FULL_SYNC;
+    if (!isConverted && !uuidEqual(md.current_uuid, UUID_JUST_CREATED)) entry.flags |= MDF_PEER.FULL_SYNC;
   }
   return undefined;
 }
