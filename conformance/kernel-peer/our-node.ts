@@ -80,13 +80,13 @@ export class OurNode {
     if (code < 1 || (code > 4 && code !== 101)) throw new Error(`${command}: ${code} ${info.join(' ')}\n${this.#log.slice(-3000)}`);
   }
 
-  /** drbdmeta on an image with internal v09 meta-data; an exit code other than 0 throws. */
-  async drbdmeta(minor: number, image: string, ...words: string[]): Promise<string> {
+  /** drbdmeta on an image with internal meta-data; an exit code other than 0 throws. */
+  async drbdmeta(minor: number, image: string, words: readonly string[], format: 'v08' | 'v09' = 'v09'): Promise<string> {
     let said = '';
     const say = (text: string | Uint8Array): void => {
       said += typeof text === 'string' ? text : Buffer.from(text).toString('latin1');
     };
-    const status = await drbdmeta(['--force', `${minor}`, 'v09', image, 'internal', ...words], {
+    const status = await drbdmeta(['--force', `${minor}`, format, image, 'internal', ...words], {
       stdout: say,
       stderr: say,
       env: { UDRBD_LOCK_DIR: `${this.runDir}/lock` },

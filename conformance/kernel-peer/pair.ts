@@ -138,7 +138,7 @@ export class Pair {
   /** As `drbdadm attach` does it: what the activity log covers is marked first. */
   async attachOurs(): Promise<void> {
     const { ours, image, diskOptions = {} } = this.options;
-    await ours.drbdmeta(this.minor, image, 'apply-al');
+    await ours.drbdmeta(this.minor, image, ['apply-al']);
     await ours.ask('attach', { minor: this.minor, backingDev: image, metaDev: image, metaIndex: -3, options: diskOptions });
   }
 
