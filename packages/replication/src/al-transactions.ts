@@ -41,7 +41,10 @@ export function runActivityLog(res: Resource, volume: Volume): void {
     const al = volume.disk!.activityLog;
     if (al.hasPending && volume.disk!.options['al-updates']) startTransaction(res, volume);
     else {
-      if (al.hasPending) al.commitUnwritten();
+      if (al.hasPending) {
+        al.commitUnwritten();
+        if (!volume.disk!.options['al-updates']) volume.disk!.alUnrecorded = true;
+      }
       runBatch(res, volume);
     }
   }

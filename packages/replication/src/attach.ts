@@ -67,6 +67,7 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
     bitmap,
     activityLog: new ActivityLog(alSlots, md.al_stripes, md.al_stripe_size_4k),
     options: { ...options, 'al-extents': alSlots },
+    alUnrecorded: false,
     usableSectors: given.usableSectors,
   };
   volume.disk = disk;

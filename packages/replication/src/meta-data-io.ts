@@ -15,7 +15,7 @@ export function refreshPersistentFlags(res: Resource, volume: Volume): void {
   const disk = volume.disk;
   if (disk === undefined || volume.diskState === DISK.Negotiating || volume.diskState < DISK.Inconsistent) return;
   const md = disk.metaData;
-  const kept = { alDisabled: !disk.options['al-updates'], crashedPrimary: volume.crashedPrimary };
+  const kept = { alDisabled: disk.alUnrecorded || !disk.options['al-updates'], crashedPrimary: volume.crashedPrimary };
   let device = 0;
   for (const pd of volume.peerDevices) {
     const entry = peerMetaData(md, pd.connection.peerNodeId);

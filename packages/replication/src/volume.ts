@@ -19,6 +19,8 @@ export interface AttachedDisk {
   readonly bitmap: Bitmap;
   readonly activityLog: ActivityLog;
   options: DiskOptions;
+  /** Extents became hot without a record (`al-updates no`): AL_DISABLED stays until the disk is detached. */
+  alUnrecorded: boolean;
   /** Usable for data, sectors. */
   readonly usableSectors: number;
 }
