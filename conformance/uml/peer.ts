@@ -59,7 +59,8 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
   writeFileSync(join(folder, 'initrd'), kernel.initrd);
   const ram = options.ramDisks ?? { count: 2, sizeMiB: 64 };
   const words = [
-    `mem=${options.memoryMiB ?? 512}M initrd=${folder}/initrd root=/dev/ram0 rw quiet loglevel=5 panic=-1`,
+    // A periodic tick: this kernel can lose a one-shot timer interrupt while it is busy, and then none is ever set again.
+    `highres=off nohz=off mem=${options.memoryMiB ?? 512}M initrd=${folder}/initrd root=/dev/ram0 rw quiet loglevel=5 panic=-1`,
     `umid=peer uml_dir=${folder} con=null con0=null,fd:1 con1=fd:3,fd:3 ssl=null vec0:transport=tap,ifname=${tap},depth=64,gro=1`,
     `uml.modules=${kernel.modules} uml.stock=${kernel.stock} uml.name=${name} uml.address=${address}`,
     `uml.ramdisks=${ram.count} uml.ramdisk_kib=${ram.sizeMiB * 1024}`,
@@ -105,7 +106,15 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
     await stop();
     throw new Error(`${name} did not start: ${(error as Error).message}\n${text}`);
   }
-  const exec: UmlPeer['exec'] = (text, { timeoutMs = 60_000 } = {}) => agent.exec(text, timeoutMs);
+  const exec: UmlPeer['exec'] = async (text, { timeoutMs = 60_000 } = {}) => {
+    try {
+      return await agent.exec(text, timeoutMs);
+    } catch (error) {
+      const look = 'cat /proc/uptime /proc/interrupts; grep -E "jiffies:|now at|next_event" /proc/timer_list; ps -o pid,ppid,stat,time,args';
+      const found = await agent.exec(look, 5000).catch(() => undefined);
+      throw found === undefined ? error : new Error(`${(error as Error).message}\n${found.output}`);
+    }
+  };
   return {
     name,
     namespace,
