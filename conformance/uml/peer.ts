@@ -110,7 +110,8 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
     try {
       return await agent.exec(text, timeoutMs);
     } catch (error) {
-      const look = 'cat /proc/uptime /proc/interrupts; grep -E "jiffies:|now at|next_event" /proc/timer_list; ps -o pid,ppid,stat,time,args';
+      const look =
+        'cat /proc/uptime /proc/interrupts; grep -E "jiffies:|now at|next_event" /proc/timer_list; ps -o pid,ppid,stat,time,args';
       const found = await agent.exec(look, 5000).catch(() => undefined);
       throw found === undefined ? error : new Error(`${(error as Error).message}\n${found.output}`);
     }
