@@ -121,6 +121,14 @@ const callEnv = (session: Session, call: Call): Record<string, string | undefine
 async function runInProcess(session: Session, call: Call, tool: CommandRun, seconds: number): Promise<Outcome> {
   let heldBack = '';
   const { io } = session;
+  let timer: NodeJS.Timeout | undefined;
+  let giveUp: (none: undefined) => void = () => {};
+  const limit = new Promise<undefined>((resolve) => {
+    giveUp = resolve;
+  });
+  const startTimer = (): void => {
+    if (seconds !== 0) timer = setTimeout(giveUp, seconds * 1000, undefined);
+  };
   const toolIo: CommandIo = {
     stdout: (text) => io.stdout(text),
     stderr: (text) => {
@@ -132,14 +140,13 @@ async function runInProcess(session: Session, call: Call, tool: CommandRun, seco
     stdoutIsTty: io.stdoutIsTty,
     ...(io.columns === undefined ? {} : { columns: io.columns }),
     readLine: () => io.readLine(),
+    engineStarts: (started) => {
+      clearTimeout(timer);
+      started.then(startTimer, startTimer);
+    },
   };
-  const running = tool([...(call.inProcessArgs ?? call.args)], toolIo);
-  if (seconds === 0) return { exitCode: await running, timedOut: false, heldBack };
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), seconds * 1000);
-  });
-  const exitCode = await Promise.race([running, limit]);
+  startTimer();
+  const exitCode = await Promise.race([tool([...(call.inProcessArgs ?? call.args)], toolIo), limit]);
   clearTimeout(timer);
   return { exitCode, timedOut: exitCode === undefined, heldBack };
 }

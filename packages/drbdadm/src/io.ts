@@ -10,6 +10,8 @@ export interface CommandIo {
   readonly stdoutIsTty: boolean;
   readonly columns?: number;
   readLine(): Promise<string | null>;
+  /** Told when the engine has to be started first: that does not count against the command's time limit. */
+  engineStarts?(started: Promise<unknown>): void;
 }
 
 export type CommandRun = (argv: string[], io: CommandIo) => Promise<number>;

@@ -127,6 +127,15 @@ t.test('a short command has a time limit', async (t) => {
   t.equal(hanging.code, 20);
   t.equal(hanging.stderr, "Command 'drbdsetup cstate r0 1' did not terminate within 1 seconds\n");
   t.ok(Date.now() - started < 5000);
+
+  const starting = await runDrbdadm(CONFIG, ['cstate', 'r0'], {
+    tool: (_line, io) => {
+      const engine = new Promise((resolve) => setTimeout(resolve, 1200));
+      io.engineStarts?.(engine);
+      return engine.then(() => 0) as unknown as number;
+    },
+  });
+  t.strictSame([starting.code, starting.stderr], [0, ''], 'in which the start of the engine does not count');
 });
 
 t.test('wrong arguments are refused before anything is done', async (t) => {

@@ -11,6 +11,8 @@ export interface CommandIo {
   readonly columns?: number;
   /** @returns the next line of stdin without its line break, or null at its end */
   readLine(): Promise<string | null>;
+  /** Told when the engine has to be started first: that does not count against the time the caller gives the command. */
+  engineStarts?(started: Promise<unknown>): void;
 }
 
 /** Ends a command: what to print and the exit status. Thrown below `run` only, never out of it. */

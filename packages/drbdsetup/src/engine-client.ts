@@ -17,7 +17,7 @@ type Env = CommandIo['env'];
 export const runDir = (env: Env): string => env.UDRBD_RUN_DIR ?? '/run/udrbd';
 export const socketPath = (env: Env): string => join(runDir(env), 'control.sock');
 
-const START_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 60_000;
 const RETRY_MS = 50;
 
 /** Why there is no engine to talk to. */
@@ -36,14 +36,19 @@ export class NoEngine extends Error {
  * @param needsEngine - whether the command makes sense only with an engine; if not, it is answered as if nothing were configured
  * @throws NoEngine
  */
-export async function openEngine(env: Env, needsEngine: boolean): Promise<ControlClient> {
+export async function openEngine(
+  { env, engineStarts }: Pick<CommandIo, 'env' | 'engineStarts'>,
+  needsEngine: boolean,
+): Promise<ControlClient> {
   const path = socketPath(env);
   const first = await tryConnect(path);
   if (first instanceof Object && 'client' in first) return first.client;
   if (env.UDRBD_NO_START === '1') throw new NoEngine('absent', 'No such file or directory');
   if (first.errno === 'ENOENT' && !needsEngine) return idleClient();
   if (first.errno === 'EACCES') throw new NoEngine('failed', `can not connect to ${path}: permission denied`);
-  return await startEngine(env, path);
+  const started = startEngine(env, path);
+  engineStarts?.(started);
+  return await started;
 }
 
 type Attempt = { readonly client: ControlClient } | { readonly errno: string };

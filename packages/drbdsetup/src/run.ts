@@ -77,7 +77,7 @@ async function dispatch(argv: readonly string[], io: CommandIo): Promise<number>
   if (parsed === undefined) throw usage();
   const invocation = takeContext(io, row, parsed);
   const runner = await runnerOf(row);
-  const engine = await openEngine(io.env, needsEngine(invocation)).catch((error: unknown) => {
+  const engine = await openEngine(io, needsEngine(invocation)).catch((error: unknown) => {
     if (!(error instanceof NoEngine)) throw error;
     const stderr =
       error.reason === 'absent'
