@@ -6,10 +6,12 @@ import { offsetText } from './offsets.js';
 import type { Volume } from './volume.js';
 
 const CHUNK_BYTES = 32 * 1024 * 1024;
+/** Most that is asked of the kernel at once. */
+const ZEROOUT_BYTES = 2 ** 30;
 
 /** Clears (or, with `set-all`, sets) `lengthBytes` of bitmap; what is said differs by mode as in the stock tool. */
 export function clearBitmap(volume: Volume, offset: number, lengthBytes: number): void {
-  const { io, options, device } = volume;
+  const { io, options, device, dialect } = volume;
   const size = ppsize(Math.floor(lengthBytes / 1024));
   const mode = options.initializeBitmap;
   if (mode === 'skip') {
@@ -23,7 +25,7 @@ export function clearBitmap(volume: Volume, offset: number, lengthBytes: number)
     if (!device.isBlockDevice) {
       // The kernel zeroes ranges of block devices only; the stock tool tries and says so.
       io.stderr(
-        `ioctl(${device.path}, BLKZEROOUT, [${offsetText(offset)}, ${Math.min(lengthBytes, 2 ** 30)}]) failed: Inappropriate ioctl for device\n`,
+        `ioctl(${device.path}, BLKZEROOUT, [${offsetText(offset)}, ${Math.min(lengthBytes, ZEROOUT_BYTES)}]) failed: Inappropriate ioctl for device\n`,
       );
       if (mode === 'zeroout') {
         io.stderr('fast zero-out failed, fallback disabled\n');
@@ -33,7 +35,15 @@ export function clearBitmap(volume: Volume, offset: number, lengthBytes: number)
     }
   }
   if (isLoud) io.stderr(`initializing bitmap (${size}) to all ${setsAll ? 'set' : 'zero'} using pwrite\n`);
-  if (device.isBlockDevice && !isLoud && options.dryRun) return;
+  if (device.isBlockDevice && !isLoud) {
+    if (dialect.saysClearing && options.verbose >= 2) {
+      for (let done = 0; done < lengthBytes; done += ZEROOUT_BYTES) {
+        const range = `[${offsetText(offset + done)}, ${Math.min(ZEROOUT_BYTES, lengthBytes - done)}]`;
+        io.stderr(` ${'md_initialize_common:BM'.padEnd(26)}: ioctl(${device.fdLabel}, BLKZEROOUT, ${range})\n`);
+      }
+    }
+    if (options.dryRun) return;
+  }
   const chunk = new Uint8Array(Math.min(CHUNK_BYTES, lengthBytes)).fill(setsAll ? 0xff : 0);
   const allowed = volume.writableRange;
   const showsProgress = isLoud && lengthBytes > CHUNK_BYTES;

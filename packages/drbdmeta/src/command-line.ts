@@ -10,28 +10,29 @@ import { getoptLong, type OptionSpec } from './getopt.js';
 import { parseNumber } from './numbers.js';
 import { usage } from './usage.js';
 
-const OPTIONS: readonly OptionSpec[] = [
+/** In the order of the stock tool, which shows when an abbreviation is ambiguous. */
+const OPTIONS: readonly (OptionSpec & { readonly since934?: true })[] = [
   { long: 'ignore-sanity-checks', takesValue: false },
   { long: 'dry-run', takesValue: false },
-  { long: 'tentative', takesValue: false },
+  { long: 'tentative', takesValue: false, since934: true },
   { long: 'force', short: 'f', takesValue: false },
-  { long: 'quiet', short: 'q', takesValue: false },
+  { long: 'quiet', short: 'q', takesValue: false, since934: true },
   { long: 'verbose', short: 'v', takesValue: false },
   { long: 'peer-max-bio-size', short: 'p', takesValue: true },
   { long: 'node-id', short: 'i', takesValue: true },
   { long: 'al-stripes', short: 's', takesValue: true },
   { long: 'al-stripe-size-kB', short: 'z', takesValue: true },
   { long: 'initialize-bitmap', short: 'b', takesValue: true },
-  { long: 'effective-size', short: 'Z', takesValue: true },
-  { long: 'diskful-peers', short: 'D', takesValue: true },
-  { long: 'bitmap-block-size', short: 'B', takesValue: true },
-  { long: 'output-format', short: 'o', takesValue: true },
-  { long: 'initial-current-uuid', takesValue: true },
-  { long: 'consistent', takesValue: false },
-  { long: 'uptodate', takesValue: false },
-  { long: 'peers-outdated', takesValue: false },
-  { long: 'rotate-uuids', takesValue: false },
-  { long: 'var-lib-drbd', takesValue: true },
+  { long: 'effective-size', short: 'Z', takesValue: true, since934: true },
+  { long: 'diskful-peers', short: 'D', takesValue: true, since934: true },
+  { long: 'bitmap-block-size', short: 'B', takesValue: true, since934: true },
+  { long: 'output-format', short: 'o', takesValue: true, since934: true },
+  { long: 'initial-current-uuid', takesValue: true, since934: true },
+  { long: 'consistent', takesValue: false, since934: true },
+  { long: 'uptodate', takesValue: false, since934: true },
+  { long: 'peers-outdated', takesValue: false, since934: true },
+  { long: 'rotate-uuids', takesValue: false, since934: true },
+  { long: 'var-lib-drbd', takesValue: true, since934: true },
 ];
 /** Options that only `create-md` on v09 knows. */
 const CREATE_OPTIONS = [
@@ -93,11 +94,16 @@ export function parseCommandLine(argv: readonly string[], io: CommandIo, dialect
     throw new Exit(status);
   };
   const usageExit = (): never => {
-    io.stdout(usage());
+    io.stdout(usage(dialect));
     throw new Exit(20);
   };
   if (argv.length < 3) return usageExit();
-  const { events, operands, permuted } = getoptLong('drbdmeta', argv, OPTIONS, io.env.POSIXLY_CORRECT !== undefined);
+  const { events, operands, permuted } = getoptLong(
+    'drbdmeta',
+    argv,
+    OPTIONS.filter((option) => dialect.knows934 || !option.since934),
+    io.env.POSIXLY_CORRECT !== undefined,
+  );
   const options = defaultOptions(io.env.UDRBD_STATE_DIR ?? '/var/lib/drbd');
   const preset = new Map<string, string>();
   options.preset = preset;
@@ -193,7 +199,7 @@ export function parseCommandLine(argv: readonly string[], io: CommandIo, dialect
   const index = indexOf(indexWord, format) ?? stop(20, `'${indexWord}' is not a valid index number.`);
   const kind: MetaDataKind = index >= 0 ? 'indexed' : index === -2 ? 'flex-external' : index === -1 ? 'fixed-internal' : 'internal';
   const name = words.shift() ?? stop(20, 'command missing');
-  const command = COMMANDS.find((c) => c.name === name) ?? stop(20, `Unknown command '${name}'.`);
+  const command = COMMANDS.find((c) => c.name === name && (dialect.knows934 || !c.since934)) ?? stop(20, `Unknown command '${name}'.`);
   return { permuted, deviceName, minor, format, metaDevice, kind, index, command, args: words, options };
 }
 

@@ -31,14 +31,15 @@ export class Device {
   readonly sizeBytes: number;
   readonly isBlockDevice: boolean;
   readonly #fd: number;
-  readonly #fdLabel: number;
+  /** Number of the descriptor in verbose output. */
+  readonly fdLabel: number;
   readonly #io: CommandIo;
   readonly #options: Options;
 
   private constructor(fd: number, request: OpenRequest, io: CommandIo, options: Options) {
     this.path = request.path;
     this.#fd = fd;
-    this.#fdLabel = request.fdLabel;
+    this.fdLabel = request.fdLabel;
     this.#io = io;
     this.#options = options;
     const stat = fstatSync(fd);
@@ -98,7 +99,7 @@ export class Device {
         done += got;
       }
     } catch (error) {
-      this.#io.stderr(`pread(${this.#fdLabel},...,${lengthBytes},${offset}) in ${tag} failed: ${strerror(error)}\n`);
+      this.#io.stderr(`pread(${this.fdLabel},...,${lengthBytes},${offset}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
     }
     if (done !== lengthBytes) {
@@ -135,7 +136,7 @@ export class Device {
         done += writeSync(this.#fd, buffer, 0, part.length, offset + done);
       }
     } catch (error) {
-      this.#io.stderr(`pwrite(${this.#fdLabel},...,${bytes.length},${offset}) in ${tag} failed: ${strerror(error)}\n`);
+      this.#io.stderr(`pwrite(${this.fdLabel},...,${bytes.length},${offset}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
     }
   }
@@ -156,7 +157,7 @@ export class Device {
   }
 
   #line(tag: string, call: 'pread' | 'pwrite', lengthBytes: number, offset: number): string {
-    return ` ${tag.padEnd(26)}: ${call}(${this.#fdLabel}, ...,${`${lengthBytes}`.padStart(6)},${`${offset}`.padStart(12)})`;
+    return ` ${tag.padEnd(26)}: ${call}(${this.fdLabel}, ...,${`${lengthBytes}`.padStart(6)},${`${offset}`.padStart(12)})`;
   }
 }
 

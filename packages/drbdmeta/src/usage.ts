@@ -1,6 +1,8 @@
+import type { Dialect } from './dialect.js';
+
 /** The usage text; blanks at line ends are the stock tool's. */
-export const usage = (): string => `
-USAGE: drbdmeta [--force] DEVICE FORMAT [FORMAT ARGS...] COMMAND [CMD ARGS...]
+export const usage = ({ knows934 }: Dialect): string => `
+USAGE: drbdmeta [--force]${knows934 ? ' [--quiet]' : ''} DEVICE FORMAT [FORMAT ARGS...] COMMAND [CMD ARGS...]
 
 FORMATS:
   v06 minor
@@ -12,7 +14,7 @@ COMMANDS:
   get-gi --node-id {val} 
   show-gi --node-id {val} 
   dump-md 
-  restore-md file
+${knows934 ? '  dump-superblock [--output-format={binary,hex,json}]\n  hexdump-superblock \n' : ''}  restore-md file
   verify-dump file
   apply-al 
   wipe-md 
@@ -20,6 +22,6 @@ COMMANDS:
   invalidate 
   dstate 
   check-resize 
-  create-md [--peer-max-bio-size {val}] [--al-stripes {val}] [--al-stripe-size-kB {val}] {max_peers}
+  create-md ${knows934 ? '[--effective-size {val}] [--diskful-peers {val}] ' : ''}[--peer-max-bio-size {val}] [--al-stripes {val}] [--al-stripe-size-kB {val}]${knows934 ? ' [--bitmap-block-size {val}]' : ''} {max_peers}
   forget-peer --node-id {val} 
-`;
+${knows934 ? '  repair-md [--tentative]\n' : ''}`;

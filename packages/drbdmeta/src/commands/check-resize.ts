@@ -70,7 +70,7 @@ export function moveAfterResize(volume: Volume): number {
     const fill = new Uint8Array(Math.min(CHUNK_BYTES, tail)).fill(options.initializeBitmap === 'set-all' ? 0xff : 0);
     for (let done = 0; done < tail; done += fill.length) {
       const part = fill.subarray(0, Math.min(fill.length, tail - done));
-      device.write(MOVE, part, p.bmOffsetBytes + bitmapBytes + done, allowed, true);
+      device.write(MOVE, part, p.bmOffsetBytes + bitmapBytes + done, allowed, !volume.dialect.saysClearing);
     }
   }
   device.barrier();

@@ -19,6 +19,8 @@ export interface Command {
   readonly modifies: boolean;
   /** Is about one peer. */
   readonly wantsNodeId: boolean;
+  /** Releases before 9.34 do not have it. */
+  readonly since934?: true;
   run(context: CommandContext): Promise<number>;
 }
 

@@ -51,7 +51,8 @@ export const createMd: Command = {
       await initialize(volume, maxPeers);
     }
     volume.found = 'found';
-    volume.md.la_peer_max_bio_size = options.peerMaxBioSize ?? 0;
+    const keepsMaxBioSize = existing.converted !== undefined && volume.dialect.convertsMaxBioSize;
+    volume.md.la_peer_max_bio_size = options.peerMaxBioSize ?? (keepsMaxBioSize ? volume.md.la_peer_max_bio_size : 0);
     preset?.(volume.md);
     io.stdout('Writing meta data...\n');
     if (!volume.writeSuperblock()) return volume.fail('operation failed');
@@ -91,7 +92,7 @@ interface Reuse {
 }
 
 async function reuseInternal(volume: Volume): Promise<Reuse> {
-  const { io, options, format } = volume;
+  const { io, options, format, dialect } = volume;
   const existing = findInternalFlavour(volume);
   if (!existing) return {};
   const size = (kind: string): string => (kind === 'fixed-internal' ? 'fixed-size' : 'flexible-size');
@@ -99,7 +100,7 @@ async function reuseInternal(volume: Volume): Promise<Reuse> {
   // Part of the question that follows, so it goes with it.
   if (!(options.force && options.quiet)) {
     io.stderr(
-      `You want me to create a ${format}${plus} style ${size(volume.kind)} internal meta data block.\n` +
+      `${dialect.asksWithContext ? '\n' : ''}You want me to create a ${format}${plus} style ${size(volume.kind)} internal meta data block.\n` +
         `There appears to be a ${existing.md.format} ${size(existing.kind)} internal meta data block\n` +
         `already in place on ${volume.device.path} at byte offset ${existing.offset}\n`,
     );

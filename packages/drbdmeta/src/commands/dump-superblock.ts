@@ -9,12 +9,14 @@ import { type Command, type CommandContext, ignoreSurplus } from './command.js';
 
 export const dumpSuperblock: Command = {
   name: 'dump-superblock',
+  since934: true,
   modifies: false,
   wantsNodeId: false,
   run: (context) => dump(context, context.invocation.options.outputFormat ?? 'auto'),
 };
 export const hexdumpSuperblock: Command = {
   name: 'hexdump-superblock',
+  since934: true,
   modifies: false,
   wantsNodeId: false,
   run: (context) => dump(context, 'hex'),

@@ -36,12 +36,13 @@ export const forgetPeer: Command = {
 
 export const repairMd: Command = {
   name: 'repair-md',
+  since934: true,
   modifies: true,
   wantsNodeId: false,
   async run(context) {
     ignoreSurplus(context);
     const volume = await Volume.open(context);
-    if (volume.found !== 'found') return volume.fail();
+    if (volume.found !== 'found') return volume.fail('No valid meta data found');
     const { md, io, options } = volume;
     const isUnused = (peer: PeerMetaData, id: number): boolean => id !== md.node_id && peer.bitmap_index === -1 && peer.flags === 0;
     const day0 = md.peers.filter(isUnused).at(-1)?.bitmap_uuid;
