@@ -207,12 +207,14 @@ export function finishEpochs(res: Resource, c: Connection): void {
     if (epoch === undefined || !epoch.hasBarrier || epoch.active > 0 || epoch.flushing) return;
     if (res.writeOrdering === 'flush' && !epoch.flushed) {
       epoch.flushing = true;
+      let isDeferred = false;
       flushDisks(res, c, (ok) => {
         epoch.flushing = false;
         epoch.flushed = true;
         epoch.durable = ok;
-        finishEpochs(res, c);
+        if (isDeferred) finishEpochs(res, c);
       });
+      isDeferred = true;
       if (epoch.flushing) return;
     }
     if (c.isUp && epoch.durable) sendBarrierAck(res, c, epoch.barrier, epoch.size);

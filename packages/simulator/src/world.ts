@@ -119,6 +119,7 @@ export class World {
       if (!this.plan.careless && !this.isDisklessRefused)
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
+    if (text.includes('-> ProtocolError')) this.violation(`L2 ${node.name}: a protocol error between two nodes of one kind`);
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
     if (text.includes('Can only connect to data with current UUID=')) this.isDisklessRefused = true;
     if (text.includes('Unrelated data')) {
