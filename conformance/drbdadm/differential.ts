@@ -1,80 +1,219 @@
 /**
- * Compares our drbdadm with a stock one on random configurations and mutations of them:
+ * Compares our drbdadm with a stock one on configurations that nobody wrote down: random sites, broken ones, and running states that
+ * differ from the configuration. By hand:
  *   node --import=tsx --conditions=udrbd-source conformance/drbdadm/differential.ts STOCK_DRBDADM [COUNT [FIRST_SEED]]
- * The stock program is expected to be 9.22.0; what later releases changed is applied to its output first.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { mutate, randomConfig } from '../../packages/config/src/testing/random-config.js';
-import { asNewer } from './releases.js';
+import { pathToFileURL } from 'node:url';
+import { Random } from '../../packages/config/src/testing/random-config.js';
+import { breakSite, randomSite, type Site } from '../../packages/config/src/testing/random-site.js';
+import { type Printed, type Release, settle } from './releases.js';
+import { disturbShow, showOf } from './running-state.js';
 import { runCase } from './vector-case.js';
 
-const [stock, count = '100', first = '1'] = process.argv.slice(2);
-if (stock === undefined) throw new Error('path of the stock drbdadm wanted');
-const COMMANDS: readonly (readonly string[])[] = [
-  ['dump'],
+/** What is asked about every configuration. */
+const ALWAYS: readonly (readonly string[])[] = [['dump'], ['-d', 'up', 'all']];
+/** Some of these, too, chosen by the seed. `RES`, `PEER`, `MINOR` are filled in. */
+const SOMETIMES: readonly (readonly string[])[] = [
   ['-v', 'dump'],
   ['-d', 'dump'],
   ['dump-xml'],
   ['-d', 'dump-xml'],
-  ['-d', 'up', 'all'],
-  ['-d', 'create-md', 'all'],
-  ['-d', 'peer-device-options', 'all'],
+  ['-v', 'dump-xml', 'RES'],
+  ['dump', 'RES'],
+  ['sh-nop'],
   ['sh-resources'],
+  ['-S', 'sh-resources'],
+  ['sh-resource', 'all'],
+  ['sh-mod-parms'],
+  ['sh-minor', 'all'],
   ['sh-ll-dev', 'all'],
-  ['sh-md-idx', 'all'],
+  ['sh-md-dev', 'RES'],
+  ['sh-md-idx', 'RES'],
+  ['sh-ip', 'all'],
+  ['sh-udev', 'RES/0'],
+  ['sh-udev', 'minor-MINOR'],
+  ['sh-lr-of', '-S', 'RES'],
+  ['-d', '-S', 'up', 'all'],
+  ['-d', 'up', 'RES:PEER'],
+  ['-d', 'down', 'all'],
+  ['-d', 'create-md', 'RES'],
+  ['-d', 'create-md', 'minor-MINOR'],
+  ['-d', '--max-peers=3', 'create-md', 'RES/0'],
+  ['-d', 'wait-connect', 'RES'],
+  ['-d', '-S', 'wait-connect', 'all'],
+  ['-d', 'wait-sync', 'RES:PEER/0'],
+  ['-d', 'primary', '--force', 'RES'],
+  ['-d', 'attach', 'RES'],
+  ['-d', 'resize', '--assume-clean', 'RES/0'],
+  ['-d', 'invalidate', 'RES:PEER/0'],
+  ['-d', 'invalidate-remote', 'all'],
+  ['-d', 'new-peer', 'all'],
+  ['-d', 'net-options', 'RES:PEER'],
+  ['-d', 'disk-options', 'RES'],
+  ['-d', 'peer-device-options', 'all'],
+  ['-d', 'new-path', 'all'],
+  ['-d', 'del-path', 'RES'],
+  ['-d', 'show-gi', 'RES:PEER/0'],
+  ['-d', 'dump-md', 'RES'],
+  ['-d', 'forget-peer', 'RES:PEER'],
+  ['-d', 'fence-peer', 'RES'],
+  ['-d', 'split-brain', 'minor-MINOR'],
+  ['-d', 'proxy-up', 'all'],
+  ['-d', 'proxy-down', 'all'],
+  ['-d', 'set-gi', '1:2:3:4', 'RES/0'],
+  ['-d', 'verify', '--start=0', 'RES:PEER/0'],
 ];
-const ENV = { __DRBD_NODE__: 'alpha', DRBD_DRIVER_VERSION_OVERRIDE: '9.0.0', FAKE_DRBDSETUP_SHOW: '/dev/null' };
+const ADJUST: readonly (readonly string[])[] = [
+  ['-d', 'adjust', 'all'],
+  ['-d', 'adjust', 'RES'],
+  ['-d', '--skip-net', 'adjust', 'RES'],
+  ['-d', '--skip-disk', 'adjust', 'RES:PEER'],
+  ['-d', 'adjust', 'RES/0'],
+];
 
-/** The first lines that differ. */
-function showDifference(part: string, want: string, got: string): void {
-  const [a, b] = [want.split('\n'), got.split('\n')];
-  const at = a.findIndex((line, i) => line !== b[i]);
-  if (want === got) return;
-  const from = at < 0 ? a.length : at;
-  console.log(
-    `${part}, line ${from + 1}:\n  stock ${a.slice(from, from + 3).join('\n        ')}\n  ours  ${b.slice(from, from + 3).join('\n        ')}`,
+export interface Difference {
+  readonly seed: number;
+  readonly argv: readonly string[];
+  readonly site: Site;
+  readonly want: Printed;
+  readonly got: Printed;
+}
+
+export interface Comparison {
+  readonly equal: number;
+  readonly total: number;
+  readonly differences: readonly Difference[];
+}
+
+interface Case {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+function runStock(stock: string, { argv, env }: Case, directory: string): Promise<Printed> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(stock, argv, {
+      argv0: 'drbdadm',
+      cwd: directory,
+      env: { LC_ALL: 'C', PATH: `${dirname(stock)}:/usr/bin:/bin`, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const texts = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) child[name].setEncoding('latin1').on('data', (text: string) => (texts[name] += text));
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ rc: signal === null ? (code ?? -1) : -1, ...texts }));
+  });
+}
+
+async function runOurs({ argv, env }: Case, directory: string): Promise<Printed> {
+  const { rc, stdout, stderr } = await runCase({ id: '', argv, env, results: {} }, directory, '');
+  const join = (lines: readonly string[]) => lines.map((line) => (line.endsWith('\0NOEOL') ? line.slice(0, -6) : `${line}\n`)).join('');
+  return { rc, stdout: join(stdout), stderr: join(stderr) };
+}
+
+function writeSite(site: Site, directory: string): void {
+  for (const [name, text] of Object.entries(site)) {
+    const path = join(directory, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  }
+}
+
+/** Names that the configuration has, for the arguments of commands. */
+function fillIn(random: Random, argv: readonly string[], site: Site): string[] {
+  const text = Object.values(site).join('\n');
+  const all = (pattern: RegExp) => [...text.matchAll(pattern)].map((m) => m[1]!);
+  const res = random.pick([...all(/^resource\s+"?([^"\s{]+)/gm), 'r0']);
+  const peer = random.pick([...all(/^\s*on\s+"?([^"\s{]+)/gm), 'bravo', '10.7.0.2_7000']);
+  const minor = random.pick([...all(/minor\s+([0-9]+)/g), ...all(/drbd([0-9]+)/g), '0']);
+  return argv.map((word) =>
+    word
+      .replace('RES', () => res)
+      .replace('PEER', () => peer)
+      .replace('MINOR', () => minor),
   );
 }
 
-const directory = mkdtempSync(join(tmpdir(), 'drbdadm-differential-'));
-let total = 0;
-let equal = 0;
-try {
-  for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
-    const valid = randomConfig(seed, { release: '9.22.0' });
-    const text = seed % 2 === 0 ? valid : mutate(valid, seed);
-    writeFileSync(join(directory, 'x.conf'), text);
-    for (const command of seed % 2 === 0 ? COMMANDS : COMMANDS.slice(0, 1).concat([['-d', 'up', 'all']])) {
-      const argv = ['-c', 'x.conf', ...command];
-      const theirs = spawnSync('drbdadm', argv, {
-        cwd: directory,
-        env: { LC_ALL: 'C', PATH: `${dirname(stock!)}:/usr/bin:/bin`, ...ENV },
-        input: '',
-        encoding: 'latin1',
-      });
-      const want = asNewer({ rc: theirs.status ?? -1, stdout: theirs.stdout, stderr: theirs.stderr }, directory);
-      const got = await runCase({ id: '', argv, env: ENV, results: {} }, directory, '');
-      const gotText = asNewer(
-        { rc: got.rc, stdout: got.stdout.map((l) => `${l}\n`).join(''), stderr: got.stderr.map((l) => `${l}\n`).join('') },
+const NODES = ['alpha', 'alpha', 'alpha', 'bravo', 'charlie', 'ALPHA.example.com', 'pxy-a', '10.7.0.1'];
+
+export interface Options {
+  /** Which release the stock program is. */
+  readonly release: Release;
+  readonly count: number;
+  readonly first: number;
+  readonly broken: boolean;
+}
+
+/** Runs both programs on `count` configurations from seed `first` on. */
+export async function compare(stock: string, { release, count, first, broken }: Options): Promise<Comparison> {
+  const differences: Difference[] = [];
+  let total = 0;
+  for (let seed = first; seed < first + count; seed++) {
+    const directory = mkdtempSync(join(tmpdir(), 'drbdadm-differential-'));
+    try {
+      const random = new Random(seed ^ 0x3c6ef372);
+      const whole = randomSite(seed);
+      let site = broken ? breakSite(whole, seed) : whole;
+      writeSite(site, directory);
+      const env = { __DRBD_NODE__: random.pick(NODES), DRBD_DRIVER_VERSION_OVERRIDE: '9.0.0' };
+      const commands = [...ALWAYS, ...Array.from({ length: broken ? 1 : 4 }, () => random.pick(SOMETIMES))];
+      const cases: Case[] = commands.map((c) => ({ argv: ['-c', 'drbd.conf', ...fillIn(random, c, site)], env }));
+      const nothing = await runOurs(
+        { argv: ['-c', 'drbd.conf', '-d', 'adjust', 'all'], env: { ...env, FAKE_DRBDSETUP_SHOW: '/dev/null' } },
         directory,
       );
-      // Newer releases pass over volumes without a disk, and let dump show any resync-after.
-      if (theirs.stderr.includes('requires a local disk')) continue;
-      if (command.some((word) => word.startsWith('dump')) && theirs.stderr.includes("'resync-after' option")) continue;
-      total++;
-      if (JSON.stringify(want) === JSON.stringify(gotText)) equal++;
-      else {
-        console.log(`===== seed ${seed}: ${argv.join(' ')}`);
-        if (process.env.SHOW_CONFIG) console.log(text);
-        for (const part of ['rc', 'stdout', 'stderr'] as const) showDifference(part, String(want[part]), String(gotText[part]));
+      if (nothing.rc === 0) {
+        const show = disturbShow(random, showOf(nothing.stdout), release);
+        site = { ...site, show };
+        writeSite(site, directory);
+        const fakes = { FAKE_DRBDSETUP_SHOW: 'show' };
+        for (const c of [ADJUST[0]!, random.pick(ADJUST)])
+          cases.push({ argv: ['-c', 'drbd.conf', ...fillIn(random, c, site)], env: { ...env, ...fakes } });
       }
+      const wants = cases.map((one) => runStock(stock, one, directory));
+      for (const [i, one] of cases.entries()) {
+        const [want, got] = settle(await wants[i]!, await runOurs(one, directory), { release, argv: one.argv, directory });
+        total++;
+        if (JSON.stringify(want) !== JSON.stringify(got)) differences.push({ seed, argv: one.argv, site, want, got });
+      }
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
     }
   }
-} finally {
-  rmSync(directory, { recursive: true, force: true });
+  return { equal: total - differences.length, total, differences };
 }
-console.log(`${equal} of ${total} equal`);
-process.exitCode = equal === total ? 0 : 1;
+
+/** The first lines that differ, for people. */
+export function explain({ seed, argv, want, got }: Difference): string {
+  const parts = [`===== seed ${seed}: drbdadm ${argv.join(' ')}`];
+  for (const part of ['rc', 'stdout', 'stderr'] as const) {
+    const [a, b] = [String(want[part]).split('\n'), String(got[part]).split('\n')];
+    const at = a.findIndex((line, i) => line !== b[i]);
+    if (want[part] === got[part]) continue;
+    const from = at < 0 ? a.length : at;
+    const lines = (list: readonly string[]) => list.slice(from, from + 4).join('\n        ');
+    parts.push(`${part}, line ${from + 1}:\n  stock ${lines(a)}\n  ours  ${lines(b)}`);
+  }
+  return parts.join('\n');
+}
+
+async function main(): Promise<void> {
+  const [stock, count = '100', first = '1'] = process.argv.slice(2);
+  if (stock === undefined) throw new Error('path of the stock drbdadm wanted');
+  const release: Release = process.env.RELEASE === '9.34' ? '9.34' : '9.22.0';
+  for (const broken of [false, true]) {
+    if (process.env.ONLY !== undefined && (process.env.ONLY === 'broken') !== broken) continue;
+    const result = await compare(stock, { release, count: Number(count), first: Number(first), broken });
+    for (const difference of result.differences) {
+      console.log(explain(difference));
+      if (process.env.SHOW_CONFIG) for (const [name, text] of Object.entries(difference.site)) console.log(`--- ${name}\n${text}`);
+    }
+    console.log(`${broken ? 'broken' : 'random'}: ${result.equal} of ${result.total} equal`);
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await main();

@@ -1,4 +1,4 @@
-/** What drbdadm 9.34 prints otherwise than 9.22.0, as changes to the older one's output. */
+/** What drbdadm 9.34 prints otherwise than 9.22.0, as changes to the output of both that leave only what must be equal. */
 
 export interface Printed {
   readonly rc: number;
@@ -6,23 +6,26 @@ export interface Printed {
   readonly stderr: string;
 }
 
-/** Brings the output of 9.22.0 into the form of 9.34; leaves that of 9.34 alone but for what cannot be told apart. */
-export function asNewer(printed: Printed, directory: string): Printed {
-  const stdout = printed.stdout.replaceAll(directory, '@CONFDIR@').replace(/^drbdmeta .* repair-md\n/gm, '');
-  const stderr = printed.stderr
-    .replaceAll(directory, '@CONFDIR@')
-    .replace(/\n {3}found __DRBD_NODE__ in environment\n {3}PRETENDING that I am >>.*<<\n\n/g, '')
-    // Token numbers moved with new keywords.
-    .replace(/ \(TK ([0-9]+)\)/g, ' (TK)')
-    .replace(' | resync-without-replication | peer-tiebreaker', '')
-    .replace(' | drbd8-api-compatibility', '')
-    .replace(/at the same time\n\./g, 'at the same time.\n')
-    .replace(/at the same time\n/g, 'at the same time.\n')
-    // The older one looks at it more often, in another order.
-    .replace(/^.*in resource .*:\n\tresource '.*' mentioned in 'resync-after' option is not known.*\n/gm, '')
-    .replace(/(^.*in resource .*:\n\tresync-after contains '.*\n)\1+/gm, '$1')
-    .replace(/(^Resource '.*' has no volume [0-9]+\n)\1+/gm, '$1')
-    // Positions of messages that come after parsing.
-    .replace(/^(?:@CONFDIR@\/)?x\.conf:[0-9]+: (?=in resource|Resource)/gm, 'x.conf: ');
-  return { rc: printed.rc, stdout, stderr };
+export type Release = '9.22.0' | '9.34';
+
+export interface Situation {
+  readonly release: Release;
+  readonly argv: readonly string[];
+  readonly directory: string;
+}
+
+const BANNER = /\n {3}found __DRBD_NODE__ in environment\n {3}PRETENDING that I am >>.*<<\n\n/g;
+
+/** What stands in both outputs for reasons of its own. */
+const plain = (printed: Printed, directory: string): Printed => ({
+  rc: printed.rc,
+  stdout: printed.stdout.replaceAll(directory, '@CONFDIR@'),
+  stderr: printed.stderr.replaceAll(directory, '@CONFDIR@').replace(BANNER, ''),
+});
+
+/** Brings what both printed into a form in which they have to be equal. */
+export function settle(stock: Printed, ours: Printed, { release, directory }: Situation): [Printed, Printed] {
+  const both: [Printed, Printed] = [plain(stock, directory), plain(ours, directory)];
+  if (release === '9.34') return both;
+  return both;
 }

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import type { AdmIo, Spawn, SpawnResult } from '@udrbd/drbdadm';
 
-type Drbdadm = Pick<typeof import('@udrbd/drbdadm'), 'nodeIo' | 'run'>;
+type Drbdadm = Pick<typeof import('@udrbd/drbdadm'), 'asBytes' | 'nodeIo' | 'run' | 'toBuffer'>;
 
 /** DRBDADM_BUNDLE names a bundle to test instead of the sources. */
 async function program(): Promise<Drbdadm> {
@@ -14,7 +14,7 @@ async function program(): Promise<Drbdadm> {
   return createRequire(import.meta.url)(resolve(bundle, 'start.cjs'))('drbdadm') as Drbdadm;
 }
 
-const { nodeIo, run } = await program();
+const { asBytes, nodeIo, run, toBuffer } = await program();
 
 export interface Recorded {
   readonly rc: number;
@@ -50,8 +50,8 @@ function normalise(text: string, directory: string): string[] {
     // The build tag is the builder's own.
     .replace(/GIT-hash:.*/g, 'GIT-hash: BUILD')
     .replace(/^(DRBDADM_BUILDTAG=).*/gm, '$1BUILD');
-  // The recordings took the bytes of UTF-8 for Latin-1.
-  return toLines(Buffer.from(plain, 'utf8').toString('latin1'));
+  // The recordings took each byte for a character.
+  return toLines(toBuffer(plain).toString('latin1'));
 }
 
 /** A recording in the same normal form: build tag left out. */
@@ -100,8 +100,8 @@ export async function runCase(vector: VectorCase, directory: string, stdin: stri
     cwd: directory,
     // The recording host had an empty default configuration.
     source: { ...real.source, read: (base, name) => (name === '/etc/drbd.conf' ? { text: '' } : real.source.read(base, name)) },
-    isLocalAddress: (address) => address.address.startsWith('127.'),
-    readStdin: () => stdin,
+    isLocalAddress: ({ family, address }) => family === 'ssocks' || family === 'sdp' || address.startsWith('127.'),
+    readStdin: () => asBytes(stdin),
     isExecutable: (path) => path === '@MOCK@' || real.isExecutable(path),
     drbdsetup: notRecorded,
     drbdmeta: notRecorded,
@@ -117,7 +117,7 @@ export async function runCase(vector: VectorCase, directory: string, stdin: stri
     },
   };
   const argv = vector.argv[0] === 'drbdadm' ? vector.argv.slice(1) : vector.argv;
-  const rc = await run(argv, io);
+  const rc = await run(argv.map(asBytes), io);
   return { rc, stdout: normalise(stdout, directory), stderr: normalise(stderr, directory) };
 }
 

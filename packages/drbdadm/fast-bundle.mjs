@@ -13,9 +13,9 @@ import { build } from 'esbuild';
 const here = fileURLToPath(new URL('.', import.meta.url));
 
 const ENTRY = `
-import { nodeIo, run } from './index.js';
-export { nodeIo, run };
-export const main = async () => { process.exitCode = await run(process.argv.slice(2), nodeIo()); };
+import { asBytes, nodeIo, run, toBuffer } from './index.js';
+export { asBytes, nodeIo, run, toBuffer };
+export const main = async () => { process.exitCode = await run(process.argv.slice(2).map(asBytes), nodeIo()); };
 `;
 
 const START = `'use strict';

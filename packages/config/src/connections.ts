@@ -129,11 +129,12 @@ function cannotDetermine(res: Resource, line: number, host: string, what: string
 /** Ties the endpoints of all paths to hosts, and completes their addresses from the host sections. */
 export function resolveEndpoints(res: Resource, checks: ConnectionChecks): void {
   for (const connection of res.connections)
-    for (const path of connection.paths) for (const endpoint of path.endpoints) resolveEndpoint(res, endpoint, checks);
+    for (const path of connection.paths) path.endpoints.every((endpoint) => resolveEndpoint(res, endpoint, checks));
 }
 
-function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionChecks): void {
-  if (endpoint.host !== undefined) return;
+/** @returns false when there is no such host, which makes the other end of the path pointless */
+function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionChecks): boolean {
+  if (endpoint.host !== undefined) return true;
   if (endpoint.byAddress) {
     endpoint.host = res.hosts.find((host) => host.address !== undefined && addressesEqual(host.address, endpoint.address));
     if (endpoint.host === undefined) {
@@ -142,12 +143,12 @@ function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionCh
         `${res.file}:${endpoint.line}: in resource ${res.name}, no host section has the address ${family} ${address}:${port}\n`,
       );
       checks.invalid();
-      return;
+      return false;
     }
     endpoint.name = endpointName(endpoint.host);
     endpoint.port ??= endpoint.address?.port;
     takeProxy(endpoint, endpoint.host);
-    return;
+    return true;
   }
   const host = hostNamed(res, endpoint.name ?? '');
   if (host === undefined) {
@@ -155,18 +156,19 @@ function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionCh
       `${res.file}:${endpoint.line}: in resource ${res.name} a hostname ("${endpoint.name}") is given\nwith a "host" keyword, has no "address" keyword, and no matching\nhost section ("on" keyword)\n`,
     );
     checks.invalid();
-    return;
+    return false;
   }
   endpoint.host = host;
   takeProxy(endpoint, host);
-  if (endpoint.address !== undefined) return;
+  if (endpoint.address !== undefined) return true;
   const port = endpoint.port ?? host.address?.port;
   if (host.address === undefined) {
     const what = port === undefined ? 'address and port' : 'address';
     cannotDetermine(res, endpoint.line, endpoint.name ?? '', what, checks);
-    return;
+    return true;
   }
   endpoint.address = { ...host.address, port: port! };
+  return true;
 }
 
 function takeProxy(endpoint: Endpoint, host: Host): void {

@@ -108,6 +108,11 @@ class DrbdParser extends EmbeddedActionsParser {
 
   #show = (): boolean => this.dialect === 'show';
 
+  /** Line of the `{` of the innermost section of this type that is still open. */
+  openLineOf(type: NodeType): number | undefined {
+    return this.#open.filter((open) => open.type === type).at(-1)?.openLine;
+  }
+
   readonly file = this.RULE('file', () => {
     this.MANY(() => this.SUBRULE(this.topStatement));
     this.CONSUME(EOF, { ERR_MSG: EXPECTED.top });
@@ -713,7 +718,8 @@ export function parse(text: string, entry: 'file' | 'template' | 'show' = 'file'
   const token = error.token;
   const atEnd = token.tokenType === EOF;
   // An endless skip block is told of where it begins: at the last token, the rest being swallowed.
-  const beginning = error.message === EXPECTED.skip ? tokens.at(-1)?.startLine : undefined;
+  let beginning = error.message === EXPECTED.skip ? tokens.at(-1)?.startLine : undefined;
+  if (error.message === EXPECTED.plugin) beginning = parser.openLineOf('proxy-options');
   const problem: SyntaxProblem = {
     line: beginning ?? (atEnd ? endLine : (token.startLine ?? endLine)),
     column: atEnd ? 0 : (token.startColumn ?? 0),

@@ -65,12 +65,12 @@ export function checkValue(option: OptionKind, value: string): ValueRefusal | nu
   }
 }
 
-/** Length in bytes of the UTF-8 form, which is what the length limits count. */
+/** Length in bytes of the UTF-8 form, which is what the length limits count. A lone low surrogate stands for one byte of a file. */
 export function utf8Length(text: string): number {
   let bytes = 0;
   for (const c of text) {
     const code = c.codePointAt(0)!;
-    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    bytes += code < 0x80 || (code & 0xffffff80) === 0xdc80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
   }
   return bytes;
 }

@@ -35,7 +35,7 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
         readPath(state, connection, child);
         break;
       case 'net': {
-        if (connection.net.length > 0) state.error(child.at.line, "only one 'net' section per connection allowed");
+        if (connection.net.length > 0) state.error(state.sectionLine, "only one 'net' section per connection allowed");
         const net: OptionList = [];
         readOptionSection(state, child, [[net, ['net']]]);
         connection.net = net;
@@ -125,7 +125,7 @@ export function readMesh(state: ReadState, res: Resource, node: Node): void {
   res.meshes.push(mesh);
   for (const child of node.body) {
     if (child.type === 'net') {
-      if (mesh.net.length > 0) state.error(child.at.line, "only one 'net' section allowed");
+      if (mesh.net.length > 0) state.error(state.sectionLine, "only one 'net' section allowed");
       const net: OptionList = [];
       readOptionSection(state, child, [[net, ['net']]]);
       mesh.net = net;

@@ -58,6 +58,8 @@ export class ReadState {
   file: OpenFile = { name: '', canonical: '', directory: '.', problem: undefined };
   /** The text is the output of `drbdsetup show`. */
   readonly isShow: boolean;
+  /** Line of the `{` of the last section of options, where some messages point to. */
+  sectionLine = 0;
   /** The class of syntax of the whole configuration, decided by the first statement that tells. */
   syntax: '8' | '9' | undefined;
 

@@ -24,6 +24,7 @@ export async function dispatch(session: Session, args: readonly string[]): Promi
     return 1;
   }
   if (command.name.startsWith('proxy-')) ignoreWithoutProxy(config);
+  if (!prepareAll(session)) return CONFIG_INVALID;
   const code = args.length === 0 || args[0] === 'all' ? await onAll(session) : await onNamed(session, args);
   if (session.fatalExitCode !== undefined) return session.fatalExitCode;
   return code >= 20 ? code : Math.max(code, await runDeferred(session));
@@ -35,6 +36,18 @@ function ignoreWithoutProxy(config: Config): void {
     const hasProxy = res.connections.some((c) => c.paths.some((p) => p.me?.proxy !== undefined));
     if (!hasProxy) res.ignore = true;
   }
+}
+
+/** Every resource is looked at, whichever is meant. @returns whether all are fit for use */
+function prepareAll(session: Session): boolean {
+  const { config } = session;
+  for (const res of config.resources) {
+    if (!isDump(session)) preparePeers(res);
+    validateResource(session, res);
+    if (config.valid && !res.ignore && !isDump(session)) convertResyncAfter(session, res);
+    if (!config.valid) return false;
+  }
+  return true;
 }
 
 async function withoutResources(session: Session): Promise<number> {
@@ -53,7 +66,6 @@ const isMeant = (session: Session, res: Resource): boolean => isDump(session) ||
 
 async function onAll(session: Session): Promise<number> {
   const { config, io, nodeName } = session;
-  if (!config.valid && !config.resources.some((res) => isMeant(session, res))) return CONFIG_INVALID;
   if (!isDump(session) && !config.resources.some((res) => !res.ignore && res.stacked === session.stackedMode)) {
     if (session.stackedMode) {
       io.stderr(`WARN: nothing stacked for this host (${nodeName}), nothing to do in stacked mode!\n`);
@@ -65,13 +77,7 @@ async function onAll(session: Session): Promise<number> {
   }
   const meant = config.resources.filter((res) => isMeant(session, res));
   let allLocal = true;
-  for (const res of meant) {
-    if (!isDump(session)) preparePeers(res);
-    validateResource(session, res);
-    if (config.valid && !isDump(session)) convertResyncAfter(session, res);
-    if (!config.valid) return CONFIG_INVALID;
-    allLocal = verifyIps(session, res) && allLocal;
-  }
+  for (const res of meant) allLocal = verifyIps(session, res) && allLocal;
   if (!allLocal) return CONFIG_INVALID;
   if (isDump(session)) {
     (await import('./print-commands.js')).dumpAll(session, session.command.action === 'dump-xml');
@@ -115,10 +121,7 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     if (volume === undefined) return stop(session, 1);
     if (target.connection !== undefined) for (const c of res.connections) if (c !== target.connection) c.ignoreForNow = true;
     session.stackedMode = res.stacked;
-    preparePeers(res);
-    validateResource(session, res);
-    if (config.valid && !isDump(session)) convertResyncAfter(session, res);
-    if (!config.valid) return stop(session, CONFIG_INVALID);
+    if (isDump(session)) preparePeers(res);
     if (!verifyIps(session, res) && !isDump(session)) return stop(session, CONFIG_INVALID);
     const code = await onTarget(session, volume.keep ? target : { ...target, volume: undefined }, false);
     if (session.fatalExitCode !== undefined) return code;

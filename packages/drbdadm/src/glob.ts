@@ -1,6 +1,7 @@
 /** glob(3) without flags: `*`, `?`, `[...]` and backslash; leading dots only match when written; sorted by byte value. */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { asBytes, asText } from './bytes.js';
 
 const hasMagic = (part: string): boolean => /[*?[]/.test(part);
 const withoutBackslashes = (part: string): string => part.replace(/\\(.)/g, '$1');
@@ -30,14 +31,14 @@ function componentPattern(part: string): RegExp {
 
 function entriesOf(directory: string): string[] {
   try {
-    return readdirSync(directory);
+    return readdirSync(asText(directory), 'buffer').map(asBytes);
   } catch {
     // A directory that cannot be read has no matches, as for glob.
     return [];
   }
 }
 
-const byBytes = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
+const byBytes = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
 /** @returns existing paths, spelled as the pattern spells them; relative ones relative to `directory` */
 export function glob(directory: string, pattern: string): string[] {
@@ -51,7 +52,7 @@ export function glob(directory: string, pattern: string): string[] {
       const prefix = base === '' || base.endsWith('/') ? base : `${base}/`;
       if (!hasMagic(part)) {
         const name = withoutBackslashes(part);
-        if (existsSync(join(at, name))) next.push(prefix + name);
+        if (existsSync(asText(join(at, name)))) next.push(prefix + name);
         continue;
       }
       const expression = componentPattern(part);

@@ -14,12 +14,13 @@ import {
 import { hostname, networkInterfaces } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type Address, addressesEqual, type ConfigSource, type SourceText } from '@udrbd/config';
+import { asBytes, asText, toBuffer } from './bytes.js';
 import { glob } from './glob.js';
 import type { AdmIo, Spawn, SpawnResult } from './io.js';
 
 /** Writes all of it now, so that what a program started by us prints comes behind it. */
 function writeAll(fd: number, data: string | Uint8Array): void {
-  const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+  const bytes = typeof data === 'string' ? toBuffer(data) : data;
   for (let done = 0; done < bytes.length; ) {
     try {
       done += writeSync(fd, bytes, done);
@@ -43,7 +44,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function readText(path: string): SourceText {
   try {
-    return { text: readFileSync(path, 'utf8') };
+    return { text: asBytes(readFileSync(asText(path))) };
   } catch (error) {
     const { code = '', message } = error as NodeJS.ErrnoException;
     const kind = code === 'EISDIR' ? 'directory' : code === 'ENOENT' ? 'missing' : 'unreadable';
@@ -53,7 +54,7 @@ function readText(path: string): SourceText {
 
 function realPathOr(path: string): string {
   try {
-    return realpathSync(path);
+    return asBytes(realpathSync(asText(path)));
   } catch {
     // What does not exist has no other name.
     return path;
@@ -94,15 +95,16 @@ function isExecutable(path: string): boolean {
 const DRBD_MAJOR = 147;
 
 function isDrbdDevice(path: string): boolean {
-  const stat = statSync(path, { throwIfNoEntry: false });
+  const stat = statSync(asText(path), { throwIfNoEntry: false });
   return stat?.isBlockDevice() === true && ((stat.rdev >> 8) & 0xfff) === DRBD_MAJOR;
 }
 
 async function spawnProgram(request: Spawn): Promise<SpawnResult> {
   const { spawn } = await import('node:child_process');
   const pipe = { inherit: 'inherit', ignore: 'ignore', capture: 'pipe' } as const;
-  const child = spawn(request.file, request.args, {
-    env: { ...request.env },
+  const env = Object.fromEntries(Object.entries(request.env).map(([name, value]) => [name, value === undefined ? value : asText(value)]));
+  const child = spawn(request.file, request.args.map(asText), {
+    env,
     stdio: ['inherit', pipe[request.stdout], pipe[request.stderr]],
   });
   let stdout = '';
@@ -141,23 +143,23 @@ const registry = (): string => join(process.env.UDRBD_RUN_DIR || '/run/udrbd', '
 
 function register(link: string, file: string): void {
   if (file === 'STDIN') return;
-  const path = join(registry(), link);
+  const path = join(registry(), asText(link));
   try {
     mkdirSync(registry(), { recursive: true });
     rmSync(path, { force: true });
-    symlinkSync(file, path);
+    symlinkSync(asText(file), path);
   } catch {
     // The registry only helps handlers to find the file; without it they take the default one.
   }
 }
 
 function unregister(link: string): void {
-  rmSync(join(registry(), link), { force: true });
+  rmSync(join(registry(), asText(link)), { force: true });
 }
 
 function registered(link: string): string | undefined {
   try {
-    return readlinkSync(join(registry(), link));
+    return asBytes(readlinkSync(join(registry(), asText(link))));
   } catch {
     return undefined;
   }
@@ -198,16 +200,16 @@ export function nodeIo(): AdmIo {
       return process.stdout.columns > 0 ? process.stdout.columns : 80;
     },
     readLine,
-    cwd: process.cwd(),
+    cwd: asBytes(process.cwd()),
     hostName: hostname(),
     source,
-    readStdin: () => readFileSync(0, 'utf8'),
+    readStdin: () => asBytes(readFileSync(0)),
     isLocalAddress,
     isDrbdDevice,
     isExecutable,
     spawn: spawnProgram,
-    drbdsetup: async (argv, io) => (await import('@udrbd/drbdsetup')).run(argv, io),
-    drbdmeta: async (argv, io) => (await import('@udrbd/drbdmeta')).run(argv, { ...io, acceptsFiles: true }),
+    drbdsetup: async (argv, io) => (await import('@udrbd/drbdsetup')).run(argv.map(asText), io),
+    drbdmeta: async (argv, io) => (await import('@udrbd/drbdmeta')).run(argv.map(asText), { ...io, acceptsFiles: true }),
     sleep: (ms) => new Promise((done) => setTimeout(done, ms)),
     deviceSize,
     randomUuid: () => Array.from(globalThis.crypto.getRandomValues(new Uint8Array(8)), hexByte).join(''),

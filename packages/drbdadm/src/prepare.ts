@@ -13,7 +13,7 @@ import { isTty, type Session } from './session.js';
 
 const entry = (name: string, value: string): OptionEntry => ({ name, value, option: findOption('peer-device', name), inherited: false });
 
-/** Names each connection after its peer and tells the engine what it does not keep track of there. Doing it twice does no harm. */
+/** Names each connection after its peer and tells the engine what it does not keep track of there. */
 export function preparePeers(res: Resource): void {
   for (const connection of res.connections) {
     if (connection.ignore || connection.peer === undefined) continue;
@@ -39,7 +39,7 @@ function preparePeerDevices(connection: Connection): void {
 export function validateResource(session: Session, res: Resource): void {
   const { io, nodeName, config } = session;
   if (res.hosts.length === 0) {
-    io.stderr(`${at(res)}a host sections ('on ${nodeName} { ... }') is missing.\n`);
+    io.stderr(`${where(res)}a host sections ('on ${nodeName} { ... }') is missing.\n`);
     config.valid = false;
   }
   checkProxies(session, res);
@@ -64,62 +64,46 @@ function checkProxies({ io, config }: Session, res: Resource): void {
 }
 
 /** Where a message about a resource points to. */
-const at = (res: Resource): string => `${res.file}:${res.line}: in resource ${res.name}:\n\t`;
+const where = (res: Resource): string => `${res.file}:${res.line}: in resource ${res.name}:\n\t`;
 
-/** The unknown targets that have been told of. */
-const toldOf = new WeakMap<Resource, Set<string>>();
-
-/**
- * Takes an option whose target is unknown out of its list, and says so once. Somebody at a terminal can correct it, so there it is an
- * error; at boot it is better to sync unordered than not at all.
- */
-function dropUnknown({ io, config }: Session, res: Resource, list: OptionList, target: ResyncTarget & { kind: 'unknown' }): void {
-  const index = list.findIndex((o) => o.name === 'resync-after');
-  const value = list[index]?.value ?? '';
-  const told = toldOf.get(res) ?? new Set<string>();
-  toldOf.set(res, told);
-  if (!told.has(value)) io.stderr(`${at(res)}resource '${value}' mentioned in 'resync-after' option is not known${target.where}\n`);
-  told.add(value);
-  if (isTty(io)) config.valid = false;
-  else list.splice(index, 1);
+/** Replaces the targets of `resync-after` on this node by minor numbers, which is what drbdsetup takes. An ambiguous one is an error. */
+export function convertResyncAfter(session: Session, res: Resource): void {
+  for (const { diskOptions } of res.me?.volumes ?? []) {
+    const found = findEntry(diskOptions, 'resync-after');
+    if (found?.value !== undefined) convertTarget(session, res, diskOptions, found, found.value);
+  }
 }
 
-/** Replaces the targets of `resync-after` by minor numbers, which is what drbdsetup takes. An ambiguous one is an error. */
-export function convertResyncAfter(session: Session, res: Resource): void {
-  for (const volume of res.hosts.flatMap((host) => host.volumes)) {
-    const list = volume.diskOptions;
-    const found = findEntry(list, 'resync-after');
-    if (found?.value === undefined || CONVERTED.has(found)) continue;
-    const target = findTarget(session.config, found.value);
-    if (target.kind !== 'unknown' && target.missingVolume !== undefined)
-      session.io.stderr(`Resource '${found.value.slice(0, found.value.lastIndexOf('/'))}' has no volume ${target.missingVolume}\n`);
-    if (target.kind === 'ambiguous') {
-      session.io.stderr(
-        `${at(res)}resync-after contains '${found.value}', which is ambiguous, since it contains ${target.count} volumes\n`,
-      );
-      session.config.valid = false;
-      return;
-    }
-    if (target.kind === 'unknown') dropUnknown(session, res, list, target);
-    else {
-      const converted = { ...found, value: String(target.minor) };
-      CONVERTED.add(converted);
-      list[list.indexOf(found)] = converted;
-    }
+function convertTarget({ io, config }: Session, res: Resource, list: OptionList, found: OptionEntry, value: string): void {
+  const at = list.indexOf(found);
+  const target = findTarget(config, value);
+  if (target.kind === 'unknown') {
+    io.stderr(`${where(res)}resource '${value}' mentioned in 'resync-after' option is not known.\n`);
+    // Somebody at a terminal can correct it; at boot it is better to sync unordered than not at all.
+    if (isTty(io)) config.valid = false;
+    else list.splice(at, 1);
+    return;
   }
+  if (target.missingVolume !== undefined)
+    io.stderr(`Resource '${value.slice(0, value.lastIndexOf('/'))}' has no volume ${target.missingVolume}\n`);
+  if (target.kind === 'found') {
+    list[at] = { ...found, value: String(target.minor) };
+    return;
+  }
+  io.stderr(`${where(res)}resync-after contains '${value}', which is ambiguous, since it contains ${target.count} volumes\n`);
+  config.valid = false;
 }
 
 type ResyncTarget =
   | { readonly kind: 'found'; readonly minor: number; readonly missingVolume: number | undefined }
   | { readonly kind: 'ambiguous'; readonly count: number; readonly missingVolume: number | undefined }
-  | { readonly kind: 'unknown'; readonly where: string };
+  | { readonly kind: 'unknown' };
 
 /** What `RES` or `RES/VOLUME` stands for on this node. A volume that is not there is as good as none named. */
 function findTarget(config: Config, text: string): ResyncTarget {
   const slash = text.lastIndexOf('/');
   const res = config.resources.find((r) => r.name === (slash < 0 ? text : text.slice(0, slash)));
-  if (res === undefined) return { kind: 'unknown', where: '.' };
-  if (res.ignore) return { kind: 'unknown', where: ' on this host.' };
+  if (res === undefined || res.ignore) return { kind: 'unknown' };
   const volumes = res.me?.volumes ?? [];
   const vnr = slash < 0 ? undefined : Number(text.slice(slash + 1));
   const named = volumes.find((v) => v.vnr === vnr);
@@ -128,6 +112,3 @@ function findTarget(config: Config, text: string): ResyncTarget {
   if (volume?.minor === undefined) return { kind: 'ambiguous', count: volumes.length, missingVolume };
   return { kind: 'found', minor: volume.minor, missingVolume };
 }
-
-/** Entries that hold a minor number already. */
-const CONVERTED = new WeakSet<OptionEntry>();
