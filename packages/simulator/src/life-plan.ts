@@ -55,6 +55,8 @@ export interface LifePlan {
   /** The operator may promote any node at any time: split brain happens. */
   readonly careless: boolean;
   readonly mdFlushes: boolean;
+  /** Off only where there is no write cache; on, with none, a flush is over at once. */
+  readonly diskFlushes: boolean;
   readonly canary: Canary | undefined;
 }
 
@@ -71,6 +73,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
   const sizeSectors = isLarge || isMedium ? extents * 8192 - prng.below(64) : prng.range(300, 4096);
   const spots = isLarge ? 100 : prng.range(3, 24);
   const hotSpots = Array.from({ length: spots }, () => prng.below(sizeSectors));
+  const writeCache = prng.chance(4, 5);
   return {
     seed,
     sizeSectors,
@@ -78,7 +81,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     alExtents: 67,
     startsFresh: !isLarge && !isMedium && prng.chance(1, 5),
     protocol: prng.chance(7, 10) ? 'C' : prng.pick(['A', 'B'] as const),
-    writeCache: prng.chance(4, 5),
+    writeCache,
     useRle: prng.chance(1, 2),
     resyncRateKiB: prng.pick([1000, 20_000, 200_000]),
     planAhead: prng.pick([0, 5, 20]),
@@ -104,6 +107,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     onIoError: prng.chance(1, 2) ? 'detach' : 'pass_on',
     careless: prng.chance(1, 6),
     mdFlushes: true,
+    diskFlushes: writeCache || prng.chance(1, 2),
     canary,
   };
 }

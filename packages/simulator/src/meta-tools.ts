@@ -111,7 +111,7 @@ export function openBackingDisk(disk: SimDisk, plan: LifePlan): BackingDisk {
     options: {
       'al-extents': plan.alExtents,
       'on-io-error': plan.onIoError,
-      'disk-flushes': plan.writeCache,
+      'disk-flushes': plan.diskFlushes,
       'md-flushes': plan.mdFlushes,
       'resync-rate': plan.resyncRateKiB,
       'c-plan-ahead': plan.planAhead,

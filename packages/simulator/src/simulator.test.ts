@@ -113,6 +113,7 @@ const SMALL: Partial<LifePlan> = {
   startsFresh: false,
   protocol: 'C',
   writeCache: true,
+  diskFlushes: true,
   queueDepth: 2,
   thinkMicros: 100_000,
   seconds: 25,
