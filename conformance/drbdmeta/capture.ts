@@ -41,12 +41,11 @@ export const withoutAssertions = (text: string): string =>
 
 /**
  * Takes out what differs from drbd-utils 9.22 on purpose: the flags in a v08 dump (9.22 prints 0), the `members` line (9.22
- * loses them), the source line of its assertions, the size of the windows in which a large bitmap is worked on.
+ * loses them), the source line of its assertions.
  */
 export const withoutKnownDifferences = (text: string): string =>
   withoutAssertions(text)
     .replace(/^(uuid \{\n.*\n {4}flags )0x[0-9A-F]{8};$/m, '$10x????????;')
-    .replace(/^ apply_al +: p(read|write)\(\d, \.\.\., *(?:0|\d{7,}),.*\n/gm, '')
     .replace(/^members 0x[0-9A-F]{16};\n/m, '');
 
 /** Splits a command line as the shell does, as far as the recorded ones need it. */

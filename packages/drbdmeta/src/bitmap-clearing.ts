@@ -44,14 +44,12 @@ export function clearBitmap(volume: Volume, offset: number, lengthBytes: number)
     }
     if (options.dryRun) return;
   }
-  const chunk = new Uint8Array(Math.min(CHUNK_BYTES, lengthBytes)).fill(setsAll ? 0xff : 0);
   const allowed = volume.writableRange;
   const showsProgress = isLoud && lengthBytes > CHUNK_BYTES;
   for (let done = 0; done < lengthBytes; ) {
-    const part = Math.min(chunk.length, lengthBytes - done);
+    const part = Math.min(CHUNK_BYTES, lengthBytes - done);
     if (showsProgress && done > 0) io.stderr(`\r${Math.floor((done * 100) / lengthBytes)}%`);
-    const bytes = chunk.subarray(0, part);
-    device.write('md_initialize_common:BM', bytes, offset + done, allowed, !isLoud);
+    device.write('md_initialize_common:BM', { byte: setsAll ? 0xff : 0, length: part }, offset + done, allowed, !isLoud);
     done += part;
   }
   if (showsProgress) io.stderr('\r100%\n');

@@ -8,6 +8,8 @@ export interface CommandIo {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdinIsTty: boolean;
   readonly stdoutIsTty: boolean;
+  /** Progress of long work is shown; absent: it is not. */
+  readonly stderrIsTty?: boolean;
   readonly columns?: number;
   /** One line of standard input without its newline, or null at its end. */
   readLine(): Promise<string | null>;
@@ -27,6 +29,7 @@ export function processIo(write: (fd: number, data: string | Uint8Array) => void
     env: process.env,
     stdinIsTty: process.stdin.isTTY === true,
     stdoutIsTty: process.stdout.isTTY === true,
+    stderrIsTty: process.stderr.isTTY === true,
     columns: process.stdout.columns ?? 80,
     readLine: () =>
       new Promise((resolve) => {

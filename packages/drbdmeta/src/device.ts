@@ -16,6 +16,13 @@ export interface ByteRange {
   readonly end: number;
 }
 
+/** `length` times the same byte. */
+export interface Fill {
+  readonly byte: number;
+  readonly length: number;
+}
+const filled = (fill: Fill): Uint8Array => new Uint8Array(fill.length).fill(fill.byte);
+
 export interface OpenRequest {
   readonly path: string;
   /** Flexible layouts claim the device; indexed areas share it. */
@@ -35,6 +42,7 @@ export class Device {
   readonly fdLabel: number;
   readonly #io: CommandIo;
   readonly #options: Options;
+  #postponed: (() => void)[] | undefined;
 
   private constructor(fd: number, request: OpenRequest, io: CommandIo, options: Options) {
     this.path = request.path;
@@ -87,11 +95,12 @@ export class Device {
   }
 
   /** Exactly `lengthBytes` from `offset`; anything else ends the command. `tag` names the reader in verbose output. */
-  read(tag: string, lengthBytes: number, offset: number, into = new Uint8Array(lengthBytes)): Uint8Array {
-    if (this.#options.verbose >= 2) this.#io.stderr(`${this.#line(tag, 'pread', lengthBytes, offset)}\n`);
+  read(tag: string, lengthBytes: number, offset: number, into = new Uint8Array(lengthBytes), isQuiet = false): Uint8Array {
+    if (this.#options.verbose >= 2 && !isQuiet) this.#io.stderr(`${this.#line(tag, 'pread', lengthBytes, offset)}\n`);
     const buffer = alignedBuffer();
     let done = 0;
     try {
+      refuseNegative(offset);
       while (done < lengthBytes) {
         const got = readSync(this.#fd, buffer, 0, Math.min(buffer.length, lengthBytes - done), offset + done);
         if (got === 0) break;
@@ -99,51 +108,81 @@ export class Device {
         done += got;
       }
     } catch (error) {
-      this.#io.stderr(`pread(${this.fdLabel},...,${lengthBytes},${offset}) in ${tag} failed: ${strerror(error)}\n`);
+      this.#io.stderr(`pread(${this.fdLabel},...,${lengthBytes},${offsetText(offset)}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
     }
     if (done !== lengthBytes) {
       this.#io.stderr(`confused in ${tag}: expected to read ${lengthBytes} bytes, actually read ${done}\n`);
       throw new Exit(10);
     }
-    if (this.#options.verbose > 10) this.#io.stderr(hexdump(into.subarray(0, lengthBytes)));
+    if (this.#options.verbose > 10 && !isQuiet) this.#io.stderr(hexdump(into.subarray(0, lengthBytes), offset));
     return into;
   }
 
-  /** Writes all of `bytes` at `offset`, inside `allowed` only; in a dry run it says what it would have written. */
-  write(tag: string, bytes: Uint8Array, offset: number, allowed: ByteRange, isQuiet = false): void {
-    if (offset < allowed.first || offset + bytes.length > allowed.end) {
+  /**
+   * Writes all of `data` at `offset`, inside `allowed` only; in a dry run it says what it would have written. Where the order of
+   * writes that protects what is there differs from the order in which they are told, `postpone` collects them.
+   */
+  write(tag: string, data: Uint8Array | Fill, offset: number, allowed: ByteRange, isQuiet = false): void {
+    this.announce(tag, data, offset, allowed, isQuiet);
+    if (this.#options.dryRun) return;
+    if (this.#postponed) this.#postponed.push(() => this.#put(tag, data, offset));
+    else this.#put(tag, data, offset);
+  }
+
+  /** Everything about a write but the write itself: may it be, and what is said of it. */
+  announce(tag: string, data: Uint8Array | Fill, offset: number, allowed: ByteRange, isQuiet = false): void {
+    if (offset < allowed.first || offset + data.length > allowed.end) {
       this.#io.stderr(
-        `${tag}: offset+count (${offsetText(offset)}+${bytes.length}) not in meta data area range [${allowed.first}; ${allowed.end}], aborted\n`,
+        `${tag}: offset+count (${offsetText(offset)}+${data.length}) not in meta data area range [${offsetText(allowed.first)}; ${offsetText(allowed.end)}], aborted\n`,
       );
-      if (!this.#options.ignoreSanityChecks || offset < 0) {
+      if (!this.#options.ignoreSanityChecks) {
         this.#io.stderr('If you want to force this, tell me to --ignore-sanity-checks\n');
         throw new Exit(10);
       }
     }
     if (!isQuiet && (this.#options.verbose >= 2 || this.#options.dryRun)) {
-      this.#io.stderr(`${this.#line(tag, 'pwrite', bytes.length, offset)}${this.#options.dryRun ? ' SKIPPED DUE TO DRY-RUN' : ''}\n`);
+      this.#io.stderr(`${this.#line(tag, 'pwrite', data.length, offset)}${this.#options.dryRun ? ' SKIPPED DUE TO DRY-RUN' : ''}\n`);
     }
-    if (this.#options.dryRun) {
-      if (this.#options.verbose > 10) this.#io.stderr(hexdump(bytes));
-      return;
+    if (this.#options.dryRun && !isQuiet && this.#options.verbose > 10) {
+      this.#io.stderr(hexdump(data instanceof Uint8Array ? data : filled(data), offset));
     }
+  }
+
+  /** From here on writes are only told; `carryOut` does them. */
+  postpone(): void {
+    this.#postponed = [];
+  }
+
+  /** Does the writes that were postponed: the last one, then what it stands for; later writes are done at once. */
+  carryOut(): void {
+    const postponed = this.#postponed ?? [];
+    this.#postponed = undefined;
+    postponed.pop()?.();
+    this.barrier();
+    for (const put of postponed) put();
+    this.barrier();
+  }
+
+  #put(tag: string, data: Uint8Array | Fill, offset: number): void {
     const buffer = alignedBuffer();
     try {
-      for (let done = 0; done < bytes.length; ) {
-        const part = bytes.subarray(done, done + buffer.length);
-        buffer.set(part);
-        done += writeSync(this.#fd, buffer, 0, part.length, offset + done);
+      refuseNegative(offset);
+      if (!(data instanceof Uint8Array)) buffer.fill(data.byte, 0, data.length);
+      for (let done = 0; done < data.length; ) {
+        const length = Math.min(buffer.length, data.length - done);
+        if (data instanceof Uint8Array) buffer.set(data.subarray(done, done + length));
+        done += writeSync(this.#fd, buffer, 0, length, offset + done);
       }
     } catch (error) {
-      this.#io.stderr(`pwrite(${this.fdLabel},...,${bytes.length},${offset}) in ${tag} failed: ${strerror(error)}\n`);
+      this.#io.stderr(`pwrite(${this.fdLabel},...,${data.length},${offsetText(offset)}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
     }
   }
 
   /** What was written so far is on the medium before anything written later. */
   barrier(): void {
-    if (this.#options.dryRun) return;
+    if (this.#options.dryRun || this.#postponed) return;
     try {
       fsyncSync(this.#fd);
     } catch (error) {
@@ -157,8 +196,13 @@ export class Device {
   }
 
   #line(tag: string, call: 'pread' | 'pwrite', lengthBytes: number, offset: number): string {
-    return ` ${tag.padEnd(26)}: ${call}(${this.fdLabel}, ...,${`${lengthBytes}`.padStart(6)},${`${offset}`.padStart(12)})`;
+    return ` ${tag.padEnd(26)}: ${call}(${this.fdLabel}, ...,${`${lengthBytes}`.padStart(6)},${offsetText(offset).padStart(12)})`;
   }
+}
+
+/** The kernel says EINVAL; Node would say something of its own. */
+function refuseNegative(offset: number): void {
+  if (offset < 0) throw Object.assign(new Error('offset before the beginning'), { code: 'EINVAL' });
 }
 
 const sysfs = (rdev: number): string => {

@@ -2,7 +2,7 @@
 // remembers the size at which it was last written; with it the old place is looked at, too.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { SUPERBLOCK_BYTES, superblockOffset } from '@udrbd/metadata';
+import { SUPERBLOCK_BYTES } from '@udrbd/metadata';
 import type { CommandIo } from './command-io.js';
 import type { Invocation } from './command-line.js';
 import { hex16 } from './numbers.js';
@@ -10,7 +10,7 @@ import { errnoOf, strerror } from './strerror.js';
 import type { Volume } from './volume.js';
 
 export interface LastKnown {
-  readonly deviceBytes: number;
+  readonly deviceBytes: bigint;
   /** Empty if the file does not name it. */
   readonly deviceName: string;
   /** 0 if the file does not tell. */
@@ -37,13 +37,13 @@ export class LastKnownFile {
       if (errnoOf(error) !== 'ENOENT') this.#io.stderr(`lk_bdev_load(${this.path}) failed: ${strerror(error)}\n`);
       return undefined;
     }
-    const match = /^\s*(\d{1,19})(?:[ \t]+([^\s]+))?(?:\s+uuid:\s*([0-9A-Fa-f]{1,16}))?/.exec(text);
+    const match = /^\s*([+-]?\d+)\s*(\S+)?(?:\n+uuid:\s*([+-]?(?:0[xX])?[0-9A-Fa-f]+))?/.exec(text);
     if (!match) {
       this.#io.stderr(`lk_bdev_load(${this.path}): parse error\n`);
       return undefined;
     }
-    const deviceName = match[2] ?? '';
-    return { deviceBytes: Number(match[1]), deviceName, deviceUuid: match[3] ? BigInt(`0x${match[3]}`) : 0n };
+    const deviceUuid = match[3] ? unsigned64(match[3], '0x') : 0n;
+    return { deviceBytes: unsigned64(match[1]!, ''), deviceName: match[2] ?? '', deviceUuid };
   }
 
   /** Records the volume as it is now; layouts that do not move have no record. */
@@ -71,6 +71,14 @@ export class LastKnownFile {
   }
 }
 
+/** A number as the C library scans it: with a sign it wraps, what is too large becomes the largest. */
+function unsigned64(text: string, prefix: '' | '0x'): bigint {
+  const digits = text.replace(/^[+-]/, '');
+  const magnitude = BigInt(prefix + (prefix === '0x' ? digits.replace(/^0[xX]/, '') : digits));
+  if (magnitude >= 1n << 64n) return (1n << 64n) - 1n;
+  return BigInt.asUintN(64, text.startsWith('-') ? -magnitude : magnitude);
+}
+
 /** Looks where the end of the device used to be and, if meta-data is there, makes it the volume's. */
 export function findAtLastKnownLocation(volume: Volume): void {
   const { io, options, device, invocation } = volume;
@@ -84,14 +92,15 @@ export function findAtLastKnownLocation(volume: Volume): void {
   }
   say(` last known info: ${known.deviceBytes} ${known.deviceName || '-unknown device name-'}`);
   if (known.deviceUuid !== 0n) say(` last known uuid: ${hex16(known.deviceUuid)}`);
-  if (known.deviceBytes === device.sizeBytes) return;
+  if (known.deviceBytes === BigInt(device.sizeBytes)) return;
 
-  const offset = superblockOffset('internal', known.deviceBytes);
+  // A record may hold anything; a place beyond the device is only printed.
+  const offset = BigInt.asUintN(64, (known.deviceBytes - BigInt(SUPERBLOCK_BYTES)) & ~BigInt(SUPERBLOCK_BYTES - 1));
   let md: ReturnType<Volume['judge']>;
-  const isInside = offset >= 0 && offset < device.sizeBytes - SUPERBLOCK_BYTES;
+  const isInside = offset < BigInt(device.sizeBytes);
   if (isInside) {
-    const bytes = device.read('v08_check_for_resize', SUPERBLOCK_BYTES, offset);
-    md = volume.judge(bytes, volume.format, 'internal', known.deviceBytes);
+    const bytes = device.read('v08_check_for_resize', SUPERBLOCK_BYTES, Number(offset));
+    md = volume.judge(bytes, volume.format, 'internal', Number(known.deviceBytes));
   }
   const onOldName = known.deviceName !== '' && known.deviceName !== device.path ? `on ${known.deviceName} ` : '';
   say(
@@ -113,5 +122,5 @@ export function findAtLastKnownLocation(volume: Volume): void {
   }
   volume.md = md;
   volume.found = 'at last known location';
-  volume.lastKnownBytes = known.deviceBytes;
+  volume.lastKnownBytes = Number(known.deviceBytes);
 }

@@ -18,9 +18,10 @@ function writeAll(fd: number, data: string | Uint8Array): void {
   }
 }
 
-process.exit(
-  await run(
-    process.argv.slice(2),
-    processIo(writeAll, () => readFileSync(0)),
-  ),
-);
+const io = processIo(writeAll, () => readFileSync(0));
+try {
+  process.exit(await run(process.argv.slice(2), io));
+} catch (error) {
+  io.stderr(`drbdmeta: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.exit(100);
+}

@@ -96,7 +96,7 @@ export class Volume {
     volume.rawSuperblock = device.read(`${volume.format}_md_disk_to_cpu`, SUPERBLOCK_BYTES, offset);
     const md = volume.judge(volume.rawSuperblock, volume.format, volume.kind, sizeBytes);
     const dumpsHex = options.verbose >= (md ? 4 : 3) && options.verbose <= 10;
-    if (dumpsHex) io.stderr(hexdump(volume.rawSuperblock, offset));
+    if (dumpsHex && volume.format !== 'v07') io.stderr(hexdump(volume.rawSuperblock, offset));
     if (md) {
       volume.md = md;
       volume.found = 'found';
@@ -138,7 +138,7 @@ export class Volume {
 
   /** An agreed size beyond what the meta-data can serve is cut, with a remark. */
   clipEffectiveSize(raw: bigint, places: Placement): void {
-    const sectors = this.format === 'v07' ? raw * 2n : raw;
+    const sectors = this.format === 'v07' ? BigInt.asUintN(64, raw * 2n) : raw;
     if (sectors > BigInt(places.usableSectors)) {
       this.io.stdout(`# la-size-sect was too big (${sectors}), truncated (${places.usableSectors})!\n`);
       this.md.effective_size = places.usableSectors;
@@ -184,13 +184,19 @@ export class Volume {
     if (!this.isWritable()) return false;
     this.device.write(`${this.format}_md_cpu_to_disk`, encodeSuperblock(this.md), this.superblockOffset, this.writableRange);
     this.device.barrier();
-    if (this.format !== 'v07' && !this.options.dryRun) this.lastKnown.update(this);
+    this.saveLastKnown();
     return true;
   }
 
-  isWritable(): boolean {
+  /** Remembers where the super block is now. */
+  saveLastKnown(): void {
+    if (this.format !== 'v07' && !this.options.dryRun) this.lastKnown.update(this);
+  }
+
+  /** Would what is in memory be believed when it is read back? */
+  isWritable(isQuiet = false): boolean {
     const { isValid, messages } = checkSuperblock(this.md, this.kind, this.device.sizeBytes);
-    for (const message of messages) this.io.stderr(`${message}\n`);
+    if (!isQuiet) for (const message of messages) this.io.stderr(`${message}\n`);
     return isValid;
   }
 

@@ -72,7 +72,7 @@ export function replayActivityLog(area: Uint8Array, alStripes: number, alStripeS
   const last = newest < oldest ? newest + ringSize : newest;
   for (let ring = oldest; ring <= last; ring++) {
     const t = updates[ring % ringSize];
-    if (t !== undefined) applyTransaction(t, hot, messages);
+    if (t !== undefined) applyTransaction(t, ring % ringSize, hot, messages);
   }
   const hotExtents = sortedHotExtents(hot);
   return { verdict: 'replayed', hotExtents, messages };
@@ -81,18 +81,19 @@ export function replayActivityLog(area: Uint8Array, alStripes: number, alStripeS
 /** Transaction numbers wrap; the signed 32-bit difference tells the order. */
 const isBefore = (a: AlTransaction, b: AlTransaction): boolean => ((a.tr_number - b.tr_number) | 0) < 0;
 
-function applyTransaction(t: AlTransaction, hot: Uint32Array, messages: string[]): void {
+/** The messages tell the place in the ring where one expects the number of the transaction, as the stock tool does. */
+function applyTransaction(t: AlTransaction, ring: number, hot: Uint32Array, messages: string[]): void {
   for (let i = 0; i < AL_CONTEXT_PER_TRANSACTION; i++) {
     const slot = t.context_start_slot_nr + i;
     const extent = t.context[i];
     if (extent === AL_FREE && slot >= t.context_size) continue;
-    if (slot >= AL_EXTENTS_MAX) messages.push(`slot number out of range: tr:${t.tr_number} slot:${slot}`);
+    if (slot >= AL_EXTENTS_MAX) messages.push(`slot number out of range: tr:${ring} slot:${slot}`);
     else hot[slot] = extent;
   }
   for (let i = 0; i < AL_UPDATES_PER_TRANSACTION; i++) {
     const slot = t.updateSlots[i];
     if (i >= t.n_updates && slot === AL_UNUSED_SLOT) continue;
-    if (slot >= AL_EXTENTS_MAX) messages.push(`update slot number out of range: tr:${t.tr_number} slot:${slot}`);
+    if (slot >= AL_EXTENTS_MAX) messages.push(`update slot number out of range: tr:${ring} slot:${slot}`);
     else hot[slot] = t.updateExtents[i];
   }
 }

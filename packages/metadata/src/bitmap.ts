@@ -73,14 +73,18 @@ export function extentInBitmap(
 
 /**
  * Marks one activity log extent out of sync in all slots.
- * @param window - a piece of the bitmap area that begins `windowOffsetBytes` into it and contains the extent's words
+ * @param window - a piece of the bitmap area that begins `windowOffsetBytes` into it and contains the extent's words, as far as
+ *   the bitmap goes
  * @returns bits newly set, over all slots
  */
 export function setExtent(window: Uint8Array, windowOffsetBytes: number, extent: number, maxPeers: number, bmBytesPerBit: number): number {
   const { offsetBytes, lengthBytes, mask } = extentInBitmap(extent, maxPeers, bmBytesPerBit);
   const view = viewOf(window);
   let newlySet = 0;
-  for (let at = offsetBytes - windowOffsetBytes, end = at + lengthBytes; at < end; at += 4) {
+  const start = offsetBytes - windowOffsetBytes;
+  // Of the extent at the end of the bitmap only a part may have room.
+  const end = Math.min(start + lengthBytes, window.length);
+  for (let at = start; at < end; at += 4) {
     const before = view.getUint32(at, true);
     newlySet += hweight32(mask & ~before);
     view.setUint32(at, before | mask, true);

@@ -41,19 +41,20 @@ export class DumpParser {
 
   /** Number of bitmap slots; comes right after the version, in v09 only. */
   maxPeers(): number {
-    return this.#number('max-peers');
+    return Number(BigInt.asUintN(32, this.#number('max-peers')));
   }
 
   /**
    * Reads what stands before the bitmaps into `md`; offsets and `md_size_sect` are not in the text.
    * @param checkBlockSize - may refuse the bitmap block size by throwing
+   * @returns the agreed size in sectors, which malformed text may push beyond 2^53
    */
-  superblock(md: MetaData, checkBlockSize: (bytes: number) => void): void {
+  superblock(md: MetaData, checkBlockSize: (bytes: number) => void): bigint {
     const { format } = md;
     if (format === 'v07') {
       this.#word('gc');
       this.#operator('{');
-      md.gc = md.gc.map(() => this.#numberValue()) as GenerationCounts;
+      md.gc = md.gc.map(() => u32(this.#numberValue())) as GenerationCounts;
       this.#operator('}');
     } else if (format === 'v08') {
       this.#word('uuid');
@@ -67,15 +68,17 @@ export class DumpParser {
     } else {
       this.#identifiers09(md);
     }
-    md.effective_size = this.#number('la-size-sect');
+    const sizeSectors = this.#number('la-size-sect');
+    md.effective_size = Number(sizeSectors);
     if (format !== 'v07') {
-      md.bm_bytes_per_bit = this.#number('bm-byte-per-bit');
+      md.bm_bytes_per_bit = Number(this.#number('bm-byte-per-bit'));
       checkBlockSize(md.bm_bytes_per_bit);
       md.device_uuid = this.#u64('device-uuid');
-      md.la_peer_max_bio_size = this.#number('la-peer-max-bio-size');
-      md.al_stripes = this.#number('al-stripes');
-      md.al_stripe_size_4k = this.#number('al-stripe-size-4k');
+      md.la_peer_max_bio_size = u32(this.#number('la-peer-max-bio-size'));
+      md.al_stripes = u32(this.#number('al-stripes'));
+      md.al_stripe_size_4k = u32(this.#number('al-stripe-size-4k'));
     }
+    return sizeSectors;
   }
 
   /**
@@ -87,8 +90,8 @@ export class DumpParser {
       if (md.format === 'v09') {
         this.#word('bitmap');
         this.#operator('[');
-        const found = this.#take('number');
-        if (Number(found.text) !== slot) this.#fail(`Expected peer slot ${slot} but found ${Number(found.text)}`);
+        const found = unsigned64(this.#take('number').text);
+        if (found !== BigInt(slot)) this.#fail(`Expected peer slot ${slot} but found ${i32(found)}`);
         this.#operator(']');
       } else {
         this.#word('bm');
@@ -100,7 +103,7 @@ export class DumpParser {
   }
 
   #identifiers09(md: MetaData): void {
-    md.node_id = this.#number('node-id') | 0;
+    md.node_id = i32(this.#number('node-id'));
     md.current_uuid = this.#u64('current-uuid');
     md.flags = this.#u32('flags');
     if (this.#peek().text === 'members' && this.#peek().kind === 'word') md.members = this.#u64('members');
@@ -108,14 +111,14 @@ export class DumpParser {
     for (let n = 0; n < PEERS_MAX; n++) {
       this.#word('peer');
       this.#operator('[');
-      const nodeId = Number(this.#take('number').text);
+      const nodeId = i32(unsigned64(this.#take('number').text));
       if (nodeId < 0 || nodeId >= PEERS_MAX) this.#fail(`Slot ${nodeId} out of range`);
       if (seen.has(nodeId)) this.#fail(`Peer slot ${nodeId} defined multiple times`);
       seen.add(nodeId);
       this.#operator(']');
       this.#operator('{');
       const peer = md.peers[nodeId];
-      peer.bitmap_index = this.#number('bitmap-index') | 0;
+      peer.bitmap_index = i32(this.#number('bitmap-index'));
       peer.bitmap_uuid = this.#u64('bitmap-uuid');
       peer.bitmap_dagtag = this.#u64('bitmap-dagtag');
       peer.flags = this.#u32('flags');
@@ -162,12 +165,12 @@ export class DumpParser {
     if (token.kind !== kind) this.#unexpected(token, kind);
     return token;
   }
-  #number(keyword: string): number {
+  #number(keyword: string): bigint {
     this.#word(keyword);
     return this.#numberValue();
   }
-  #numberValue(): number {
-    const value = Number(this.#take('number').text);
+  #numberValue(): bigint {
+    const value = unsigned64(this.#take('number').text);
     this.#operator(';');
     return value;
   }
@@ -208,6 +211,11 @@ export class DumpParser {
   }
 }
 
+/** Numbers wrap as in C: 64 bits wide, then as wide as the field. */
+const unsigned64 = (text: string): bigint => BigInt.asUintN(64, BigInt(text));
+const u32 = (value: bigint): number => Number(BigInt.asUintN(32, value));
+const i32 = (value: bigint): number => Number(BigInt.asIntN(32, value));
+
 /** What was found instead. */
 function tail(token: Token): string {
   switch (token.kind) {
@@ -222,7 +230,7 @@ function tail(token: Token): string {
     case 'operator':
       return ';{}'.includes(token.text)
         ? `, not '${token.text}'`
-        : `; got invalid input character '\\x${token.text.charCodeAt(0).toString(16)}' [${token.text}]`;
+        : `; got token value ${token.text.charCodeAt(0)} (this should never happen!)`;
     case 'number':
     case 'u32':
     case 'u64':

@@ -62,7 +62,7 @@ export function dumpSizes(md: MetaData, bitmapBytes: number): string {
   const newer =
     md.format === 'v07'
       ? ''
-      : `bm-byte-per-bit ${md.bm_bytes_per_bit};\ndevice-uuid ${hex(md.device_uuid, 16)};\nla-peer-max-bio-size ${md.la_peer_max_bio_size};\n` +
+      : `bm-byte-per-bit ${md.bm_bytes_per_bit};\ndevice-uuid ${hex(md.device_uuid, 16)};\nla-peer-max-bio-size ${md.la_peer_max_bio_size | 0};\n` +
         `al-stripes ${md.al_stripes};\nal-stripe-size-4k ${md.al_stripe_size_4k};\n`;
   return `# al-extents ${md.al_nr_extents};\nla-size-sect ${md.effective_size};\n${newer}# bm-bytes ${bitmapBytes};\n`;
 }

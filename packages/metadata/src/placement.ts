@@ -87,14 +87,15 @@ export function placement(input: PlacementInput): Placement {
   const alSectors = alSizeBytes / SECTOR_BYTES;
   const superblockOffsetBytes = superblockOffset(input.kind, input.deviceBytes, input.index);
   let al_offset = SUPERBLOCK_BYTES / SECTOR_BYTES;
-  let bm_offset = al_offset + alSectors;
+  let bm_offset = (al_offset + alSectors) | 0;
   let md_size_sect: number;
   let bmSizeBytes: number;
   if (input.kind === 'internal') {
     bmSizeBytes = bitmapBytes(Math.floor(input.deviceBytes / SECTOR_BYTES), maxPeers, bmBytesPerBit);
-    al_offset = -alSectors;
-    bm_offset = -(bmSizeBytes / SECTOR_BYTES + alSectors);
-    md_size_sect = bmSizeBytes / SECTOR_BYTES + alSectors + SUPERBLOCK_BYTES / SECTOR_BYTES;
+    // The fields are 32 bits wide; a dump may ask for more.
+    al_offset = -alSectors | 0;
+    bm_offset = -(bmSizeBytes / SECTOR_BYTES + alSectors) | 0;
+    md_size_sect = (bmSizeBytes / SECTOR_BYTES + alSectors + SUPERBLOCK_BYTES / SECTOR_BYTES) >>> 0;
   } else {
     md_size_sect = Math.floor((input.kind === 'flex-external' ? input.deviceBytes : INDEXED_AREA_BYTES) / SECTOR_BYTES);
     bmSizeBytes = Math.max(0, md_size_sect - bm_offset) * SECTOR_BYTES;

@@ -140,7 +140,8 @@ export function decodeSuperblock07(bytes: Uint8Array): Outcome<MetaData> {
   const at = MD_ON_DISK_07.at;
   if (getNumber(view, 0, at.magic) !== MAGIC.v07) return damaged('magic', 'v07 Magic number not found');
   const md = createMetaData('v07');
-  md.effective_size = getNumber(view, 0, at.la_kb) * 2;
+  // What damage made too large wraps, as in the stock tool.
+  md.effective_size = Number(BigInt.asUintN(64, getBig(view, 0, at.la_kb) * 2n));
   md.gc = [0, 1, 2, 3, 4].map((i) => getNumber(view, 0, at.gc, i)) as GenerationCounts;
   md.md_size_sect = (getNumber(view, 0, at.md_size_kb) * 2) >>> 0;
   getScalars(view, { magic: at.magic, al_offset: at.al_offset, al_nr_extents: at.al_nr_extents, bm_offset: at.bm_offset }, md);

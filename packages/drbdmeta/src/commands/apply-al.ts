@@ -14,11 +14,16 @@ import {
   setExtent,
 } from '@udrbd/metadata';
 import { ppsize } from '../numbers.js';
+import { Progress } from '../progress.js';
 import { Volume } from '../volume.js';
 import { moveAfterResize } from './check-resize.js';
 import { type Command, ignoreSurplus } from './command.js';
 
-const WINDOW_BYTES = 1024 * 1024;
+/** As much of the bitmap as stock works on at a time. */
+const STOCK_WINDOW_BYTES = 32 * 1024 * 1024;
+/** Hot extents are often far apart: a window ends where nothing is marked for this many bytes. */
+const GAP_BYTES = 64 * 1024;
+const WINDOW_BYTES = 4 * 1024 * 1024;
 
 export const applyAl: Command = {
   name: 'apply-al',
@@ -70,7 +75,6 @@ const flagsOf = (volume: Volume): number => (volume.md.format === 'v07' ? volume
 function readReplay(volume: Volume): { replay: AlReplay; isOldStyle: boolean } {
   const { md } = volume;
   const area = volume.readActivityLog('apply_al');
-  if (isPmemActivityLog(area)) return { replay: replayPmemActivityLog(area, md.al_nr_extents), isOldStyle: false };
   const word = (block: number): number => new DataView(area.buffer, area.byteOffset).getUint32(block * AL_BLOCK_BYTES);
   const isNewStyle =
     md.format === 'v09' ||
@@ -80,37 +84,58 @@ function readReplay(volume: Volume): { replay: AlReplay; isOldStyle: boolean } {
         word(1) === AL_MAGIC ||
         md.al_stripes !== 1 ||
         md.al_stripe_size_4k !== 8));
+  if (isNewStyle && isPmemActivityLog(area)) return { replay: replayPmemActivityLog(area, md.al_nr_extents), isOldStyle: false };
   if (isNewStyle) return { replay: replayActivityLog(area, md.al_stripes, md.al_stripe_size_4k), isOldStyle: false };
   return { replay: replayOldActivityLog(area, md.al_nr_extents), isOldStyle: true };
 }
 
 /** Sets the bits of all hot extents in all slots. The bitmap is read and written in windows, each once. */
 function markOutOfSync(volume: Volume, hotExtents: Uint32Array): void {
-  const { device, md, io, bitmapBytes } = volume;
+  const { device, md, io, bitmapBytes, options } = volume;
   const { bm_max_peers: maxPeers, bm_bytes_per_bit: bmBytesPerBit } = md;
   const base = volume.places.bmOffsetBytes;
   const allowed = volume.writableRange;
+  // Where every transfer is told, or where one will fail because the bitmap does not fit, the transfers are those of stock.
+  const isAsStock = options.verbose >= 2 || base + bitmapBytes > device.sizeBytes;
+  const progress = new Progress(io, options, 'applying activity log');
   let newlySet = 0;
-  let window: Uint8Array | undefined;
+  let window: Uint8Array = new Uint8Array(0);
   let windowStart = 0;
   const flush = (): void => {
-    if (window) device.write('apply_al', window, base + windowStart, allowed);
+    device.write('apply_al', window, base + windowStart, allowed);
   };
-  for (const extent of hotExtents) {
+  /** Where the window that begins with hot extent number `n` ends. */
+  const windowEnd = (n: number): number => {
+    if (isAsStock) return Math.min(windowStart + STOCK_WINDOW_BYTES, bitmapBytes);
+    let end = windowStart;
+    for (let next = n; next < hotExtents.length; next++) {
+      const { offsetBytes, lengthBytes } = extentInBitmap(hotExtents[next]!, maxPeers, bmBytesPerBit);
+      const nextEnd = Math.ceil((offsetBytes + lengthBytes) / 4096) * 4096;
+      if (next > n && (offsetBytes - end > GAP_BYTES || nextEnd - windowStart > WINDOW_BYTES)) break;
+      end = nextEnd;
+    }
+    return Math.min(end, bitmapBytes);
+  };
+  for (const [n, extent] of hotExtents.entries()) {
     const { offsetBytes, lengthBytes } = extentInBitmap(extent, maxPeers, bmBytesPerBit);
     if (offsetBytes >= bitmapBytes) {
       io.stderr(`extent ${extent} beyond end of bitmap! (${offsetBytes} >= ${bitmapBytes})\n`);
       continue;
     }
-    if (!window || Math.min(offsetBytes + lengthBytes, bitmapBytes) > windowStart + window.length) {
-      flush();
+    if (Math.min(offsetBytes + lengthBytes, bitmapBytes) > windowStart + window.length) {
+      if (window.length > 0) flush();
       windowStart = offsetBytes - (offsetBytes % 4096);
-      const length = Math.min(WINDOW_BYTES, bitmapBytes - windowStart);
-      window = device.read('apply_al', length, base + windowStart);
+      window = device.read('apply_al', windowEnd(n) - windowStart, base + windowStart);
+      progress.at(n, hotExtents.length);
     }
     newlySet += setExtent(window, windowStart, extent, maxPeers, bmBytesPerBit);
   }
+  progress.end();
+  if (hotExtents.length === 0) {
+    io.stderr('Nothing to do.\n');
+    return;
+  }
+  // Also where all extents are beyond the end: then this only asks whether the place may be written.
   flush();
-  if (hotExtents.length === 0) io.stderr('Nothing to do.\n');
-  else io.stderr(`Marked additional ${ppsize(Math.floor((newlySet * bmBytesPerBit) / 1024))} as out-of-sync based on AL.\n`);
+  io.stderr(`Marked additional ${ppsize(Math.floor((newlySet * bmBytesPerBit) / 1024))} as out-of-sync based on AL.\n`);
 }

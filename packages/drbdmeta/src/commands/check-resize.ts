@@ -1,6 +1,7 @@
 // check-resize: internal meta-data belongs to the end of the device, so it moves when the device grew while it was offline.
 
-import { encodeSuperblock, SUPERBLOCK_BYTES } from '@udrbd/metadata';
+import { checkSuperblock, cloneMetaData, encodeSuperblock, SUPERBLOCK_BYTES } from '@udrbd/metadata';
+import { demandFullSync } from '../full-sync.js';
 import { Volume } from '../volume.js';
 import { type Command, ignoreSurplus } from './command.js';
 
@@ -23,8 +24,8 @@ export const checkResize: Command = {
         volume.lastKnown.remove();
         return 0;
       }
-      if (known?.deviceBytes !== volume.device.sizeBytes || known.deviceUuid !== volume.md.device_uuid) {
-        volume.lastKnown.update(volume);
+      if (known?.deviceBytes !== BigInt(volume.device.sizeBytes) || known.deviceUuid !== volume.md.device_uuid) {
+        if (!volume.options.dryRun) volume.lastKnown.update(volume);
       }
       return 0;
     }
@@ -40,12 +41,13 @@ export const checkResize: Command = {
 };
 
 /**
- * Moves meta-data found at its last known location to where it belongs on the grown device.
- * The copy at the old place stays complete until the new super block is on disk.
+ * Moves meta-data found at its last known location to where it belongs on the grown device. The copy at the old place stays complete until
+ * the new super block is on disk; where both places overlap, that one comes first and demands a full sync until all has been copied.
  */
 export function moveAfterResize(volume: Volume): number {
   const { io, options, device, md } = volume;
   const old = volume.places;
+  for (const message of checkSuperblock(md, volume.kind, volume.lastKnownBytes).messages) io.stderr(`${message}\n`);
   const bitmapBytes = old.bmSizeBytes;
   const p = volume.computeOffsets();
   volume.found = 'found';
@@ -58,7 +60,14 @@ export function moveAfterResize(volume: Volume): number {
     );
   }
   const allowed = volume.writableRange;
-  device.write(MOVE, device.read(MOVE, old.alSizeBytes, old.alOffsetBytes), p.alOffsetBytes, allowed);
+  const log = device.read(MOVE, old.alSizeBytes, old.alOffsetBytes);
+  if (p.bmOffsetBytes < old.superblockOffsetBytes + SUPERBLOCK_BYTES && volume.isWritable(true)) {
+    const interim = cloneMetaData(md);
+    demandFullSync(interim);
+    if (!options.dryRun) device.write(MOVE, encodeSuperblock(interim), p.superblockOffsetBytes, allowed, true);
+    device.barrier();
+  }
+  device.write(MOVE, log, p.alOffsetBytes, allowed);
   // From the end towards the start: old and new bitmap may overlap, and the new one lies higher.
   for (let end = bitmapBytes; end > 0; ) {
     const length = Math.min(CHUNK_BYTES, end);
@@ -67,10 +76,10 @@ export function moveAfterResize(volume: Volume): number {
   }
   const tail = p.bmSizeBytes - bitmapBytes;
   if (tail > 0 && options.initializeBitmap !== 'skip') {
-    const fill = new Uint8Array(Math.min(CHUNK_BYTES, tail)).fill(options.initializeBitmap === 'set-all' ? 0xff : 0);
-    for (let done = 0; done < tail; done += fill.length) {
-      const part = fill.subarray(0, Math.min(fill.length, tail - done));
-      device.write(MOVE, part, p.bmOffsetBytes + bitmapBytes + done, allowed, !volume.dialect.saysClearing);
+    const byte = options.initializeBitmap === 'set-all' ? 0xff : 0;
+    for (let done = 0; done < tail; done += CHUNK_BYTES) {
+      const length = Math.min(CHUNK_BYTES, tail - done);
+      device.write(MOVE, { byte, length }, p.bmOffsetBytes + bitmapBytes + done, allowed, !volume.dialect.saysClearing);
     }
   }
   device.barrier();
@@ -85,7 +94,7 @@ export function moveAfterResize(volume: Volume): number {
   // An old area that the new one covers was overwritten already.
   if (wipeEnd > wipeFrom) {
     const range = { first: wipeFrom, end: wipeEnd };
-    device.write(MOVE, new Uint8Array(wipeEnd - wipeFrom), wipeFrom, range);
+    device.write(MOVE, { byte: 0, length: wipeEnd - wipeFrom }, wipeFrom, range);
     device.barrier();
     if (volume.dialect.wipesWholeOldArea) io.stdout('Old meta data region zeroed.\n');
   }

@@ -41,6 +41,7 @@ export const createMd: Command = {
       volume.found = 'none';
     }
 
+    const wasFound = volume.found === 'found';
     const isInternal = volume.kind === 'internal' || volume.kind === 'fixed-internal';
     const existing = isInternal ? await reuseInternal(volume) : await reuseExternal(volume);
     if (existing.converted) {
@@ -48,7 +49,7 @@ export const createMd: Command = {
       if (format === 'v09' && maxPeers !== 1) io.stdout(`Warning: setting max_peers to 1 instead of ${maxPeers}\n\n`);
       await checkForExistingData(volume);
     } else {
-      await initialize(volume, maxPeers);
+      await initialize(volume, maxPeers, existing.overwrites === true || wasFound);
     }
     volume.found = 'found';
     const keepsMaxBioSize = existing.converted !== undefined && volume.dialect.convertsMaxBioSize;
@@ -56,6 +57,7 @@ export const createMd: Command = {
     preset?.(volume.md);
     io.stdout('Writing meta data...\n');
     if (!volume.writeSuperblock()) return volume.fail('operation failed');
+    volume.device.carryOut();
     if (existing.wipe) {
       const { tag, offset } = existing.wipe;
       volume.device.write(tag, new Uint8Array(SUPERBLOCK_BYTES), offset, { first: offset, end: offset + SUPERBLOCK_BYTES });
@@ -87,6 +89,8 @@ function maxPeersOf(text: string | undefined, io: CommandIo): number {
 interface Reuse {
   /** The old meta-data in the new format; absent: start from nothing. */
   readonly converted?: MetaData;
+  /** Valid meta-data is there and will be lost. */
+  readonly overwrites?: true;
   /** Super block elsewhere on the device that must not be found again. */
   readonly wipe?: { readonly tag: string; readonly offset: number };
 }
@@ -114,7 +118,7 @@ async function reuseInternal(volume: Volume): Promise<Reuse> {
             offset: existing.offset,
           },
         };
-  if (existing.md.format !== format) return { ...(await convertOrReplace(volume, existing)), ...wipe };
+  if (existing.md.format !== format) return { overwrites: true, ...(await convertOrReplace(volume, existing)), ...wipe };
   const { al_stripes, al_stripe_size_4k } = existing.md;
   const hasOtherStripes = format !== 'v07' && (al_stripes !== options.alStripes || al_stripe_size_4k !== options.alStripeSize4k);
   if (hasOtherStripes && (await volume.ask('Do you want to change the activity log stripe settings *only*?'))) {
@@ -122,7 +126,7 @@ async function reuseInternal(volume: Volume): Promise<Reuse> {
     throw new Exit(30);
   }
   if (!(await volume.ask('Do you really want to overwrite the existing meta-data?'))) cancel(volume);
-  return wipe;
+  return { overwrites: true, ...wipe };
 }
 
 async function reuseExternal(volume: Volume): Promise<Reuse> {
@@ -131,7 +135,7 @@ async function reuseExternal(volume: Volume): Promise<Reuse> {
     return {};
   }
   const existing = findExternalFlavour(volume);
-  return existing ? convertOrReplace(volume, existing) : {};
+  return existing ? { overwrites: true, ...(await convertOrReplace(volume, existing)) } : {};
 }
 
 async function convertOrReplace(volume: Volume, existing: Existing): Promise<Reuse> {
@@ -147,7 +151,12 @@ function cancel(volume: Volume): never {
   throw new Exit(1);
 }
 
-async function initialize(volume: Volume, maxPeers: number): Promise<void> {
+/**
+ * New meta-data with everything that belongs to it. Old meta-data is replaced from its super block on: log and bitmap of the old one may
+ * stay behind the new super block, which says that the log is applied and that there is no data yet; the other way round, an
+ * interruption would leave old data with a bitmap that has forgotten what is out of sync.
+ */
+async function initialize(volume: Volume, maxPeers: number, overwrites: boolean): Promise<void> {
   const { options, format, dialect, device, kind } = volume;
   const md = createMetaData(format, {
     maxPeers,
@@ -161,6 +170,7 @@ async function initialize(volume: Volume, maxPeers: number): Promise<void> {
   const p = volume.computeOffsets();
   await checkForExistingData(volume);
   volume.io.stdout('initializing activity log\n');
+  if (overwrites) device.postpone();
   const fromDevice = bitmapBytes(Math.floor(device.sizeBytes / SECTOR_BYTES), maxPeers, md.bm_bytes_per_bit);
   const isWhole = kind !== 'internal' && dialect.clearsWholeExternalBitmap;
   const length = isWhole ? p.bmSizeBytes : fromDevice;

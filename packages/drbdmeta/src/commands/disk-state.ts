@@ -1,6 +1,7 @@
 // dstate, outdate, invalidate: the flags that say how good the data is.
 
-import { MDF, MDF_PEER } from '@udrbd/metadata';
+import { MDF } from '@udrbd/metadata';
+import { demandFullSync } from '../full-sync.js';
 import { Volume } from '../volume.js';
 import { type Command, ignoreSurplus } from './command.js';
 
@@ -48,12 +49,11 @@ export const invalidate: Command = {
     if (volume.found !== 'found') return volume.fail();
     const { md } = volume;
     if (md.format === 'v07') {
-      md.gc[0] = (md.gc[0] & ~MDF.CONSISTENT) | MDF.FULL_SYNC;
+      md.gc[0] &= ~MDF.CONSISTENT;
     } else {
       md.flags &= ~(MDF.CONSISTENT | MDF.WAS_UP_TO_DATE);
-      if (md.format === 'v08') md.flags |= MDF.FULL_SYNC;
-      else for (const peer of md.peers) peer.flags |= MDF_PEER.FULL_SYNC;
     }
+    demandFullSync(md);
     return volume.writeSuperblock() ? 0 : volume.fail('update failed');
   },
 };

@@ -2,25 +2,40 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import {
-  BITMAP_SLOTS_MAX,
   BM_BYTES_PER_BIT_MAX,
   bitmapBytes,
+  cloneMetaData,
   createMetaData,
   DumpError,
   DumpParser,
+  encodeSuperblock,
   type MetaData,
+  PEERS_MAX,
   type Placement,
   place,
   placement,
   placementOf,
+  SECTOR_BYTES,
 } from '@udrbd/metadata';
+import type { Fill } from '../device.js';
 import { checkForExistingData } from '../existing-data.js';
 import { Exit } from '../exit.js';
-import { sayOffsets } from '../offsets.js';
+import { demandFullSync } from '../full-sync.js';
+import { offsetText, sayOffsets } from '../offsets.js';
+import { Progress } from '../progress.js';
 import { Volume } from '../volume.js';
 import { type Command, type CommandContext, ignoreSurplus } from './command.js';
 
+/** As much of the bitmap as stock writes at a time. */
 const WINDOW_BYTES = 32 * 1024 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
+const TAG = 'meta_restore_md';
+
+/** Meta-data that is replaced. */
+interface Old {
+  readonly md: MetaData;
+  readonly places: Placement;
+}
 
 export const verifyDump: Command = {
   name: 'verify-dump',
@@ -44,8 +59,8 @@ export const verifyDump: Command = {
         sayOffsets(p, md, invocation, io, dialect);
         return p;
       };
-      const p = parseRest(context, parser, md, locate(), locate);
-      clip(context, md, p.usableSectors);
+      const { p, sizeSectors } = parseRest(context, parser, md, locate(), locate);
+      clip(context, md, sizeSectors, p.usableSectors);
       guarded(context, () => parser.bitmaps(md, () => {}));
     } finally {
       source.close();
@@ -65,28 +80,26 @@ export const restoreMd: Command = {
     const source = openDump(context);
     try {
       const volume = await Volume.open(context);
-      const old = volume.found === 'none' ? undefined : volume.md;
+      const old = volume.found === 'none' ? undefined : { md: volume.md, places: volume.places };
       if (old && !(await volume.ask('Valid meta-data in place, overwrite?'))) return volume.fail();
       const { parser, md } = parseHead(context, source);
       volume.md = md;
       volume.found = 'none';
       const locate = (): Placement => volume.computeOffsets();
       const isExternal = volume.kind === 'indexed' || volume.kind === 'flex-external';
-      const before = old?.bm_max_peers ?? -1;
-      if (isExternal && md.bm_max_peers > before) {
+      const oldPeers = old?.md.bm_max_peers ?? -1;
+      if (isExternal && md.bm_max_peers > oldPeers) {
         io.stdout(
-          `Meta data needs more space now, since max_peers\nis bigger than in existing meta_data. (${before} -> ${md.bm_max_peers})\n`,
+          `Meta data needs more space now, since max_peers\nis bigger than in existing meta_data. (${oldPeers} -> ${md.bm_max_peers})\n`,
         );
       }
-      let p = locate();
+      const before = locate();
       io.stderr('reinitializing\n');
       await checkForExistingData(volume);
-      p = parseRest(context, parser, md, p, locate);
-      clip(context, md, p.usableSectors);
+      const { p, sizeSectors } = parseRest(context, parser, md, before, locate);
+      clip(context, md, sizeSectors, p.usableSectors);
       volume.found = 'found';
-      writeBitmaps(context, volume, parser);
-      volume.device.barrier();
-      if (!volume.writeSuperblock()) return volume.fail('Writing failed');
+      if (!writeAll(volume, parseBitmaps(context, volume, parser), old)) return volume.fail('Writing failed');
     } finally {
       source.close();
     }
@@ -156,22 +169,25 @@ function parseHead(context: CommandContext, source: Source): { parser: DumpParse
       io.stderr(`dump is '${version}' you requested '${format}'.\n`);
       throw new Exit(10);
     }
-    const maxPeers = format === 'v09' ? parser.maxPeers() : 1;
-    if (maxPeers < 1 || maxPeers > BITMAP_SLOTS_MAX) {
-      io.stderr(`${format} max-peers value ${maxPeers} out of bounds\n`);
-      throw new Exit(10);
-    }
+    // Other numbers than 1..31 are found out when the super block is checked.
+    const maxPeers = format === 'v09' ? parser.maxPeers() || 1 : 1;
     const md = createMetaData(format, { maxPeers, alStripes: options.alStripes, alStripeSize4k: options.alStripeSize4k });
     return { parser, md };
   });
 }
 
 /** The remaining fields; another striping than `md` came with moves the bitmap. */
-function parseRest(context: CommandContext, parser: DumpParser, md: MetaData, before: Placement, locate: () => Placement): Placement {
+function parseRest(
+  context: CommandContext,
+  parser: DumpParser,
+  md: MetaData,
+  before: Placement,
+  locate: () => Placement,
+): { p: Placement; sizeSectors: bigint } {
   const { io, invocation, dialect } = context;
   const { options } = invocation;
   const { al_stripes, al_stripe_size_4k, bm_bytes_per_bit } = md;
-  guarded(context, () =>
+  const sizeSectors = guarded(context, () =>
     parser.superblock(md, (bytes) => {
       if (bytes >= 4096 && bytes <= BM_BYTES_PER_BIT_MAX && (bytes & (bytes - 1)) === 0) return;
       const wanted = dialect.printsMembers ? 'in [4k .. 1M]' : 'multiple of 4096';
@@ -179,65 +195,140 @@ function parseRest(context: CommandContext, parser: DumpParser, md: MetaData, be
       throw new Exit(10);
     }),
   );
-  if (md.al_stripes === al_stripes && md.al_stripe_size_4k === al_stripe_size_4k && md.bm_bytes_per_bit === bm_bytes_per_bit) return before;
+  if (md.al_stripes === al_stripes && md.al_stripe_size_4k === al_stripe_size_4k && md.bm_bytes_per_bit === bm_bytes_per_bit)
+    return { p: before, sizeSectors };
   if (options.alStripingGiven) {
     io.stderr('override activity log striping from commandline\n');
     md.al_stripes = options.alStripes;
     md.al_stripe_size_4k = options.alStripeSize4k;
   }
   if (options.verbose >= 2) io.stderr('adjusting activity-log and bitmap offsets\n');
-  return locate();
+  return { p: locate(), sizeSectors };
 }
 
-function clip(context: CommandContext, md: MetaData, usableSectors: number): void {
-  if (md.effective_size <= usableSectors) return;
-  context.io.stdout(`# la-size-sect was too big (${md.effective_size}), truncated (${usableSectors})!\n`);
+function clip(context: CommandContext, md: MetaData, sizeSectors: bigint, usableSectors: number): void {
+  if (sizeSectors <= BigInt(usableSectors)) return;
+  context.io.stdout(`# la-size-sect was too big (${sizeSectors}), truncated (${usableSectors})!\n`);
   md.effective_size = usableSectors;
 }
 
-/** Parses the bitmaps into windows of the interleaved area. Slots come one after the other, so windows are merged on disk. */
-function writeBitmaps(context: CommandContext, volume: Volume, parser: DumpParser): void {
-  const { md, device } = volume;
+/** Pieces of the bitmap area in which something is set; all others are zero. */
+class SparseBitmap {
+  /** What lies beyond is dropped. */
+  readonly limitBytes: number;
+  /** Bytes of the area that the text tells, a multiple of a sector: all of them, and as stock counts them by the last slot alone. */
+  bytes = 0;
+  toldBytes = 0;
+  readonly #chunks = new Map<number, DataView>();
+
+  constructor(limitBytes: number) {
+    this.limitBytes = limitBytes;
+  }
+
+  set(offset: number, word: number): void {
+    if (word === 0 || offset + 4 > this.limitBytes) return;
+    const number = Math.floor(offset / CHUNK_BYTES);
+    let chunk = this.#chunks.get(number);
+    if (!chunk) {
+      chunk = new DataView(new ArrayBuffer(CHUNK_BYTES));
+      this.#chunks.set(number, chunk);
+    }
+    chunk.setUint32(offset - number * CHUNK_BYTES, word, true);
+  }
+
+  /** Calls `take` for all pieces. */
+  forEach(take: (offset: number, piece: Uint8Array | Fill) => void): void {
+    for (let offset = 0; offset < this.bytes; offset += CHUNK_BYTES) {
+      const length = Math.min(CHUNK_BYTES, this.bytes - offset);
+      const chunk = this.#chunks.get(offset / CHUNK_BYTES);
+      take(offset, chunk ? new Uint8Array(chunk.buffer, 0, length) : { byte: 0, length });
+    }
+  }
+}
+
+/** Reads all bitmaps before anything is written, so that a text with an error changes nothing. */
+function parseBitmaps(context: CommandContext, volume: Volume, parser: DumpParser): SparseBitmap {
+  const { md, io } = { md: volume.md, io: context.io };
   const maxPeers = md.format === 'v09' ? md.bm_max_peers : 1;
-  const total = bitmapBytes(md.effective_size, maxPeers, md.bm_bytes_per_bit);
-  const base = volume.places.bmOffsetBytes;
-  const allowed = volume.writableRange;
-  const unit = 4096 * maxPeers;
-  const windowBytes = Math.max(unit, Math.floor(WINDOW_BYTES / unit) * unit);
-  let window: Uint8Array | undefined;
-  let view: DataView | undefined;
-  let windowStart = 0;
-  let firstSlotDone = 0;
-  let isTooLarge = false;
-  const flush = (): void => {
-    if (window) device.write('meta_restore_md', window, base + windowStart, allowed);
-    window = undefined;
-  };
-  const load = (at: number): void => {
-    flush();
-    windowStart = at - (at % windowBytes);
-    const length = Math.min(windowBytes, total - windowStart);
-    const isFresh = windowStart >= firstSlotDone;
-    window = isFresh ? new Uint8Array(length) : device.read('meta_restore_md', length, base + windowStart);
-    firstSlotDone = Math.max(firstSlotDone, windowStart + length);
-    view = new DataView(window.buffer, window.byteOffset, window.byteLength);
-  };
-  for (let at = 0; at < total; at += windowBytes) load(at);
+  const bitmap = new SparseBitmap(bitmapBytes(md.effective_size, maxPeers, md.bm_bytes_per_bit));
+  const progress = new Progress(io, context.invocation.options, 'reading dump');
+  const numbers: number[] = new Array(maxPeers === 1 ? 1 : Math.min(maxPeers, PEERS_MAX)).fill(0);
   guarded(context, () =>
     parser.bitmaps(md, (slot, position, count, value) => {
+      numbers[slot] = position + count;
+      progress.at(slot, maxPeers);
+      if (value === 0n) return;
       const low = Number(value & 0xffff_ffffn);
       const high = Number(value >> 32n);
-      for (let n = 0; n < 2 * count; n++) {
-        const at = 4 * ((2 * position + n) * maxPeers + slot);
-        if (at + 4 > total) {
-          isTooLarge ||= n % 2 === 0;
-          break;
-        }
-        if (!window || at < windowStart || at >= windowStart + window.length) load(at);
-        view!.setUint32(at - windowStart, n % 2 === 0 ? low : high, true);
+      const stop = Math.min(position + count, Math.ceil(bitmap.limitBytes / (8 * maxPeers)));
+      for (let n = position; n < stop; n++) {
+        bitmap.set(4 * (2 * n * maxPeers + slot), low);
+        bitmap.set(4 * ((2 * n + 1) * maxPeers + slot), high);
       }
     }),
   );
-  flush();
-  if (isTooLarge) context.io.stderr('Bitmap info too large, truncated!\n');
+  progress.end();
+  const span = (count: number): number => Math.ceil((8 * count * maxPeers) / SECTOR_BYTES) * SECTOR_BYTES;
+  bitmap.bytes = Math.min(span(Math.max(...numbers)), bitmap.limitBytes);
+  bitmap.toldBytes = span(numbers.at(-1) ?? 0);
+  return bitmap;
+}
+
+/** Writes bitmap and super block so that at any moment one of the two, old or new, can be relied on. */
+function writeAll(volume: Volume, bitmap: SparseBitmap, old: Old | undefined): boolean {
+  const { device, md, io } = volume;
+  const p = volume.places;
+  const allowed = volume.writableRange;
+  const told = Math.min(bitmap.toldBytes, bitmap.limitBytes);
+  if (bitmap.toldBytes > 0 && bitmap.limitBytes === 0) {
+    io.stderr(`confused in ${TAG}: offset (${offsetText(p.bmOffsetBytes)}) > limit (${offsetText(p.bmOffsetBytes)})\n`);
+    throw new Exit(10);
+  }
+  if (bitmap.toldBytes > told) io.stderr(`in ${TAG}: truncating byte count from ${bitmap.toldBytes} to ${told}\n`);
+  for (let offset = 0; offset < told; offset += WINDOW_BYTES) {
+    device.announce(TAG, { byte: 0, length: Math.min(WINDOW_BYTES, told - offset) }, p.bmOffsetBytes + offset, allowed);
+  }
+  if (bitmap.toldBytes > told) io.stderr('Bitmap info too large, truncated!\n');
+  const progress = new Progress(io, volume.options, 'writing bitmap');
+  const write = (offset: number, piece: Uint8Array | Fill): void => {
+    progress.at(offset, bitmap.bytes);
+    device.write(TAG, piece, p.bmOffsetBytes + offset, allowed, true);
+  };
+  if (volume.options.dryRun || !volume.isWritable(true)) return volume.writeSuperblock();
+
+  const isSamePlace =
+    old !== undefined &&
+    old.places.bmOffsetBytes === p.bmOffsetBytes &&
+    old.md.bm_max_peers === md.bm_max_peers &&
+    old.md.bm_bytes_per_bit === md.bm_bytes_per_bit;
+  if (old === undefined) {
+    bitmap.forEach(write);
+    device.barrier();
+    return volume.writeSuperblock();
+  }
+  if (isSamePlace) {
+    // Bits of both, for the time in which nobody knows which super block is on disk: too much out of sync does no harm.
+    bitmap.forEach((offset, piece) => {
+      if (!(piece instanceof Uint8Array)) return;
+      const before = device.read(TAG, piece.length, p.bmOffsetBytes + offset, undefined, true);
+      const both = before.map((byte, i) => byte | piece[i]!);
+      if (both.some((byte, i) => byte !== before[i])) write(offset, both);
+    });
+    device.barrier();
+    if (!volume.writeSuperblock()) return false;
+    bitmap.forEach(write);
+  } else {
+    // The bitmap of the old meta-data is elsewhere or of another shape: until the new one is there, all is out of sync.
+    const final = cloneMetaData(md);
+    demandFullSync(md);
+    device.write(TAG, encodeSuperblock(md), volume.superblockOffset, allowed, true);
+    device.barrier();
+    bitmap.forEach(write);
+    device.barrier();
+    volume.md = final;
+    if (!volume.writeSuperblock()) return false;
+  }
+  device.barrier();
+  progress.end();
+  return true;
 }
