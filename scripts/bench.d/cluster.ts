@@ -24,7 +24,7 @@ export type NodeName = 'alpha' | 'beta';
 export const NODES: readonly NodeName[] = ['alpha', 'beta'];
 const NODE_ID = { alpha: 0, beta: 1 } as const;
 const PEER = { alpha: 'beta', beta: 'alpha' } as const;
-const FIRST_PORT = { alpha: 7500, beta: 7700 } as const;
+const PORTS = { alpha: 0, beta: 200 } as const;
 /** Minors belong to a host, and here two nodes share one. */
 const FIRST_MINOR = { alpha: 0, beta: 100 } as const;
 
@@ -32,12 +32,19 @@ export class Cluster {
   readonly folder = mkdtempSync(join(tmpdir(), 'udrbd-bench.'));
   readonly resources: number;
   readonly #sizeMiB: number;
+  readonly #diskFlushes: boolean;
+  readonly #firstPort: number;
   readonly #clients = new Map<NodeName, ControlClient>();
 
-  /** @param sizeMiB - of each image */
-  constructor(resources: number, sizeMiB: number) {
+  /**
+   * @param sizeMiB - of each image
+   * @param options - firstPort: 7500 by default, for clusters side by side
+   */
+  constructor(resources: number, sizeMiB: number, options: { readonly diskFlushes?: boolean; readonly firstPort?: number } = {}) {
     this.resources = resources;
     this.#sizeMiB = sizeMiB;
+    this.#diskFlushes = options.diskFlushes ?? true;
+    this.#firstPort = options.firstPort ?? 7500;
   }
 
   /** Connected, UpToDate without a first sync, Primary on alpha. */
@@ -63,12 +70,13 @@ export class Cluster {
     await run(process.execPath, meta, { env: this.#environment(node) });
     const resource = `r${number}`;
     const peerNodeId = NODE_ID[PEER[node]];
-    const endpoint = (of: NodeName) => ({ family: 'ipv4', address: '127.0.0.1', port: FIRST_PORT[of] + number }) as const;
+    const endpoint = (of: NodeName) => ({ family: 'ipv4', address: '127.0.0.1', port: this.#firstPort + PORTS[of] + number }) as const;
     await this.ask(node, 'new-resource', { resource, nodeId: NODE_ID[node], options: {} });
     await this.ask(node, 'new-minor', { resource, minor, volume: 0, options: {} });
     await this.ask(node, 'new-peer', { resource, peerNodeId, options: { ...defaultOptions(NET_OPTIONS), _name: PEER[node] } });
     await this.ask(node, 'new-path', { resource, peerNodeId, local: endpoint(node), remote: endpoint(PEER[node]) });
-    const disk = { backingDev: image, metaDev: image, metaIndex: META_INDEX_INTERNAL, options: defaultOptions(DISK_OPTIONS) };
+    const options = { ...defaultOptions(DISK_OPTIONS), 'disk-flushes': this.#diskFlushes };
+    const disk = { backingDev: image, metaDev: image, metaIndex: META_INDEX_INTERNAL, options };
     await this.ask(node, 'attach', { minor, ...disk });
     await this.ask(node, 'connect', { resource, peerNodeId, tentative: false, discardMyData: false });
   }

@@ -60,6 +60,9 @@ export async function native(): Promise<Table> {
     const cluster = new Cluster(1, SIZE_MIB);
     endings.push(() => cluster.stop());
     await cluster.start();
+    const unflushed = new Cluster(1, SIZE_MIB, { diskFlushes: false, firstPort: 7510 });
+    endings.push(() => unflushed.stop());
+    await unflushed.start();
     const nbdkit = join(folder, 'nbdkit.sock');
     endings.push(await serve(nbdkit, 'nbdkit', ['--foreground', '--unix', nbdkit, 'file', image('nbdkit.img')]));
     const quorum = join(folder, 'quorum.sock');
@@ -81,6 +84,7 @@ export async function native(): Promise<Table> {
     );
     const targets = [
       `nbd+unix:///?socket=${cluster.socket('alpha', 0)}`,
+      `nbd+unix:///?socket=${unflushed.socket('alpha', 0)}`,
       `nbd+unix:///?socket=${nbdkit}`,
       `nbd+unix:///both?socket=${quorum}`,
     ] as const;
@@ -93,13 +97,15 @@ export async function native(): Promise<Table> {
     }
     return {
       title: 'NBD front end, two engines, protocol C, image files',
-      head: ['fio job', 'unit', 'udrbd', 'nbdkit file', 'quorum of two', 'udrbd / quorum'],
+      head: ['fio job', 'unit', 'udrbd', 'without flushes', 'nbdkit file', 'quorum of two', 'udrbd / quorum', 'without flushes / quorum'],
       rows: JOBS.map((job, row) => {
-        const [ours, one, two] = figures[row]!.map(median) as [number, number, number];
-        return [job, isLarge(job) ? 'MiB/s' : 'IOPS', rounded(ours), rounded(one), rounded(two), (ours / two).toFixed(2)];
+        const [ours, unflushed, one, two] = figures[row]!.map(median) as [number, number, number, number];
+        const ratios = [ours / two, unflushed / two].map((ratio) => ratio.toFixed(2));
+        return [job, isLarge(job) ? 'MiB/s' : 'IOPS', ...[ours, unflushed, one, two].map(rounded), ...ratios];
       }),
       notes: [
         `a job is pattern:block:depth; median of ${ROUNDS} interleaved rounds of ${SECONDS} s after 1 s of warming up`,
+        'udrbd without flushes has disk-flushes off, as the quorum, which never flushes by itself',
         'udrbd writes two images through O_DIRECT and TCP on loopback; the quorum writes two images with O_DIRECT in one process; nbdkit writes one image through the page cache',
       ],
     };
