@@ -20,7 +20,7 @@ interface Running {
 
 const words = (line: string): string[] => (line.match(/(?:\\.|[^ \\])+/g) ?? []).map((w) => w.replace(/\\(.)/g, '$1'));
 
-const quoted = (text: string): string => (/^[a-zA-Z0-9./_-]+$/.test(text) ? text : `"${text.replace(/["\\]/g, '\\$&')}"`);
+const quoted = (text: string): string => (/^[a-zA-Z0-9./_-]{1,80}$/.test(text) ? text : `"${text.replace(/["\\]/g, '\\$&')}"`);
 
 const statements = (flags: readonly string[]): string[] =>
   flags

@@ -111,9 +111,10 @@ export async function runCase(vector: VectorCase, directory: string, stdin: stri
     spawn: async (request) => {
       if (request.file === '@MOCK@') return mockTool(request, vector.fail ?? '', (text) => (stderr += text));
       const result = spawnSync(request.file, request.args, { env: request.env as NodeJS.ProcessEnv, encoding: 'utf8' });
-      stdout += result.stdout;
-      stderr += result.stderr;
-      return { exitCode: result.status ?? 20, timedOut: false, stdout: '', stderr: '' };
+      if (result.error !== undefined) return { exitCode: undefined, timedOut: false, stdout: '', stderr: '' };
+      if (request.stdout === 'inherit') stdout += result.stdout;
+      if (request.stderr === 'inherit') stderr += result.stderr;
+      return { exitCode: result.status ?? 20, timedOut: false, stdout: result.stdout, stderr: result.stderr };
     },
   };
   const argv = vector.argv[0] === 'drbdadm' ? vector.argv.slice(1) : vector.argv;

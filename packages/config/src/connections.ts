@@ -10,6 +10,7 @@ import {
   newPath,
   type OptionEntry,
   type Path,
+  REMOTE_HOST,
   type Resource,
 } from './model.js';
 import { firstNode } from './node-ids.js';
@@ -54,17 +55,20 @@ export function checkEndpointCount(res: Resource, { report, invalid }: Connectio
 /** As every inherited list, the other way round. */
 const inherited = (list: readonly OptionEntry[]): OptionEntry[] => list.map((entry) => ({ ...entry, inherited: true })).reverse();
 
-/** Appends a connection for each pair of the hosts of each mesh, up to the first host that cannot be in one. */
+/** Appends a connection for each pair of the hosts of each mesh, up to the first host that is not there. */
 export function expandMeshes(res: Resource, checks: ConnectionChecks): void {
-  for (const mesh of res.meshes) {
-    for (const [i, name] of mesh.hosts.entries()) {
-      const a = meshHost(res, name, checks);
-      if (a === undefined) return;
-      for (const other of mesh.hosts.slice(i + 1)) {
-        const b = meshHost(res, other, checks);
-        if (b === undefined) return;
-        if (a !== b) res.connections.push(meshConnection(res, a, b, mesh));
-      }
+  const told = { proxy: false };
+  for (const mesh of res.meshes) expandMesh(res, mesh, told, checks);
+}
+
+function expandMesh(res: Resource, mesh: Mesh, told: { proxy: boolean }, checks: ConnectionChecks): void {
+  for (const [i, name] of mesh.hosts.entries()) {
+    const a = meshHost(res, name, told, checks);
+    if (a === undefined) return;
+    for (const other of mesh.hosts.slice(i + 1)) {
+      const b = meshHost(res, other, told, checks);
+      if (b === undefined) return;
+      if (a !== b) res.connections.push(meshConnection(res, a, b, mesh));
     }
   }
 }
@@ -77,22 +81,22 @@ function meshConnection(res: Resource, a: Host, b: Host, mesh: Mesh): Connection
   return connection;
 }
 
-/** @returns undefined, with a message, for a host that a mesh cannot connect */
-function meshHost(res: Resource, name: string, { report, invalid }: ConnectionChecks): Host | undefined {
+/** @returns undefined, with a message, for a host that is not there; one with a proxy of its own is told of once */
+function meshHost(res: Resource, name: string, told: { proxy: boolean }, { report, invalid }: ConnectionChecks): Host | undefined {
   const host = hostNamed(res, name);
-  if (host === undefined)
+  if (host === undefined) {
     report(
       `${res.file}:${res.line}: in resource ${res.name}:\n\tThere is no 'on' section for hostname '${name}' named in the connection-mesh\n`,
     );
-  else if (host.address === undefined)
-    report(`"connection-mesh" (for "${res.name}") with a host ("${host.names[0]}") that has no "address" defined\n`);
-  else if (host.proxy !== undefined) {
+    invalid();
+  } else if (host.proxy !== undefined && !told.proxy) {
     report(
       `${res.file}:${host.line}: in resource ${res.name}:\n\tThere is a drbd-8.x proxy config syntax within an 'on' section and you are using\n\tthe 'mesh' keyword from drbd-9.x syntax. That does not work together.\n\n\tUse an explicit connection to configure a proxy and omit that pair of hosts\n\tfrom the mesh.\n`,
     );
-  } else return host;
-  invalid();
-  return undefined;
+    invalid();
+    told.proxy = true;
+  }
+  return host;
 }
 
 /**
@@ -132,9 +136,9 @@ export function resolveEndpoints(res: Resource, checks: ConnectionChecks): void 
     for (const path of connection.paths) path.endpoints.every((endpoint) => resolveEndpoint(res, endpoint, checks));
 }
 
-/** @returns false when there is no such host, which makes the other end of the path pointless */
+/** @returns false when there is no such host or address, which makes the other end of the path pointless */
 function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionChecks): boolean {
-  if (endpoint.host !== undefined) return true;
+  if (endpoint.host !== undefined) return hasMeshAddress(res, endpoint, checks);
   if (endpoint.byAddress) {
     endpoint.host = res.hosts.find((host) => host.address !== undefined && addressesEqual(host.address, endpoint.address));
     if (endpoint.host === undefined) {
@@ -150,6 +154,7 @@ function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionCh
     takeProxy(endpoint, endpoint.host);
     return true;
   }
+  if (endpoint.name === REMOTE_HOST) return true;
   const host = hostNamed(res, endpoint.name ?? '');
   if (host === undefined) {
     checks.report(
@@ -169,6 +174,13 @@ function resolveEndpoint(res: Resource, endpoint: Endpoint, checks: ConnectionCh
   }
   endpoint.address = { ...host.address, port: port! };
   return true;
+}
+
+function hasMeshAddress(res: Resource, { host, address }: Endpoint, { report, invalid }: ConnectionChecks): boolean {
+  if (address !== undefined) return true;
+  report(`"connection-mesh" (for "${res.name}") with a host ("${host!.names[0]}") that has no "address" defined\n`);
+  invalid();
+  return false;
 }
 
 function takeProxy(endpoint: Endpoint, host: Host): void {
@@ -207,18 +219,28 @@ function isElsewhere(endpoint: Endpoint, nodeName: string): boolean {
   return !hostNamesEqual(endpoint.name, nodeName);
 }
 
+/** Whether the proxy of this end of a path runs on the node. */
+export const isProxyHere = ({ proxy }: Endpoint, nodeName: string): boolean =>
+  proxy?.names.some((name) => hostNamesEqual(name, nodeName)) ?? false;
+
+/** For a node that is none of the hosts: whether it runs a proxy for one of them. @returns the last such host */
+export function findProxiedHost(res: Resource, nodeName: string): Host | undefined {
+  const ends = res.connections.flatMap((c) => c.paths).flatMap((path) => path.endpoints);
+  return ends.filter((end) => isProxyHere(end, nodeName)).at(-1)?.host;
+}
+
 /** Finds out which end of each path is this node and where to connect to; what does not concern this node is ignored. */
 export function findMyPaths(res: Resource, nodeName: string): void {
   for (const connection of res.connections) {
-    for (const path of connection.paths) findMyPath(path, nodeName);
+    for (const path of connection.paths) findMyPath(path, nodeName, res.proxyOnly);
     const usable = connection.paths.filter((path) => path.me !== undefined);
     if (usable.length < connection.paths.length || usable.length === 0) connection.ignore = true;
     else connection.peer = usable[0]!.peer?.host;
   }
 }
 
-function findMyPath(path: Path, nodeName: string): void {
-  const me = path.endpoints.find((e) => e.host?.isMe);
+function findMyPath(path: Path, nodeName: string, proxyOnly: boolean): void {
+  const me = path.endpoints.find((e) => (proxyOnly ? isProxyHere(e, nodeName) : e.host?.isMe));
   if (me === undefined) return;
   path.me = me;
   path.ignore = isElsewhere(me, nodeName);

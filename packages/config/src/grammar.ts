@@ -50,11 +50,7 @@ const word = (token: IToken): Word => ({
 const node = (type: NodeType, at: Word): Node => ({ type, at, words: [], body: [] });
 const NOWHERE: Word = { text: '', line: 0, column: 0, number: 0 };
 
-/** Which of the two languages a text is in. */
-export type Dialect = 'config' | 'show';
-
 class DrbdParser extends EmbeddedActionsParser {
-  dialect: Dialect = 'config';
   #open: Node[] = [];
 
   constructor() {
@@ -75,8 +71,7 @@ class DrbdParser extends EmbeddedActionsParser {
   }
 
   /** Starts over; the returned node grows as the rules run and holds everything read when one of them fails. */
-  begin(tokens: IToken[], dialect: Dialect): Node {
-    this.dialect = dialect;
+  begin(tokens: IToken[]): Node {
     const root = node('file', NOWHERE);
     this.#open = [root];
     this.input = tokens;
@@ -106,8 +101,6 @@ class DrbdParser extends EmbeddedActionsParser {
     into.openLine = this.CONSUME(LBrace).startLine ?? 0;
   }
 
-  #show = (): boolean => this.dialect === 'show';
-
   /** Line of the `{` of the innermost section of this type that is still open. */
   openLineOf(type: NodeType): number | undefined {
     return this.#open.filter((open) => open.type === type).at(-1)?.openLine;
@@ -121,6 +114,10 @@ class DrbdParser extends EmbeddedActionsParser {
   /** Reads as many resources as there are and leaves the rest alone. */
   readonly showFile = this.RULE('showFile', () => {
     this.MANY(() => this.SUBRULE(this.resource));
+  });
+
+  readonly proxySettings = this.RULE('proxySettings', () => {
+    this.SUBRULE(this.proxyOptions);
   });
 
   readonly templateFile = this.RULE('templateFile', () => {
@@ -217,7 +214,7 @@ class DrbdParser extends EmbeddedActionsParser {
         { ALT: () => this.SUBRULE(this.on) },
         { ALT: () => this.SUBRULE(this.floating) },
         { ALT: () => this.SUBRULE(this.stacked) },
-        { GATE: this.#show, ALT: () => this.SUBRULE(this.thisHost) },
+        { ALT: () => this.SUBRULE(this.thisHost) },
         { ALT: () => this.SUBRULE(this.disk) },
         { ALT: () => this.SUBRULE(this.device) },
         { ALT: () => this.SUBRULE(this.metaDisk) },
@@ -486,8 +483,8 @@ class DrbdParser extends EmbeddedActionsParser {
           { ALT: () => this.SUBRULE(this.diskOptions) },
           { ALT: () => this.SUBRULE(this.connectionVolume) },
           { ALT: () => this.SUBRULE(this.skip) },
-          { GATE: this.#show, ALT: () => this.SUBRULE(this.peerNodeId) },
-          { GATE: this.#show, ALT: () => this.SUBRULE(this.connectionState) },
+          { ALT: () => this.SUBRULE(this.peerNodeId) },
+          { ALT: () => this.SUBRULE(this.connectionState) },
         ],
         ERR_MSG: EXPECTED.connection,
       }),
@@ -523,7 +520,7 @@ class DrbdParser extends EmbeddedActionsParser {
         DEF: [
           { ALT: () => this.SUBRULE(this.hostEndpoint) },
           { ALT: () => this.SUBRULE(this.addressEndpoint) },
-          { GATE: this.#show, ALT: () => this.SUBRULE(this.shownEndpoint) },
+          { ALT: () => this.SUBRULE(this.shownEndpoint) },
         ],
         ERR_MSG: EXPECTED.path,
       }),
@@ -704,14 +701,16 @@ let parser: DrbdParser | undefined;
 
 /**
  * Parses a text. Never throws on any input; the problem, if there is one, comes with everything that was read before it.
- * @param entry - what the text has to be: a whole file, a template (`common { }`), or the output of `drbdsetup show`
+ * @param entry - what the text has to be: a whole file, a template (`common { }`), the output of `drbdsetup show`,
+ * or that of drbd-proxy-ctl (`proxy { }`)
  */
-export function parse(text: string, entry: 'file' | 'template' | 'show' = 'file'): ParsedFile {
+export function parse(text: string, entry: 'file' | 'template' | 'show' | 'proxy' = 'file'): ParsedFile {
   parser ??= new DrbdParser();
   const { tokens, endLine } = scan(text);
-  const root = parser.begin(tokens, entry === 'show' ? 'show' : 'config');
+  const root = parser.begin(tokens);
   if (entry === 'show') parser.showFile();
   else if (entry === 'template') parser.templateFile();
+  else if (entry === 'proxy') parser.proxySettings();
   else parser.file();
   const error = parser.errors[0];
   if (error === undefined) return { root };

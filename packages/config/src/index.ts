@@ -1,6 +1,6 @@
 /** drbd.conf: from text to the resolved configuration, and back to text. */
 export { addressArgument, addressesEqual, addressText } from './address.js';
-export { isIgnored } from './connections.js';
+export { isIgnored, isProxyHere } from './connections.js';
 export { type DumpStyle, dumpCommon, dumpGlobal, dumpResource, quote } from './dump.js';
 export { dumpXmlHead, dumpXmlResource, XML_TAIL } from './dump-xml.js';
 export { parse } from './grammar.js';
@@ -10,4 +10,4 @@ export * from './option-values.js';
 export * from './options.js';
 export { resourceNameProblem } from './read-resources.js';
 export type { ConfigSource, ReadContext, SourceText } from './read-state.js';
-export { isUnknown, type LoadedShow, loadShow } from './show.js';
+export { isUnknown, type LoadedProxySettings, type LoadedShow, loadProxySettings, loadShow, type ProxySettings } from './show.js';

@@ -23,8 +23,9 @@ export function inherit(from: OptionList, to: OptionList, ambiguous: Ambiguous):
   }
 }
 
+/** Plugins are inherited like options without a value. */
 function inheritPlugins(from: readonly string[], to: string[]): void {
-  if (to.length === 0) to.push(...from);
+  for (const plugin of from) if (!to.includes(plugin)) to.unshift(plugin);
 }
 
 /** Spreads the options of the whole configuration; ambiguities are reported and make it invalid. */

@@ -76,6 +76,9 @@ export interface Host {
   isMe: boolean;
 }
 
+/** The other end of a path in the words of `drbdsetup show`; no host section goes with it. */
+export const REMOTE_HOST = '_remote_host';
+
 /** One end of a path. */
 export interface Endpoint {
   /** The name given; for an endpoint by address the matching host's, once found. */
@@ -106,6 +109,7 @@ export interface Path {
 
 export interface PeerDevice {
   readonly vnr: number;
+  readonly line: number;
   readonly implicit: boolean;
   options: OptionList;
   /** The local and the peer's volume, when the connection is resolved. */
@@ -160,6 +164,8 @@ export interface Resource {
   proxy: OptionList;
   plugins: string[];
   stackedTimeouts: boolean;
+  /** This node only runs proxies for it. */
+  proxyOnly: boolean;
   templateFile: string | undefined;
   /** The template's `common`, which takes the place of the global one. */
   template: Resource | undefined;
@@ -273,6 +279,7 @@ export const newResource = (name: string, file: string, fileAsGiven: string, lin
   proxy: [],
   plugins: [],
   stackedTimeouts: false,
+  proxyOnly: false,
   templateFile: undefined,
   template: undefined,
   me: undefined,

@@ -10,6 +10,7 @@ import {
   createImplicitConnection,
   expandMeshes,
   findMyPaths,
+  findProxiedHost,
   resolveEndpoints,
 } from './connections.js';
 import { type Address, type Config, type Endpoint, type Host, hostNamesEqual, namesOf, type Resource } from './model.js';
@@ -94,7 +95,7 @@ function connect(config: Config, res: Resource, checks: VolumeChecks & Connectio
   if (config.valid) {
     expandMeshes(res, checks);
     createImplicitConnection(res, config.valid, checks);
-    if (config.valid) resolveEndpoints(res, checks);
+    resolveEndpoints(res, checks);
     if (config.valid) madeUp = assignImplicitNodeIds(res, checks.report);
   }
   if (config.valid) checkNodeIds(res, checks);
@@ -149,15 +150,18 @@ function isMyHost(host: Host, context: ReadContext): boolean {
 /** Finds the host section of this node; a resource without one is ignored. */
 function findMe(res: Resource, context: ReadContext, { report, invalid }: VolumeChecks): void {
   const mine = res.hosts.filter((host) => isMyHost(host, context));
-  const [me, second] = mine;
-  if (second !== undefined) {
+  for (const [i, further] of mine.slice(1).entries()) {
     report(
-      `${res.file}:${second.line}: in resource ${res.name}, on ${namesOf(me!)} { ... } ... on ${namesOf(second)} { ... }:\n\tThere are multiple host sections for this node.\n`,
+      `${res.file}:${further.line}: in resource ${res.name}, on ${namesOf(mine[i]!)} { ... } ... on ${namesOf(further)} { ... }:\n\tThere are multiple host sections for this node.\n`,
     );
     invalid();
   }
+  const [me] = mine;
   if (me === undefined) {
-    res.ignore = true;
+    res.me = findProxiedHost(res, context.nodeName);
+    res.proxyOnly = res.me !== undefined;
+    if (res.proxyOnly) findMyPaths(res, context.nodeName);
+    else res.ignore = true;
     return;
   }
   me.isMe = true;
@@ -188,6 +192,9 @@ function stackDisks(res: Resource, host: Host, checks: VolumeChecks): void {
   for (const other of lower.hosts.slice(-1)) compareVolumes(res, host, other.volumes, namesOf(other), checks, missing.length === 0);
 }
 
+export const unknownVolume = (vnr: number, host: string): string =>
+  `There is a reference to a volume ${vnr} that is not known in this resource on host ${host}`;
+
 /** Each connection has a peer device for each volume; those that it declares come first. */
 function addPeerDevices(res: Resource, { report, invalid }: VolumeChecks): void {
   for (const connection of res.connections) {
@@ -195,15 +202,13 @@ function addPeerDevices(res: Resource, { report, invalid }: VolumeChecks): void 
     for (const device of connection.peerDevices) {
       for (const host of hosts) {
         if (host === undefined || host.volumes.some((v) => v.vnr === device.vnr)) continue;
-        report(
-          `${res.file}:${connection.line}: Resource ${res.name}: There is a reference to a volume ${device.vnr} that is not known in this resource on host ${namesOf(host)}\n`,
-        );
+        report(`${res.file}:${device.line}: Resource ${res.name}: ${unknownVolume(device.vnr, namesOf(host))}\n`);
         invalid();
       }
     }
     for (const volume of hosts[0]?.volumes ?? []) {
       if (connection.peerDevices.some((d) => d.vnr === volume.vnr)) continue;
-      connection.peerDevices.push({ vnr: volume.vnr, implicit: true, options: [], volume: undefined, peerVolume: undefined });
+      connection.peerDevices.push({ vnr: volume.vnr, line: 0, implicit: true, options: [], volume: undefined, peerVolume: undefined });
     }
     for (const device of connection.peerDevices) {
       device.volume = res.me?.volumes.find((v) => v.vnr === device.vnr);

@@ -1,6 +1,6 @@
 /** Connections with their paths and endpoints, and meshes. */
 import type { Node } from './ast.js';
-import { type Connection, type Endpoint, newConnection, newPath, type OptionList, type Path, type Resource } from './model.js';
+import { type Connection, type Endpoint, newConnection, newPath, type OptionList, type Path, REMOTE_HOST, type Resource } from './model.js';
 import { readAddress, readProxy } from './read-hosts.js';
 import { readOptionSection } from './read-options.js';
 import { numberOf, type ReadState } from './read-state.js';
@@ -42,6 +42,7 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
         break;
       }
       case 'disk-options':
+        connection.peerDeviceOptions = [];
         readOptionSection(state, child, [[connection.peerDeviceOptions, ['peer-device']]]);
         break;
       case 'volume': {
@@ -51,7 +52,14 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
         const options: OptionList = [];
         readOptionSection(state, section, [[options, ['peer-device']]]);
         state.complete(child);
-        connection.peerDevices.push({ vnr: numberOf(number), implicit: false, options, volume: undefined, peerVolume: undefined });
+        connection.peerDevices.push({
+          vnr: numberOf(number),
+          line: number.line,
+          implicit: false,
+          options,
+          volume: undefined,
+          peerVolume: undefined,
+        });
         break;
       }
       case 'peer-node-id':
@@ -68,7 +76,7 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
   }
   state.complete(node);
   if (connection.paths.length === 0 && !state.isShow)
-    state.error(node.endLine!, 'connection without a single path (maybe empty?) not allowed');
+    state.error(node.at.line, 'connection without a single path (maybe empty?) not allowed');
 }
 
 export function readPath(state: ReadState, connection: Connection, node: Node): void {
@@ -79,7 +87,7 @@ export function readPath(state: ReadState, connection: Connection, node: Node): 
     if (path.endpoints.length >= 2) state.error(child.endLine ?? child.at.line, "only two 'host' keywords per path allowed");
     else path.endpoints.push(endpoint);
     if (child.at.text === '_this_host') path.me = endpoint;
-    if (child.at.text === '_remote_host') {
+    if (child.at.text === REMOTE_HOST) {
       path.peer = endpoint;
       path.connectTo = endpoint.address;
     }
@@ -88,11 +96,15 @@ export function readPath(state: ReadState, connection: Connection, node: Node): 
   connection.paths.push(path);
 }
 
+/** Ends as `drbdsetup show` writes them, which may be kept as a configuration. */
+const SHOWN: ReadonlySet<string> = new Set(['_this_host', REMOTE_HOST]);
+
 export function readEndpoint(state: ReadState, node: Node): Endpoint {
-  const name = node.words[0]?.text;
+  const isShown = SHOWN.has(node.at.text);
+  const name = isShown ? node.at.text : node.words[0]?.text;
   const endpoint: Endpoint = {
     name,
-    byAddress: node.type === 'address',
+    byAddress: node.type === 'address' && !isShown,
     line: node.at.line,
     address: undefined,
     port: undefined,

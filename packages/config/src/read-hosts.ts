@@ -21,9 +21,10 @@ export function readHost(state: ReadState, res: Resource, node: Node): void {
   } else {
     const names = node.type === 'this-host' ? ['_this_host'] : node.words.map((w) => w.text);
     for (const w of node.words) state.once(w.line, 'host section', `${res.name}: on ${w.text}`);
-    host = newHost(names, canonical, line);
+    host = newHost(names, canonical, node.openLine ?? line);
   }
   if (node.openLine === undefined) state.syntaxError();
+  state.sectionLine = host.byAddress ? line : node.openLine;
   res.hosts.push(host);
   const isLocal = host.names.some((n) => hostNamesEqual(n, state.context.nodeName));
   for (const child of node.body) readHostStatement(state, res, host, child, isLocal, file);
@@ -53,7 +54,7 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
       readDisk(state, implicitVolume(state, host.volumes, line), node, 0);
       return;
     case 'disk-options':
-      if (!host.byAddress) state.once(node.openLine ?? line, 'disk statement', `${key}:disk`);
+      if (!host.byAddress) state.once(line, 'disk statement', `${key}:disk`);
       readVolumeOptions(state, implicitVolume(state, host.volumes, line), node);
       return;
     case 'meta-disk':
@@ -67,6 +68,7 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
       });
       return;
     case 'options':
+      host.options = [];
       readOptionSection(state, node, [[host.options, ['options']]]);
       return;
     case 'proxy':
@@ -79,6 +81,7 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
 
 /** Minor and device name belong to one volume of a host only. */
 export function checkMinorOnce(state: ReadState, host: Host, volume: Volume, file: string, line: number): void {
+  if (host.byAddress) return;
   for (const name of host.names) {
     if (volume.minor !== undefined) state.unique.inRun(file, line, 'device-minor', `device-minor:${name}:${volume.minor}`);
     if (volume.device !== undefined) state.unique.inRun(file, line, 'device', `device:${name}:${volume.device}`);
@@ -110,6 +113,7 @@ export function readStacked(state: ReadState, res: Resource, node: Node): void {
   if (lower === undefined) state.syntaxError();
   state.onceInRun(lower.line, 'stacked-on-top-of', `stacked:${lower.text}`);
   if (node.openLine === undefined) state.syntaxError();
+  state.sectionLine = node.at.line;
   const host = newHost([], state.file.canonical, node.at.line, { lowerName: lower.text });
   res.hosts.push(host);
   for (const child of node.body) {
@@ -170,7 +174,7 @@ export function readProxy(state: ReadState, node: Node): ProxySection {
   state.complete(node);
   for (const side of ['inside', 'outside'] as const) {
     if (proxy[side] === undefined)
-      state.error(node.at.line, `in section: proxy on ${proxy.names.join(' ')} { ... } }: '${side}' keyword missing.`);
+      state.error(state.sectionLine, `in section: proxy on ${proxy.names.join(' ')} { ... } }: '${side}' keyword missing.`);
   }
   return proxy;
 }

@@ -103,8 +103,11 @@ export function readStartup(state: ReadState, res: Resource, node: Node): void {
 export function readProxyOptions(state: ReadState, node: Node, options: OptionList, plugins: string[]): void {
   if (node.openLine === undefined) state.syntaxError();
   state.sectionLine = node.openLine;
+  // A further section, and a further list of plugins, replaces the one before.
+  options.length = 0;
   for (const child of node.body) {
     if (child.type === 'plugin') {
+      plugins.length = 0;
       for (const line of child.body) {
         state.complete(line);
         plugins.push(line.words.map((w) => w.text).join(' '));

@@ -14,7 +14,7 @@ export function readCommon(state: ReadState, node: Node): Resource {
   const common = newResource('common', state.file.canonical, state.file.name, node.openLine ?? node.at.line);
   state.unique.nextResource();
   readResourceBody(state, common, node);
-  if (common.hosts.length > 0) state.error(lastSectionLine(node), 'in the common section, there are no host sections allowed.');
+  if (common.hosts.length > 0) state.error(state.sectionLine, 'in the common section, there are no host sections allowed.');
   return common;
 }
 
@@ -72,7 +72,7 @@ export function readResourceStatement(state: ReadState, res: Resource, node: Nod
       readVolume(state, res.volumes, node, (volume, child) => readVolumeStatement(state, volume, child, true));
       return;
     case 'disk-options':
-      state.once(node.openLine ?? line, 'disk section', `${res.name}:disk`);
+      state.once(line, 'disk section', `${res.name}:disk`);
       readOptionSection(state, node, [
         [res.disk, ['disk']],
         [res.peerDevice, ['peer-device']],
@@ -145,14 +145,8 @@ export function readTemplate(state: ReadState, res: Resource, node: Node): void 
   if (common === undefined || common.openLine === undefined) state.syntaxError();
   res.template = newResource('common', canonical, name, common.openLine);
   readResourceBody(state, res.template, common);
-  if (res.template.hosts.length > 0) state.error(lastSectionLine(common), 'in the common section, there are no host sections allowed.');
+  if (res.template.hosts.length > 0) state.error(state.sectionLine, 'in the common section, there are no host sections allowed.');
   state.file = saved;
-}
-
-/** Line of the last section with options or hosts, where stock points when a host has no business in `common`. */
-function lastSectionLine(node: Node): number {
-  const last = node.body.filter((child) => child.type !== 'skip').at(-1);
-  return last?.at.line ?? node.at.line;
 }
 
 /** @returns what is wrong with a resource name, as stock says it */

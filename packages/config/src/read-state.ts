@@ -58,7 +58,7 @@ export class ReadState {
   file: OpenFile = { name: '', canonical: '', directory: '.', problem: undefined };
   /** The text is the output of `drbdsetup show`. */
   readonly isShow: boolean;
-  /** Line of the `{` of the last section of options, where some messages point to. */
+  /** Where the last section with options or of a host began; some messages point there whatever they are about. */
   sectionLine = 0;
   /** The class of syntax of the whole configuration, decided by the first statement that tells. */
   syntax: '8' | '9' | undefined;

@@ -58,6 +58,8 @@ export function readVolumeStatement(state: ReadState, volume: Volume, node: Node
 export function readVolumeOptions(state: ReadState, volume: Volume, node: Node): void {
   // Options alone make stock show the disk, too, as if it were written here.
   volume.diskHere = true;
+  // Of several sections the last one's disk options count, and all of their peer device options.
+  volume.diskOptions = [];
   readOptionSection(state, node, [
     [volume.diskOptions, ['disk']],
     [volume.peerDeviceOptions, ['peer-device']],

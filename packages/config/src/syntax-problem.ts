@@ -11,7 +11,7 @@ export const EXPECTED = {
   resource: 'protocol | on | disk | net | syncer | startup | handlers | connection | ignore-on | stacked-on-top-of | skip',
   host: `${BARE}disk | device | address | meta-disk | flexible-meta-disk | node-id | skip`,
   stacked: `${BARE}device | address | proxy | volume | node-id`,
-  stackedVolume: `${BARE}device | disk | }`,
+  stackedVolume: 'device | disk | }',
   volume: 'device | disk | meta-disk | flex-meta-disk | }',
   disk: 'TK_STRING | {',
   device: `${BARE}minor | ;`,
@@ -33,7 +33,11 @@ export const EXPECTED = {
 } as const;
 
 /** Stock cuts long tokens in messages. */
-export const shown = (text: string): string => (text.length > 20 ? `${text.slice(0, 20)}...` : text);
+export function shown(text: string): string {
+  // C strings end at their first zero byte.
+  const [visible] = text.split('\0', 1) as [string];
+  return visible.length > 20 ? `${visible.slice(0, 20)}...` : visible;
+}
 
 /** The message for a token that came instead of what was expected. */
 export function describe(expected: string, token: IToken): string {

@@ -2,15 +2,15 @@
  * `adjust`: the commands that turn what runs into what is configured, put into the queue. What runs is read from the output of
  * `drbdsetup show`. Specification: docs/commands/drbdadm.md.
  */
-import { type Connection, findEntry, hasDisk, isIgnored, loadShow, type Resource, type Volume } from '@udrbd/config';
+import { type Connection, findEntry, hasDisk, isIgnored, type LoadedShow, loadShow, type Resource, type Volume } from '@udrbd/config';
 import type { Action } from './actions.js';
 import { attach } from './actions.js';
 import { findCommand } from './commands.js';
-import { disksEqual, explain, optionEqual, optionsEqual, pathsEqual, sizesEqual } from './compare.js';
+import { disksEqual, explain, NotANumber, optionEqual, optionsEqual, pathsEqual, sizesEqual } from './compare.js';
 import { cancel, type Deferred, schedule, takeQueue } from './deferred.js';
 import { captureOutput, run } from './helper.js';
 import { configuredOptions, minorOf, pathArguments, peerNodeId, setupCall } from './lines.js';
-import { scheduleProxyUp } from './proxy.js';
+import { scheduleProxy } from './proxy.js';
 import { resize } from './resize.js';
 import { givenOption, type Session, type Target } from './session.js';
 import {
@@ -32,28 +32,28 @@ const CONNECTED = 'Connected';
 
 type Running = { readonly ok: true; readonly res: Resource | undefined } | { readonly ok: false; readonly exitCode: number };
 
-/** What runs under this name; of a single resource the last one shown, whatever its name. */
-async function findRunning(session: Session, res: Resource): Promise<Running> {
+async function readRunning(session: Session, names: readonly string[]): Promise<LoadedShow> {
   const { io } = session;
   const fake = io.env.FAKE_DRBDSETUP_SHOW;
-  let text = session.runningText;
-  if (text === undefined) {
-    if (fake !== undefined && fake !== '') {
-      const content = io.source.read(io.cwd, fake);
-      if (!('text' in content)) {
-        io.stderr(`Failed to open FAKE_DRBDSETUP_SHOW ${fake}\n`);
-        return { ok: false, exitCode: 1 };
-      }
-      text = content.text;
-    } else {
-      const args = session.manyResources ? ['show'] : ['show', res.name];
-      text = (await captureOutput(session, 'drbdsetup', args)).stdout;
+  let text: string;
+  if (fake !== undefined && fake !== '') {
+    const content = io.source.read(io.cwd, fake);
+    if (!('text' in content)) {
+      io.stderr(`Failed to open FAKE_DRBDSETUP_SHOW ${fake}\n`);
+      return { ok: false, exitCode: 1 };
     }
-    if (session.manyResources) session.runningText = text;
-  }
-  const shown = loadShow(text, (message) => io.stderr(message));
-  if (!shown.ok) return shown;
-  const { resources } = shown;
+    text = content.text;
+  } else text = (await captureOutput(session, 'drbdsetup', ['show', ...names])).stdout;
+  return loadShow(text, (message) => io.stderr(message), session.config.file);
+}
+
+/** What runs under this name; of a single resource the last one shown, whatever its name. */
+async function findRunning(session: Session, res: Resource): Promise<Running> {
+  session.running ??= await readRunning(session, session.manyResources ? [] : [res.name]);
+  if (!session.running.ok) return session.running;
+  const { resources } = session.running;
+  // One that was looked at alone is looked at anew the next time.
+  if (!session.manyResources) session.running = undefined;
   const found = session.manyResources ? resources.find((r) => r.name === res.name) : resources.at(-1);
   return { ok: true, res: found };
 }
@@ -113,7 +113,8 @@ class Adjustment {
   readonly #target: Target;
   readonly #running: Resource | undefined;
   readonly #waits: Deferred[] = [];
-  #last: Deferred | undefined;
+  /** What would have to be done before yet another connection. */
+  #end: Deferred | undefined;
   #somebodyLeft = false;
   readonly #peerDevicesDone = new Set<string>();
 
@@ -127,13 +128,8 @@ class Adjustment {
     return this.#target.res;
   }
 
-  #note(command: Deferred): Deferred {
-    this.#last = command;
-    return command;
-  }
-
   #schedule(stage: Deferred['stage'], name: string, after: Deferred | undefined, action: () => Promise<number>): Deferred {
-    return this.#note(schedule(this.#session, stage, name, this.#res.name, after, action));
+    return schedule(this.#session, stage, name, this.#res.name, after, action);
   }
 
   run(): void {
@@ -143,17 +139,14 @@ class Adjustment {
     const volumes = planVolumes(this.#session, this.#target, this.#running);
     let after = this.#resource();
     after = this.#newMinors(volumes, after, !skipDisk && !skipNet);
-    if (!skipDisk) for (const volume of volumes) this.#disk(volume, after);
+    if (!skipDisk) this.#disks(volumes, after);
     if (!skipNet) this.#net(after);
-    for (const connection of this.#res.connections)
-      if (!isIgnored(connection) && this.#runningConnection(connection) === undefined)
-        scheduleProxyUp(this.#session, { ...this.#target, connection });
     this.#dropNeedlessWaits();
   }
 
   #resource(): Deferred | undefined {
     const res = this.#res;
-    if (this.#running === undefined) return this.#note(scheduleNewResource(this.#session, res));
+    if (this.#running === undefined) return scheduleNewResource(this.#session, res);
     if (optionsEqual(this.#session, res.options, this.#running.options)) return undefined;
     return this.#schedule('resource', 'resource-options', undefined, () => {
       const options = configuredOptions(this.#session, res.options, undefined);
@@ -165,7 +158,7 @@ class Adjustment {
     let after = first;
     for (const { newMinor, configured } of volumes) {
       if (!newMinor || configured === undefined) continue;
-      after = this.#note(scheduleNewMinor(this.#session, { ...this.#target, volume: configured }, after));
+      after = scheduleNewMinor(this.#session, { ...this.#target, volume: configured }, after);
       if (!withPeerDevices) continue;
       let chain: Deferred | undefined = after;
       for (const connection of this.#res.connections) {
@@ -177,7 +170,14 @@ class Adjustment {
     return after;
   }
 
-  #disk(plan: VolumePlan, first: Deferred | undefined): void {
+  /** What is set up waits for what was taken down before it, also in other volumes. */
+  #disks(volumes: readonly VolumePlan[], first: Deferred | undefined): void {
+    let after = first;
+    for (const volume of volumes) after = this.#disk(volume, after);
+  }
+
+  /** @returns what the next volume has to wait for */
+  #disk(plan: VolumePlan, first: Deferred | undefined): Deferred | undefined {
     const { configured, running } = plan;
     const { name } = this.#res;
     let after = first;
@@ -187,14 +187,14 @@ class Adjustment {
         run(this.#session, setupCall(name, limit, ...args));
     if (plan.detach) after = this.#schedule('disk-prep-down', 'detach', after, setup('medium', 'detach', '--diskless', minorOf(running!)));
     if (plan.delMinor) after = this.#schedule('disk-prep-down', 'del-minor', after, setup('short', 'del-minor', minorOf(running!)));
-    if (configured === undefined) return;
+    if (configured === undefined) return after;
     const target = { ...this.#target, volume: configured };
-    if (plan.attach) after = this.#schedule('disk', 'attach', after, () => attach(this.#session, target, ATTACH));
+    if (plan.attach) this.#schedule('disk', 'attach', after, () => attach(this.#session, target, ATTACH));
     if (plan.diskOptions) {
       // A bitmap that is about to be used must be there before a peer comes to use it.
       const bitmapComes =
         findEntry(running!.diskOptions, 'bitmap')?.value === 'no' && findEntry(configured.diskOptions, 'bitmap')?.value !== 'no';
-      after = this.#schedule(bitmapComes ? 'disk-prep-up' : 'disk', 'disk-options', after, () => {
+      this.#schedule(bitmapComes ? 'disk-prep-up' : 'disk', 'disk-options', after, () => {
         const options = configuredOptions(
           this.#session,
           configured.diskOptions.filter((o) => o.name !== 'size'),
@@ -204,6 +204,7 @@ class Adjustment {
       });
     }
     if (plan.resize) this.#schedule('disk', 'resize', after, () => resize(this.#session, target, RESIZE));
+    return after;
   }
 
   #runningConnection(connection: Connection): Connection | undefined {
@@ -218,17 +219,19 @@ class Adjustment {
     let after = first;
     for (const connected of [false, true])
       for (const connection of wanted) if (isConnected(connection) === connected) after = this.#connection(connection, after);
+    this.#end = after;
     if (this.#target.connection !== undefined) return;
     const ids = new Set(this.#res.connections.filter((c) => !c.ignore).map((c) => Number(peerNodeId(c))));
     for (const left of this.#running?.connections ?? []) {
       if (ids.has(Number(left.peerNodeId))) continue;
-      after = this.#delPeer(left, after);
+      // Of a single resource the last one shown counts, whatever its name; what leaves does so under that name.
+      after = this.#delPeer(left, this.#running?.name ?? this.#res.name, after);
     }
+    this.#end = after;
   }
 
-  #delPeer(connection: Connection, after: Deferred | undefined): Deferred {
+  #delPeer(connection: Connection, name: string, after: Deferred | undefined): Deferred {
     this.#somebodyLeft = true;
-    const { name } = this.#res;
     return this.#schedule('net-prep-down', 'del-peer', after, () =>
       run(this.#session, setupCall(name, 'short', 'del-peer', name, peerNodeId(connection))),
     );
@@ -238,25 +241,22 @@ class Adjustment {
   #connection(connection: Connection, first: Deferred | undefined): Deferred | undefined {
     const running = this.#runningConnection(connection);
     if (running === undefined) {
-      const peer = this.#note(scheduleNewPeer(this.#session, this.#res, connection, first));
-      this.#note(scheduleNewPaths(this.#session, this.#res, connection, peer));
+      const peer = scheduleNewPeer(this.#session, this.#res, connection, first);
+      scheduleNewPaths(this.#session, this.#res, connection, peer);
       this.#optionedPeerDevices(connection, peer);
       return this.#connect(connection, peer);
     }
     if (IMMUTABLE.some((name) => !optionEqual(name, connection.net, running.net))) {
       optionsEqual(this.#session, connection.net, running.net);
-      const gone = this.#delPeer(running, first);
-      const peer = this.#note(scheduleNewPeer(this.#session, this.#res, connection, gone));
+      const gone = this.#delPeer(running, this.#res.name, first);
+      const peer = scheduleNewPeer(this.#session, this.#res, connection, gone);
       this.#optionedPeerDevices(connection, peer);
-      const paths = this.#note(scheduleNewPaths(this.#session, this.#res, connection, peer));
+      const paths = scheduleNewPaths(this.#session, this.#res, connection, peer);
+      this.#changedPeerDevices(connection, running, peer);
       return this.#connect(connection, paths);
     }
     this.#netOptions(connection, running, first);
-    for (const device of connection.peerDevices) {
-      const other = running.peerDevices.find((d) => d.vnr === device.vnr);
-      if (other !== undefined && optionsEqual(this.#session, device.options, other.options)) continue;
-      this.#peerDevice(connection, device.vnr, first);
-    }
+    this.#changedPeerDevices(connection, running, first);
     const cut = this.#paths(connection, running, first);
     return cut || running.cstate === 'StandAlone' ? this.#connect(connection, first) : first;
   }
@@ -275,7 +275,16 @@ class Adjustment {
     const key = `${peerNodeId(connection)}/${vnr}`;
     if (this.#peerDevicesDone.has(key)) return after;
     this.#peerDevicesDone.add(key);
-    return this.#note(schedulePeerDeviceOptions(this.#session, this.#res, connection, vnr, true, after));
+    return schedulePeerDeviceOptions(this.#session, this.#res, connection, vnr, true, after);
+  }
+
+  #changedPeerDevices(connection: Connection, running: Connection, after: Deferred | undefined): void {
+    for (const device of connection.peerDevices) {
+      const other = running.peerDevices.find((d) => d.vnr === device.vnr);
+      if (other === undefined) this.#peerDevice(connection, device.vnr, after);
+      else if (!optionsEqual(this.#session, device.options, other.options))
+        schedulePeerDeviceOptions(this.#session, this.#res, connection, device.vnr, true, after);
+    }
   }
 
   #optionedPeerDevices(connection: Connection, after: Deferred): void {
@@ -310,7 +319,7 @@ class Adjustment {
 
   #connect(connection: Connection, after: Deferred | undefined): Deferred {
     const res = this.#res;
-    const connect = this.#note(scheduleConnect(this.#session, res, connection, after));
+    const connect = scheduleConnect(this.#session, res, connection, after);
     const wait = this.#schedule('wait-connect', 'wait-connect', connect, async () => {
       const seconds = String(waitSeconds(res));
       const args = ['--wfc-timeout', '--degr-wfc-timeout', '--outdated-wfc-timeout'].flatMap((name) => [name, seconds]);
@@ -328,7 +337,7 @@ class Adjustment {
   #dropNeedlessWaits(): void {
     const wasConnected = this.#running?.connections.some((c) => c.cstate === CONNECTED) ?? false;
     const worthIt = wasConnected && this.#somebodyLeft;
-    for (const wait of this.#waits) if (!worthIt || wait === this.#last) cancel(wait);
+    for (const wait of this.#waits) if (!worthIt || wait === this.#end) cancel(wait);
   }
 }
 
@@ -338,12 +347,29 @@ function waitSeconds(res: Resource): number {
   return Math.max(1, Math.floor((Number.parseInt(text, 10) * 2) / 10) || 0);
 }
 
-export const adjust: Action = async (session, target) => {
-  const running = await findRunning(session, target.res);
-  if (!running.ok) return fatal(session, running.exitCode);
-  new Adjustment(session, target, running.res).run();
+/** @returns an exit code other than 0, after a message, when what runs cannot be made out */
+async function plan(session: Session, target: Target): Promise<number> {
+  const { res } = target;
+  try {
+    if (!res.proxyOnly) {
+      const running = await findRunning(session, res);
+      if (!running.ok) return fatal(session, running.exitCode);
+      new Adjustment(session, target, running.res).run();
+    }
+  } catch (error) {
+    if (!(error instanceof NotANumber)) throw error;
+    session.io.stderr(`${error.message}\n`);
+    return fatal(session, 20);
+  }
+  // Also those of peers that were not named.
+  for (const connection of res.connections.filter((c) => !c.ignore)) {
+    const code = await scheduleProxy(session, { ...target, connection });
+    if (code !== 0) return fatal(session, code);
+  }
   return 0;
-};
+}
+
+export const adjust: Action = plan;
 
 /** A running configuration that cannot be read ends everything: nothing that was put off so far is done. */
 function fatal(session: Session, exitCode: number): number {
@@ -354,9 +380,8 @@ function fatal(session: Session, exitCode: number): number {
 
 /** Prints the resource if `adjust` would do anything about it. */
 export const listAdjustable: Action = async (session, target) => {
-  const running = await findRunning(session, target.res);
-  if (!running.ok) return fatal(session, running.exitCode);
-  new Adjustment(session, target, running.res).run();
+  const code = await plan(session, target);
+  if (code !== 0) return code;
   if (takeQueue(session).some((c) => c.state === 'waiting')) session.io.stdout(`${target.res.name}\n`);
   return 0;
 };

@@ -48,7 +48,7 @@ function byMinor(config: Config, minor: number): { res: Resource; volume: Volume
 /** The connection to a peer, named by host or by the connection's own name. */
 function findConnection(res: Resource, peer: string, argument: string): Connection | readonly string[] {
   const isLocal = res.me?.names.some((name) => hostNamesEqual(name, peer)) ?? false;
-  if (isLocal) return res.connections.map(() => `Host name '${peer}' (from '${argument}') is not a peer, but the local node`);
+  if (isLocal) return new Array<string>(3).fill(`Host name '${peer}' (from '${argument}') is not a peer, but the local node`);
   const found =
     res.connections.find((c) => !c.ignore && c.peer?.names.some((name) => hostNamesEqual(name, peer))) ??
     res.connections.find((c) => !c.ignore && connectionName(c) === peer);

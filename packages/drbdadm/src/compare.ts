@@ -7,6 +7,7 @@ import {
   type OptionEntry,
   type OptionList,
   type Path,
+  parseNumber,
   type Volume,
   valuesEqual,
 } from '@udrbd/config';
@@ -17,12 +18,28 @@ export function explain(session: Session, level: 3 | 4, text: string): void {
   if (session.settings.verbose >= level) session.io.stderr(`${text}\n`);
 }
 
+/** A number of the configuration that is none; only `NAME;` without a value gets this far. */
+export class NotANumber extends Error {
+  constructor(value: string) {
+    super(`${value} is not a valid number`);
+  }
+}
+
+function checkNumber({ option, value }: OptionEntry): void {
+  if (option?.kind === 'number' && parseNumber(value ?? '', option.scale, option.signed) === null) throw new NotANumber(value ?? '');
+}
+
 const sameValue = (a: OptionEntry, b: OptionEntry): boolean => {
   const option = a.option ?? b.option;
+  checkNumber(a);
+  checkNumber(b);
   return option === undefined ? a.value === b.value : valuesEqual(option, a.value, b.value);
 };
 
-const isDefaultEntry = (o: OptionEntry): boolean => (o.option === undefined ? o.value === '' : isDefault(o.option, o.value));
+function isDefaultEntry(o: OptionEntry): boolean {
+  checkNumber(o);
+  return o.option === undefined ? o.value === '' : isDefault(o.option, o.value);
+}
 
 /**
  * Whether two option lists mean the same, defaults included. What the running module does not know is taken out of the configured
@@ -50,7 +67,9 @@ export function optionsEqual(session: Session, configured: OptionList, running: 
     }
   }
   for (const entry of configured) {
-    if (but.has(entry.name) || findEntry(running, entry.name) !== undefined) continue;
+    // Of an option that stands twice, only the first was compared.
+    const compared = findEntry(configured, entry.name) === entry && findEntry(running, entry.name) !== undefined;
+    if (but.has(entry.name) || compared) continue;
     if (isDefaultEntry(entry)) continue;
     explain(session, 3, `Only in config file ${entry.name}: ${entry.value}`);
     return false;

@@ -1,5 +1,5 @@
 /** Takes a command to its targets: every resource or those named, and within them every volume, peer and path it loops over. */
-import { type Config, hasDisk, isIgnored, type Resource } from '@udrbd/config';
+import { hasDisk, isIgnored, isProxyHere, type Resource } from '@udrbd/config';
 import { type Action, actionOf, verboseFlags } from './actions.js';
 import { repeatedConnection, resolveArgument } from './arguments.js';
 import { isHandler } from './commands.js';
@@ -12,6 +12,10 @@ import { verifyIps } from './verify-ips.js';
 
 const CONFIG_INVALID = 10;
 
+const isProxyCommand = ({ command }: Session): boolean => command.name.startsWith('proxy-');
+/** Whether a node that runs nothing but proxies for a resource has a part in the command. */
+const concernsProxies = (session: Session): boolean => isProxyCommand(session) || session.command.name.startsWith('adjust');
+
 const isDump = ({ command }: Session): boolean => command.action === 'dump' || command.action === 'dump-xml';
 
 /** @returns the exit code */
@@ -23,7 +27,7 @@ export async function dispatch(session: Session, args: readonly string[]): Promi
     io.stderr('no resources defined!\n');
     return 1;
   }
-  if (command.name.startsWith('proxy-')) ignoreWithoutProxy(config);
+  if (isProxyCommand(session)) ignoreWithoutProxy(session);
   if (!prepareAll(session)) return CONFIG_INVALID;
   const code = args.length === 0 || args[0] === 'all' ? await onAll(session) : await onNamed(session, args);
   if (session.fatalExitCode !== undefined) return session.fatalExitCode;
@@ -31,9 +35,9 @@ export async function dispatch(session: Session, args: readonly string[]): Promi
 }
 
 /** The proxy commands see only resources that have one. */
-function ignoreWithoutProxy(config: Config): void {
+function ignoreWithoutProxy({ config, nodeName }: Session): void {
   for (const res of config.resources) {
-    const hasProxy = res.connections.some((c) => c.paths.some((p) => p.me?.proxy !== undefined));
+    const hasProxy = res.connections.some((c) => c.paths.some((p) => p.me !== undefined && isProxyHere(p.me, nodeName)));
     if (!hasProxy) res.ignore = true;
   }
 }
@@ -75,7 +79,8 @@ async function onAll(session: Session): Promise<number> {
     }
     return 1;
   }
-  const meant = config.resources.filter((res) => isMeant(session, res));
+  const isConcerned = (res: Resource) => !res.proxyOnly || isDump(session) || concernsProxies(session);
+  const meant = config.resources.filter((res) => isMeant(session, res) && isConcerned(res));
   let allLocal = true;
   for (const res of meant) allLocal = verifyIps(session, res) && allLocal;
   if (!allLocal) return CONFIG_INVALID;
@@ -116,10 +121,15 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
       continue;
     }
     const { target } = resolved;
-    const { res } = target;
+    const { res, connection } = target;
+    if (res.proxyOnly && !concernsProxies(session)) {
+      io.stderr(`'${res.name}' ignored, since this host (${session.nodeName}) is a proxy node, not a DRBD node.\n`);
+      highest = Math.max(highest, 1);
+      continue;
+    }
     const volume = checkVolume(session, target);
     if (volume === undefined) return stop(session, 1);
-    if (target.connection !== undefined) for (const c of res.connections) if (c !== target.connection) c.ignoreForNow = true;
+    if (connection !== undefined) for (const c of res.connections) if (c.peer !== connection.peer) c.ignoreForNow = true;
     session.stackedMode = res.stacked;
     if (isDump(session)) preparePeers(res);
     if (!verifyIps(session, res) && !isDump(session)) return stop(session, CONFIG_INVALID);
@@ -178,8 +188,7 @@ async function overVolumes(session: Session, target: Target, action: Action, isA
 
 async function overPeers(session: Session, target: Target, action: Action): Promise<number> {
   const { command } = session;
-  const connections = target.connection === undefined ? target.res.connections.filter((c) => !isIgnored(c)) : [target.connection];
-  for (const connection of connections) {
+  for (const connection of target.res.connections.filter((c) => !isIgnored(c))) {
     const part = { ...target, connection };
     const code = command.each.includes('path') ? await overPaths(session, part, action) : await action(session, part, command);
     if (code !== 0) return code;

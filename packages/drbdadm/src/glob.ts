@@ -1,6 +1,6 @@
 /** glob(3) without flags: `*`, `?`, `[...]` and backslash; leading dots only match when written; sorted by byte value. */
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { asBytes, asText } from './bytes.js';
 
 const hasMagic = (part: string): boolean => /[*?[]/.test(part);
@@ -42,24 +42,27 @@ const byBytes = (a: string, b: string): number => (a < b ? -1 : Number(a > b));
 
 /** @returns existing paths, spelled as the pattern spells them; relative ones relative to `directory` */
 export function glob(directory: string, pattern: string): string[] {
-  const isAbsolute = pattern.startsWith('/');
-  let found: string[] = [isAbsolute ? '/' : ''];
-  const parts = pattern.split('/').filter((part, i) => part !== '' || i === 0);
-  for (const part of isAbsolute ? parts.slice(1) : parts) {
+  if (pattern === '') return [];
+  let found: string[] = [''];
+  // Slashes stay as many as they are.
+  for (const part of pattern.split(/(\/+)/).filter((p) => p !== '')) {
     const next: string[] = [];
     for (const base of found) {
-      const at = isAbsolute ? base : join(directory, base);
-      const prefix = base === '' || base.endsWith('/') ? base : `${base}/`;
+      if (part.startsWith('/')) {
+        next.push(base + part);
+        continue;
+      }
+      const at = base.startsWith('/') ? base : join(directory, base);
       if (!hasMagic(part)) {
         const name = withoutBackslashes(part);
-        if (existsSync(asText(join(at, name)))) next.push(prefix + name);
+        if (existsSync(asText(join(at, name)))) next.push(base + name);
         continue;
       }
       const expression = componentPattern(part);
       for (const name of entriesOf(at))
-        if ((!name.startsWith('.') || part.startsWith('.')) && expression.test(name)) next.push(prefix + name);
+        if ((!name.startsWith('.') || part.startsWith('.')) && expression.test(name)) next.push(base + name);
     }
     found = next;
   }
-  return found.sort(byBytes);
+  return found.filter((path) => existsSync(asText(resolve(directory, path)))).sort(byBytes);
 }

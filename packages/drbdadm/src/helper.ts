@@ -167,7 +167,7 @@ async function runProgram(session: Session, call: Call, file: string, seconds: n
 /** Runs drbdsetup or drbdmeta for what it prints; never shown, stderr dropped. */
 export async function captureOutput(
   session: Session,
-  tool: 'drbdsetup' | 'drbdmeta',
+  tool: 'drbdsetup' | 'drbdmeta' | 'drbd-proxy-ctl',
   args: readonly string[],
 ): Promise<{ exitCode: number; stdout: string }> {
   const inProcess = inProcessTool(session, tool);

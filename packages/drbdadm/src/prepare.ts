@@ -29,7 +29,7 @@ function preparePeerDevices(connection: Connection): void {
   for (const device of connection.peerDevices) {
     const { peerVolume, options } = device;
     if (peerVolume === undefined) continue;
-    if (!hasDisk(peerVolume) && findEntry(options, 'bitmap')?.value !== 'no') options.push(entry('bitmap', 'no'));
+    if (!hasDisk(peerVolume)) options.push(entry('bitmap', 'no'));
     if (peerVolume.tiebreaker === false && findEntry(options, 'peer-tiebreaker') === undefined)
       options.push(entry('peer-tiebreaker', 'no'));
   }
@@ -42,7 +42,7 @@ export function validateResource(session: Session, res: Resource): void {
     io.stderr(`${where(res)}a host sections ('on ${nodeName} { ... }') is missing.\n`);
     config.valid = false;
   }
-  checkProxies(session, res);
+  if (!res.ignore) checkProxies(session, res);
 }
 
 function checkProxies({ io, config }: Session, res: Resource): void {

@@ -82,7 +82,7 @@ async function runCommand(line: CommandLine & { kind: 'run' }, io: AdmIo): Promi
     config: loaded.config,
     nodeName,
     stackedMode: settings.stackedMode,
-    runningText: undefined,
+    running: undefined,
     fatalExitCode: undefined,
     manyResources: args.length > 1 || args[0] === 'all',
   };

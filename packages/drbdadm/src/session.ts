@@ -1,5 +1,5 @@
 /** One run of drbdadm: its options, its configuration, and what the commands need to know about both. */
-import type { Config, Connection, Path, Resource, Volume } from '@udrbd/config';
+import type { Config, Connection, LoadedShow, Path, Resource, Volume } from '@udrbd/config';
 import type { Command } from './commands.js';
 import type { AdmIo } from './io.js';
 
@@ -33,7 +33,7 @@ export interface Session {
   /** Follows the resource at hand when resources are named. */
   stackedMode: boolean;
   /** `drbdsetup show` of everything, once it has been read. */
-  runningText: string | undefined;
+  running: LoadedShow | undefined;
   /** Set when nothing more may be done. */
   fatalExitCode: number | undefined;
   /** More than one resource is worked on, so one look at the running state serves all. */

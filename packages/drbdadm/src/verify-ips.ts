@@ -7,7 +7,7 @@ export function verifyIps(session: Session, res: Resource): boolean {
   const { config, io, settings, command } = session;
   if (config.global.disableIpVerification || !command.verifyIps) return true;
   if (settings.dryRun && !isTty(io)) return true;
-  if (res.ignore || (res.stacked && !session.stackedMode)) return true;
+  if (res.ignore || res.proxyOnly || (res.stacked && !session.stackedMode)) return true;
   if (command.action === 'adjust' && givenOption(session, 'skip-net') !== undefined) return true;
   const address = res.me?.address;
   if (address === undefined || address.family === 'ssocks' || address.family === 'sdp') return true;
