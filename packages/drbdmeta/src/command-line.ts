@@ -7,7 +7,7 @@ import { COMMANDS, type Command } from './commands/index.js';
 import type { Dialect } from './dialect.js';
 import { Exit } from './exit.js';
 import { getoptLong, type OptionSpec } from './getopt.js';
-import { parseNumber } from './numbers.js';
+import { numberOrExit, u32 } from './numbers.js';
 import { usage } from './usage.js';
 
 /** In the order of the stock tool, which shows when an abbreviation is ambiguous. */
@@ -107,11 +107,7 @@ export function parseCommandLine(argv: readonly string[], io: CommandIo, dialect
   const options = defaultOptions(io.env.UDRBD_STATE_DIR ?? '/var/lib/drbd');
   const preset = new Map<string, string>();
   options.preset = preset;
-  const number = (text: string, unit: '' | 's' | 'k' = ''): bigint => {
-    const value = parseNumber(text, unit);
-    if (typeof value === 'bigint') return value;
-    return stop(20, value === 'out of range' ? `${text}: out of range` : `${text} is not a valid number`);
-  };
+  const number = (text: string, unit: '' | 's' | 'k' = ''): bigint => numberOrExit(text, unit, io, dialect);
   for (const event of events) {
     if (event.type === 'error') {
       io.stderr(event.message);
@@ -136,24 +132,25 @@ export function parseCommandLine(argv: readonly string[], io: CommandIo, dialect
         options.dryRun = true;
         break;
       case 'peer-max-bio-size': {
-        const bytes = number(value);
-        if (bytes > 1024n * 1024n) stop(10, 'peer-max-bio-size out of range (0...1M)');
-        options.peerMaxBioSize = Number(bytes);
+        const bytes = u32(number(value));
+        if (bytes > 1024 * 1024) stop(10, 'peer-max-bio-size out of range (0...1M)');
+        // 0 is as good as not given.
+        options.peerMaxBioSize = bytes === 0 ? undefined : bytes;
         break;
       }
       case 'node-id': {
-        const id = number(value);
-        if (id > 31n) stop(10, 'node-id out of range (0...31)');
-        options.nodeId = Number(id);
+        const id = u32(number(value));
+        if (id > 31) stop(10, 'node-id out of range (0...31)');
+        options.nodeId = id;
         break;
       }
       case 'al-stripes':
         options.alStripingGiven = true;
-        options.alStripes = Number(number(value));
+        options.alStripes = u32(number(value));
         break;
       case 'al-stripe-size-kB':
         options.alStripingGiven = true;
-        options.alStripeSize4k = Math.floor(Number(number(value, 'k')) / 4);
+        options.alStripeSize4k = u32(number(value, 'k') / 4n);
         break;
       case 'initialize-bitmap':
         if (!dialect.bitmapModes.includes(value)) {
@@ -183,7 +180,7 @@ export function parseCommandLine(argv: readonly string[], io: CommandIo, dialect
   }
 
   const words = [...operands];
-  const deviceName = words.shift() ?? usageExit();
+  const deviceName = words.shift() ?? stop(20, 'Format identifier missing');
   const minor = minorOf(deviceName);
   const formatName = words.shift() ?? stop(20, 'Format identifier missing');
   if (formatName === 'v06') {
@@ -272,7 +269,12 @@ function indexOf(word: string, format: MetaDataFormat): number | undefined {
     case 'flex-internal':
       return -3;
   }
-  return /^\d+$/.test(word) && Number(word) <= 255 ? Number(word) : undefined;
+  // As strtol reads it: blanks and a sign in front, hexadecimal, octal; nothing at all is 0.
+  const match = /^\s*\+?(?:(0[xX][0-9a-fA-F]+)|(0[0-7]*)|([1-9]\d*))$/.exec(word);
+  if (word !== '' && !match) return undefined;
+  const [, hexadecimal, octal, decimal] = match ?? [];
+  const area = Number(hexadecimal ?? decimal ?? `0o0${octal ?? ''}`);
+  return area <= 255 ? area : undefined;
 }
 
 function minorOf(name: string): number | undefined {

@@ -58,6 +58,11 @@ export class Device {
     } else if (!options.quiet) {
       io.stderr('ioctl(md_fd, BLKSSZGET) returned -1, assuming hard_sect_size is 512 Byte\n');
     }
+    if (this.sizeBytes === 0 && !this.isBlockDevice) {
+      closeSync(fd);
+      io.stderr('ioctl(,BLKGETSIZE64,) failed: Inappropriate ioctl for device\n');
+      throw new Exit(20);
+    }
   }
 
   /** Opens for reading and writing, asks before it takes a busy device; every failure ends the command. */

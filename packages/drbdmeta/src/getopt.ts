@@ -51,11 +51,11 @@ export function getoptLong(program: string, argv: readonly string[], options: re
     const exact = options.find((o) => o.long === name);
     const near = exact ? [exact] : options.filter((o) => o.long.startsWith(name));
     if (near.length === 0) {
-      error(`unrecognized option '--${name}'`);
+      error(`unrecognized option '--${body}'`);
       return 0;
     }
     if (near.length > 1) {
-      error(`option '--${name}' is ambiguous; possibilities: ${near.map((o) => `'--${o.long}'`).join(' ')}`);
+      error(`option '--${body}' is ambiguous; possibilities: ${near.map((o) => `'--${o.long}'`).join(' ')}`);
       return 0;
     }
     const option = near[0]!;

@@ -3,7 +3,7 @@
 import { checkSuperblock, cloneMetaData, encodeSuperblock, SUPERBLOCK_BYTES } from '@udrbd/metadata';
 import { demandFullSync } from '../full-sync.js';
 import { Volume } from '../volume.js';
-import { type Command, ignoreSurplus } from './command.js';
+import type { Command } from './command.js';
 
 const CHUNK_BYTES = 32 * 1024 * 1024;
 const MOVE = 'v08_move_internal_md_after_resize';
@@ -13,7 +13,6 @@ export const checkResize: Command = {
   modifies: true,
   wantsNodeId: false,
   async run(context) {
-    ignoreSurplus(context);
     const volume = await Volume.open(context);
     const { io } = volume;
     if (volume.found === 'found') {

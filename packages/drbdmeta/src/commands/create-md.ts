@@ -2,16 +2,15 @@
 
 import { BITMAP_SLOTS_MAX, bitmapBytes, createMetaData, MDF, type MetaData, SECTOR_BYTES, SUPERBLOCK_BYTES } from '@udrbd/metadata';
 import { clearBitmap } from '../bitmap-clearing.js';
-import type { CommandIo } from '../command-io.js';
 import { checkForExistingData } from '../existing-data.js';
 import { Exit } from '../exit.js';
 import { type Existing, findExternalFlavour, findInternalFlavour } from '../flavours.js';
 import { convert } from '../format-conversion.js';
-import { parseNumber } from '../numbers.js';
+import { numberOrExit, u32 } from '../numbers.js';
 import { applyPreset } from '../preset.js';
 import { Volume } from '../volume.js';
 import { moveAfterResize } from './check-resize.js';
-import { type Command, ignoreSurplus } from './command.js';
+import { type Command, type CommandContext, ignoreSurplus } from './command.js';
 
 /** No larger device is supported: 2^50 bytes. */
 const DEVICE_BYTES_MAX = 2 ** 50;
@@ -23,8 +22,8 @@ export const createMd: Command = {
   async run(context) {
     const { io, invocation } = context;
     const { args, options, format } = invocation;
-    const maxPeers = format === 'v09' ? maxPeersOf(args[0], io) : 1;
-    ignoreSurplus(context, format === 'v09' ? 1 : 0);
+    const maxPeers = format === 'v09' ? maxPeersOf(args[0], context) : 1;
+    if (format !== 'v09') ignoreSurplus(context);
     const preset = options.preset.size > 0 ? applyPreset(options.preset, io) : undefined;
     const volume = await Volume.open(context);
     if (volume.device.sizeBytes > DEVICE_BYTES_MAX) return volume.fail('Bitmap for that device got too large.', 10);
@@ -69,21 +68,19 @@ export const createMd: Command = {
 };
 
 /** MAX_PEERS of create-md. */
-function maxPeersOf(text: string | undefined, io: CommandIo): number {
+function maxPeersOf(text: string | undefined, context: CommandContext): number {
+  const { io, dialect } = context;
   if (text === undefined) {
     io.stderr('USAGE: drbdmeta MINOR v09 ... create-md MAX_PEERS\n\n  MAX_PEERS argument missing\n');
     throw new Exit(20);
   }
-  const value = parseNumber(text);
-  if (typeof value !== 'bigint') {
-    io.stderr(value === 'out of range' ? `${text}: out of range\n` : `${text} is not a valid number\n`);
-    throw new Exit(20);
-  }
-  if (value < 1n || value > BigInt(BITMAP_SLOTS_MAX)) {
+  ignoreSurplus(context, 1);
+  const value = u32(numberOrExit(text, '', io, dialect));
+  if (value < 1 || value > BITMAP_SLOTS_MAX) {
     io.stderr(`MAX_PEERS argument not in allowed range 1 .. ${BITMAP_SLOTS_MAX}.\n`);
     throw new Exit(20);
   }
-  return Number(value);
+  return value;
 }
 
 interface Reuse {

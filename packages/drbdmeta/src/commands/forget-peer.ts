@@ -10,7 +10,6 @@ export const forgetPeer: Command = {
   modifies: true,
   wantsNodeId: true,
   async run(context) {
-    ignoreSurplus(context);
     const volume = await Volume.open(context);
     if (volume.found !== 'found') return volume.fail();
     const { md, io, dialect } = volume;

@@ -144,22 +144,27 @@ function parseGi(list: string, md: MetaData, nodeId: number, io: CommandIo): voi
   };
   /** The next element that is not empty, read with `read`; false when the list is at its end. */
   let at = 0;
-  const next = <T>(read: (text: string) => T | undefined, use: (value: T) => void): boolean => {
+  const next = (read: (text: string) => bigint | undefined, max: bigint, use: (value: bigint) => void): boolean => {
     if (at >= elements.length) return false;
     const text = elements[at++]!;
     if (text === '') return true;
     const value = read(text);
-    if (value === undefined) return stop(`'${at < elements.length ? elements.slice(at).join(':') : '(null)'}' is not a number.`);
-    use(value);
+    // The stock tool names what follows the element that it means.
+    const rest = at < elements.length ? elements.slice(at).join(':') : '(null)';
+    if (value === undefined) return stop(`'${rest}' is not a number.`);
+    if (value > U64_MAX || value < -U64_MAX) return stop(`'${rest}': Numerical result out of range`);
+    const unsigned = BigInt.asUintN(64, value);
+    if (unsigned > max) return stop(`'${rest}' is out of range (max 0xFFffFFff).`);
+    use(unsigned);
     return true;
   };
-  const uuid = (use: (value: bigint) => void): boolean => next(wholeHex, use);
+  const uuid = (use: (value: bigint) => void): boolean => next(wholeHex, U64_MAX, use);
   const count = (index: 1 | 2 | 3 | 4): boolean =>
-    next(wholeInteger, (value) => {
-      md.gc[index] = Number(BigInt.asUintN(32, value));
+    next(wholeInteger, U32_MAX, (value) => {
+      md.gc[index] = Number(value);
     });
   const bit = (get: () => number, set: (flags: number) => void, mask: number): boolean =>
-    next(wholeInteger, (value) => {
+    next(wholeInteger, U32_MAX, (value) => {
       const v = BigInt.asIntN(32, value);
       if (v !== 0n && v !== 1n) stop(`'${v}' is not 0 or 1.`);
       set(v === 1n ? get() | mask : get() & ~mask);
@@ -212,19 +217,22 @@ function parseGi(list: string, md: MetaData, nodeId: number, io: CommandIo): voi
   else if (DEVICE_BITS_09.every(deviceFlag)) PEER_BITS_09.every(peerFlag);
 }
 
-/** strtoull(text, 16) over the whole text. */
+const U64_MAX = 0xffff_ffff_ffff_ffffn;
+const U32_MAX = 0xffff_ffffn;
+
+/** A hexadecimal number of any size that is the whole text. */
 function wholeHex(text: string): bigint | undefined {
   const match = /^\s*([+-]?)(?:0[xX])?([0-9a-fA-F]+)$/.exec(text);
   if (!match) return undefined;
   const magnitude = BigInt(`0x${match[2]}`);
-  if (magnitude > 0xffff_ffff_ffff_ffffn) return 0xffff_ffff_ffff_ffffn;
-  return BigInt.asUintN(64, match[1] === '-' ? -magnitude : magnitude);
+  return match[1] === '-' ? -magnitude : magnitude;
 }
 
-/** The number that `text` begins with, read as hexadecimal; 0 if there is none. */
+/** The number that `text` begins with, read as hexadecimal; 0 if there is none, the largest if it is too large. */
 function leadingHex(text: string): bigint {
   const match = /^\s*[+-]?(?:0[xX](?=[0-9a-fA-F]))?[0-9a-fA-F]+/.exec(text);
-  return match ? (wholeHex(match[0]) ?? 0n) : 0n;
+  const value = (match && wholeHex(match[0])) ?? 0n;
+  return value > U64_MAX || value < -U64_MAX ? U64_MAX : BigInt.asUintN(64, value);
 }
 
 /** strtol(text, 0) over the whole text: decimal, 0x hexadecimal, 0 octal. */

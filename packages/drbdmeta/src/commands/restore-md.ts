@@ -1,6 +1,6 @@
 // restore-md and verify-dump: the text of dump-md back to disk, or only checked.
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import {
   BM_BYTES_PER_BIT_MAX,
   bitmapBytes,
@@ -130,7 +130,6 @@ function openDump(context: CommandContext): Source {
   let fd: number;
   try {
     fd = openSync(path, 'r');
-    if (fstatSync(fd).isDirectory()) throw new Exit(20);
   } catch {
     context.io.stderr(`open of '${path}' failed.\n`);
     throw new Exit(20);
@@ -140,7 +139,14 @@ function openDump(context: CommandContext): Source {
   let position = 0;
   return {
     read: () => {
-      const got = readSync(fd, buffer, 0, buffer.length, position);
+      let got: number;
+      try {
+        got = readSync(fd, buffer, 0, buffer.length, position);
+      } catch {
+        // A directory, or a file that cannot be read.
+        context.io.stderr('input in flex scanner failed\n');
+        throw new Exit(2);
+      }
       position += got;
       return buffer.toString('latin1', 0, got);
     },
