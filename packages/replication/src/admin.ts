@@ -21,6 +21,7 @@ import { askPeer, askPeerAboutConnection, REQUEST } from './agreement.js';
 import { allocateSlots, attach } from './attach.js';
 import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
+import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { durably, keepGenerations, newCurrentUuid } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
 import { introduce, openLink } from './link.js';
@@ -32,7 +33,7 @@ import { promote } from './promote.js';
 import type { Resource } from './resource.js';
 import { resyncOptions, setAllBits } from './resync.js';
 import { changeConnection, changePeerDevice, changeResource, changeVolume, type Wanted } from './state-change.js';
-import { CONN, DISK, ROLE } from './state-view.js';
+import { CONN, type ConnNumber, DISK, ROLE } from './state-view.js';
 import { Volume } from './volume.js';
 import { closeEpoch, releaseHeld } from './write-path.js';
 
@@ -88,11 +89,13 @@ export function control(res: Resource, request: ControlRequest, reply: Reply): v
     case 'peer-device-options':
     case 'invalidate-remote':
     case 'pause-sync':
-    case 'resume-sync': {
+    case 'resume-sync':
+    case 'verify': {
       const c = res.connections[request.connection];
       const pd = c === undefined ? undefined : res.peerDevice(c, request.volume);
       if (pd === undefined) return reply(no('ERR_INVALID_REQUEST', 'unknown volume'));
       if (request.command === 'peer-device-options') return reply(peerDeviceOptions(res, pd, request.options, request.setDefaults));
+      if (request.command === 'verify') return verify(res, pd, request.start, request.stop, reply);
       if (request.command === 'invalidate-remote') return fullSync(res, pd.volume, pd, 'source', reply);
       return reply(request.command === 'pause-sync' ? pauseSync(res, pd) : resumeSync(res, pd));
     }
@@ -205,6 +208,8 @@ function checkNetOptions(res: Resource, o: NetOptions): Refusal | undefined {
   if (o['allow-two-primaries'] && o.protocol !== 'C') return no('ERR_NOT_PROTO_C');
   if (o.fencing === 'resource-and-stonith' && o.protocol === 'A') return no('ERR_STONITH_AND_PROT_A');
   if (o['on-congestion'] !== 'block' && o.protocol !== 'A') return no('ERR_CONG_NOT_PROTO_A');
+  if (digestNumber(o['csums-alg']) === DIGEST_UNKNOWN) return no('ERR_CSUMS_ALG');
+  if (digestNumber(o['verify-alg']) === DIGEST_UNKNOWN) return no('ERR_VERIFY_ALG');
   if (o['cram-hmac-alg'] !== '' && res.hmac(o['cram-hmac-alg'], new Uint8Array(1), new Uint8Array(1)) === undefined)
     return no('ERR_AUTH_ALG');
   // A digest over every payload is not computed by this engine: better refused than promised.
@@ -212,16 +217,24 @@ function checkNetOptions(res: Resource, o: NetOptions): Refusal | undefined {
   return undefined;
 }
 
+const isVerify = (conn: ConnNumber): boolean => conn === CONN.VerifyS || conn === CONN.VerifyT;
+
 function netOptions(res: Resource, c: Connection, given: object, setDefaults: boolean): Refusal | undefined {
   const next = merged(NET_OPTIONS, c.options, given, setDefaults);
   const options = { ...next, _name: c.options._name, transport: c.options.transport };
   const refused = checkNetOptions(res, options);
   if (refused !== undefined) return refused;
+  const isSyncing = c.peerDevices.some(({ conn }) => conn >= CONN.SyncSource && conn <= CONN.PausedSyncT && !isVerify(conn));
+  if (isSyncing && options['csums-alg'] !== c.options['csums-alg']) return no('ERR_CSUMS_RESYNC_RUNNING');
+  if (c.peerDevices.some(({ conn }) => isVerify(conn)) && options['verify-alg'] !== c.options['verify-alg'])
+    return no('ERR_VERIFY_RUNNING');
   c.options = options;
   if (c.isUp) {
     c.wireProtocol = { A: 1, B: 2, C: 3 }[options.protocol];
     sendProtocol(res, c, COMMAND.P_PROTOCOL_UPDATE);
     for (const pd of c.peerDevices) sendSyncParam(res, pd);
+    // The peer takes it over without a word.
+    if (options['verify-alg'] !== '') c.peerVerifyAlg = options['verify-alg'];
   }
   res.stateChanged();
   return undefined;
@@ -230,6 +243,7 @@ function netOptions(res: Resource, c: Connection, given: object, setDefaults: bo
 function peerDeviceOptions(res: Resource, pd: PeerDevice, given: object, setDefaults: boolean): Refusal | undefined {
   pd.options = merged(PEER_DEVICE_OPTIONS, pd.options, given, setDefaults);
   pd.resync?.controller.configure(resyncOptions(pd));
+  pd.verify?.controller.configure(resyncOptions(pd));
   res.stateChanged();
   return undefined;
 }
@@ -361,6 +375,30 @@ function fullSync(res: Resource, volume: Volume, pd: PeerDevice | undefined, sid
   askPeer(res, pd.connection, [pd], side === 'target' ? REQUEST.invalidate : REQUEST.invalidateRemote, (result) => {
     if (result < 1) return reply(no('SS_CW_FAILED_BY_PEER'));
     reply(answer(changePeerDevice(res, pd, { conn }, { verbose: true })));
+  });
+}
+
+/** While one runs, only its stop sector is changed. */
+function verify(res: Resource, pd: PeerDevice, start: number | undefined, stop: number | undefined, reply: Reply): void {
+  const c = pd.connection;
+  const end = stop ?? Number.POSITIVE_INFINITY;
+  if (pd.volume.disk === undefined) return reply(no('ERR_NO_DISK'));
+  if (pd.verify?.side === 'source') {
+    pd.verify.stopSector = end;
+    return reply();
+  }
+  const code = changePeerDevice(res, pd, { conn: CONN.VerifyS }, { dryRun: true, verbose: true });
+  if (code !== 'SS_SUCCESS') return reply(answer(code));
+  const [own, peer] = [c.options['verify-alg'], c.peerVerifyAlg];
+  if (own !== peer) {
+    return reply(no('ERR_VERIFY_ALG', `Online verify refused: local verify-alg "${own}" differs from peer verify-alg "${peer}"`));
+  }
+  if (c.agreement !== undefined) return reply(no('SS_IN_TRANSIENT_STATE'));
+  askPeer(res, c, [pd], REQUEST.verify, (result) => {
+    if (result < 1) return reply(no('SS_CW_FAILED_BY_PEER'));
+    if (start !== undefined) pd.verifyStart = start;
+    pd.verifyStop = end;
+    reply(answer(changePeerDevice(res, pd, { conn: CONN.VerifyS }, { verbose: true })));
   });
 }
 

@@ -13,11 +13,13 @@ import { resyncPaused, resyncResumed, resyncStarted, startFullSync } from './res
 import { changeVolume } from './state-change.js';
 import { lostContactToPeerData, wouldReplicate, wouldSendOutOfSync } from './state-rules.js';
 import { CONN, type ConnNumber, DISK, ROLE, type StateView } from './state-view.js';
+import { tellsVerifyEnd, verifyEnded, verifyPromoted, verifyStarted } from './verify.js';
 import type { Volume } from './volume.js';
 import { closeEpoch, failPending } from './write-path.js';
 
 const isSync = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.SyncTarget;
 const isPaused = (conn: ConnNumber): boolean => conn === CONN.PausedSyncS || conn === CONN.PausedSyncT;
+const isVerify = (conn: ConnNumber): boolean => conn === CONN.VerifyS || conn === CONN.VerifyT;
 const isSource = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.PausedSyncS;
 const lacksData = (s: StateView): boolean => s.role === ROLE.Primary && s.disk < DISK.UpToDate && s.peerDisk < DISK.UpToDate;
 
@@ -37,6 +39,11 @@ function immediate(res: Resource, volume: Volume, pd: PeerDevice | undefined, ol
   if (pd?.resync !== undefined) {
     if (isPaused(old.conn) && isSync(next.conn)) resyncResumed(res, pd);
     if (isSync(old.conn) && isPaused(next.conn)) resyncPaused(res, pd);
+  }
+  if (pd !== undefined) {
+    if (isVerify(old.conn) && next.conn !== old.conn) verifyEnded(res, pd);
+    if (isVerify(next.conn) && next.conn !== old.conn) verifyStarted(res, pd, next.conn === CONN.VerifyS ? 'source' : 'target');
+    if (old.role === ROLE.Secondary && next.role === ROLE.Primary) verifyPromoted(res, pd);
   }
   if (old.disk < DISK.Consistent && next.disk >= DISK.Consistent && volume.disk !== undefined) {
     volume.exposedUuid = volume.disk.metaData.current_uuid;
@@ -107,6 +114,8 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     if (old.disk === DISK.Negotiating && next.disk > DISK.Negotiating) sendState(res, pd);
   }
   if (old.conn === CONN.WFReportParams && next.conn >= CONN.Connected) sendState(res, pd);
+  // Maybe at a stop sector, of which the peer does not know.
+  if (old.conn === CONN.VerifyS && next.conn === CONN.Connected && tellsVerifyEnd(pd)) sendState(res, pd);
   if (next.conn === CONN.StartingSyncS && old.conn !== next.conn) startFullSync(res, pd, 'source');
   if (next.conn === CONN.StartingSyncT && old.conn !== next.conn) startFullSync(res, pd, 'target');
   if (old.conn > CONN.Connected && next.conn === CONN.Connected) {

@@ -16,6 +16,7 @@ export const REQUEST = {
   detach: { mask: 0x0000_1e00, val: 0x0000_0400 },
   invalidate: { mask: 0x0000_01f0, val: 0x0000_00c0 },
   invalidateRemote: { mask: 0x0000_01f0, val: 0x0000_00b0 },
+  verify: { mask: 0x0000_01f0, val: 0x0000_0120 },
   disconnect: { mask: 0x0000_01f0, val: 0x0000_0010 },
   disconnectOutdatePeer: { mask: 0x0001_e1f0, val: 0x0000_a010 },
   disconnectOutdateSelf: { mask: 0x0000_1ff0, val: 0x0000_0a10 },
@@ -75,8 +76,6 @@ export function receiveRequest(res: Resource, pd: PeerDevice, mask: number, val:
   const reply = (number: number): void => sendStateChangeReply(res, c, COMMAND.P_STATE_CHG_REPLY, pd.volume.number, number);
   if (c.resolveConflicts && c.agreement !== undefined) return reply(SS.CONCURRENT_ST_CHG);
   const wanted = converted(mask, val, c.apv);
-  // Online verify needs digests that this engine does not compute.
-  if (wanted.conn === CONN.VerifyT) return reply(SS.NOT_SUPPORTED);
   const result = changePeerDevice(res, pd, wanted, { dryRun: true, verbose: true });
   reply(code(result));
   if (result === 'SS_SUCCESS') changePeerDevice(res, pd, wanted, {});

@@ -86,6 +86,8 @@ export class Connection {
   peerTentative = false;
   ownChallenge: Uint8Array | undefined;
   peerDiscardMyData = false;
+  /** verify-alg of the peer as it said last. */
+  peerVerifyAlg = '';
   connectedSince: Millis = 0;
   /** Protocol of the connection as numbers 1 to 3. */
   wireProtocol = 3;

@@ -38,6 +38,14 @@ export type ControlRequest =
   | { readonly command: 'outdate'; readonly volume: number }
   | { readonly command: 'pause-sync'; readonly connection: number; readonly volume: number }
   | { readonly command: 'resume-sync'; readonly connection: number; readonly volume: number }
+  /** Sectors; without `start` where the last one stopped, without `stop` to the end. Answered when it has begun. */
+  | {
+      readonly command: 'verify';
+      readonly connection: number;
+      readonly volume: number;
+      readonly start: number | undefined;
+      readonly stop: number | undefined;
+    }
   | { readonly command: 'suspend-io' }
   | { readonly command: 'resume-io' }
   | { readonly command: 'new-current-uuid'; readonly volume: number; readonly clearBitmap: boolean };

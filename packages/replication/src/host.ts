@@ -83,6 +83,8 @@ export interface Outbox {
   readonly headerOffset: Uint32Array;
   readonly headerBytes: Uint32Array;
   readonly payloadSlot: Int32Array;
+  /** Number of the digest of the payload that the host puts into the last header bytes as it sends the entry; 0: none. */
+  readonly digest: Uint8Array;
   /** Running numbers: entries queued so far, and entries reported done. Reset with each new link. */
   readonly queued: number;
   readonly done: number;

@@ -1,5 +1,6 @@
 /** The deterministic replication core: events in, effects out. */
 export * from './core.js';
+export * from './digests.js';
 export * from './effects.js';
 export type { Generations } from './generations.js';
 export * from './host.js';

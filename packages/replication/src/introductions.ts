@@ -19,6 +19,7 @@ import {
 } from '@udrbd/wire';
 import { continueBitmapSend } from './bitmap-exchange.js';
 import type { Connection } from './connection.js';
+import { DIGEST_NONE, DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { durably, keepGenerations } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
 import { disconnectForGood } from './link.js';
@@ -32,6 +33,7 @@ import { newDeviceSize } from './size-rule.js';
 import { changePeerDevice, changeVolume } from './state-change.js';
 import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
 import { syncHandshake } from './sync-handshake.js';
+import { verifyPeerDone } from './verify.js';
 
 const PROTOCOL_LETTERS = ['', 'A', 'B', 'C'] as const;
 
@@ -98,15 +100,29 @@ export function receiveSyncParam(res: Resource, pd: PeerDevice, view: DataView, 
   if (!decoded.ok) return refusalText(decoded.error);
   const { verify_alg, csums_alg } = decoded.value;
   const c = pd.connection;
-  if (pd.conn !== CONN.WFReportParams) return undefined;
-  for (const [name, own, peer] of [
-    ['verify-alg', c.options['verify-alg'], verify_alg],
-    ['csums-alg', c.options['csums-alg'], csums_alg],
+  c.peerVerifyAlg = verify_alg;
+  for (const [name, peer] of [
+    ['verify-alg', verify_alg],
+    ['csums-alg', csums_alg],
   ] as const) {
+    const own = c.options[name];
     if (own === peer) continue;
-    res.log('err', pd.volume, pd, `Different ${name} settings. me="${own}" peer="${peer}"`);
-    disconnectForGood(res, c);
-    return undefined;
+    if (pd.conn === CONN.WFReportParams) {
+      res.log('err', pd.volume, pd, `Different ${name} settings. me="${own}" peer="${peer}"`);
+      disconnectForGood(res, c);
+      return undefined;
+    }
+    // The peer's administrator changed it while connected: from here on ours is the same. To none it is not changed.
+    const digest = digestNumber(peer);
+    if (digest === DIGEST_NONE) continue;
+    if (digest === DIGEST_UNKNOWN) {
+      res.log('err', pd.volume, pd, `Can not allocate "${peer}" as ${name} (reason=-2)`);
+      disconnectForGood(res, c);
+      return undefined;
+    }
+    c.options = { ...c.options, [name]: peer };
+    res.log('info', pd.volume, pd, `using ${name}: "${peer}"`);
+    res.stateChanged();
   }
   return undefined;
 }
@@ -227,6 +243,10 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
       if (isSource && resyncLeft(pd) === 0 && pd.finishPing === 0) beginFinish(res, pd);
       return undefined;
     }
+  }
+  if (old.conn === CONN.VerifyT && old.disk === DISK.UpToDate && peer.conn === CONN.Connected && peerDisk === DISK.UpToDate) {
+    verifyPeerDone(res, pd);
+    return undefined;
   }
   let conn: ConnNumber = old.conn === CONN.WFReportParams ? CONN.Connected : old.conn;
   if (peer.conn === CONN.Ahead) conn = CONN.Behind;

@@ -19,6 +19,7 @@ import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import type { Resource } from './resource.js';
 import { changeConnection } from './state-change.js';
 import { CONN, type ConnNumber, DISK } from './state-view.js';
+import { dropVerify } from './verify.js';
 import { clearTransferLog, resyncAnswered } from './write-path.js';
 
 const DRBD_PROTOCOL_NUMBER = { A: 1, B: 2, C: 3 } as const;
@@ -225,8 +226,10 @@ function dropUnfinished(res: Resource, c: Connection): void {
     }
   }
   for (const pd of c.peerDevices) {
-    for (const slot of pd.resyncRequests.splice(0)) releasePeerSlot(res, slot);
+    // A block that is being read for its checksum gives its slot back by itself.
+    for (const slot of pd.resyncRequests.splice(0)) if (peerKind(res, slot) !== PEER.ChecksumRead) releasePeerSlot(res, slot);
     resyncAnswered(res, pd.volume);
+    dropVerify(res, pd);
   }
   c.resyncSectorsInFlight = 0;
   // No more barriers: what is held behind one runs when the epochs in front are through.

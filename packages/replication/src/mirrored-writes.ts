@@ -119,7 +119,7 @@ export function mirroredWriteDone(res: Resource, pd: PeerDevice, slot: number, e
   } else {
     ack(res, pd, slot, COMMAND.P_NEG_ACK);
     if (disk !== undefined && pd.bitmapSlot >= 0) disk.bitmap.setRange(pd.bitmapSlot, sector, length);
-    if (requests.op[slot] === OP.Write) diskError(res, volume, 'drbd_endio_write_sec_final');
+    diskError(res, volume, 'drbd_endio_write_sec_final');
   }
   if ((requests.state[slot]! & PEER_IN_AL) !== 0 && disk !== undefined) {
     disk.activityLog.dereference(Math.floor(sector / 8192), Math.floor((sector + length / 512 - 1) / 8192));

@@ -2,7 +2,7 @@
 import type { Outbox } from './host.js';
 
 /** Room that bulk senders (the bitmap) leave for packets that may not fail. */
-export const OUTBOX_RESERVE_BYTES = 128 * 1024;
+export const OUTBOX_RESERVE_BYTES = 256 * 1024;
 const ENTRIES = 16384;
 
 /** What happens when an entry has been handed over to the kernel. */
@@ -15,6 +15,7 @@ export class OutboxQueue implements Outbox {
   readonly headerOffset = new Uint32Array(ENTRIES);
   readonly headerBytes = new Uint32Array(ENTRIES);
   readonly payloadSlot = new Int32Array(ENTRIES);
+  readonly digest = new Uint8Array(ENTRIES);
   /** SENT action and its slot, for the core. */
   readonly action = new Uint8Array(ENTRIES);
   readonly actionSlot = new Int32Array(ENTRIES);
@@ -58,10 +59,16 @@ export class OutboxQueue implements Outbox {
     this.headerOffset[row] = offset;
     this.headerBytes[row] = bytes;
     this.payloadSlot[row] = payloadSlot;
+    this.digest[row] = 0;
     this.action[row] = action;
     this.actionSlot[row] = actionSlot;
     this.#taken[row] = skip + bytes;
     return offset;
+  }
+
+  /** The last header bytes of the entry pushed last are to be the digest of its payload. */
+  sealLast(digest: number): void {
+    this.digest[(this.queued - 1) % ENTRIES] = digest;
   }
 
   /** Releases the oldest entry and returns its row, which stays readable until the next push. */

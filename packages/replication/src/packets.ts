@@ -37,6 +37,7 @@ import {
   writeName,
 } from '@udrbd/wire';
 import type { Connection } from './connection.js';
+import { DIGEST_STRIDE, digestBytes } from './digests.js';
 import { STREAM, type Stream } from './host.js';
 import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
@@ -274,6 +275,18 @@ export function sendBlockRequest(res: Resource, pd: PeerDevice, command: number,
   const c = pd.connection;
   const at = begin(res, c, STREAM.Data, pd.volume.number, command, 24, 0, -1, SENT.Nothing);
   putPBlockReq(c.outboxes[0].view, at, res.requests.sector[slot]!, idHigh, idLow, res.requests.lengthBytes[slot]!);
+}
+
+/** P_CSUM_RS_REQUEST, P_OV_REPLY: a block and the digest that the host has computed over the slot's buffer. */
+export function sendBlockDigest(res: Resource, pd: PeerDevice, command: number, slot: number): void {
+  const c = pd.connection;
+  const { requests } = res;
+  const length = digestBytes(requests.digest[slot]!);
+  const at = begin(res, c, STREAM.Data, pd.volume.number, command, 24 + length, 0, -1, SENT.Nothing);
+  const { view, arena } = c.outboxes[0];
+  putPBlockReq(view, at, requests.sector[slot]!, ID_ALL_ONES, ID_ALL_ONES, requests.lengthBytes[slot]!);
+  const from = slot * DIGEST_STRIDE;
+  for (let i = 0; i < length; i++) arena[at + 24 + i] = requests.computed[from + i]!;
 }
 
 /** P_DATA_REPLY or P_RS_DATA_REPLY with the slot's payload; the slot is given back when it has been sent. */

@@ -6,6 +6,7 @@ import type { Generations } from './generations.js';
 import { peerMetaData } from './peer-meta-data.js';
 import type { Resync } from './resync.js';
 import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
+import type { Verify } from './verify.js';
 import type { Volume } from './volume.js';
 
 /** What the peer said in its last P_UUIDS on this connection. */
@@ -54,7 +55,16 @@ export class PeerDevice {
   resync: Resync | undefined;
   /** Resync requests of ours that the peer has not answered; they outlive an aborted resync. */
   readonly resyncRequests: number[] = [];
-  /** Number of the ping whose answer ends the resync (it flushes the meta stream); 0: none. */
+  verify: Verify | undefined;
+  /** Where the next verify begins when it is not told, and where it stops, sectors. */
+  verifyStart = 0;
+  verifyStop = Number.POSITIVE_INFINITY;
+  /** Blocks of a verify: what we asked for, what we are asked for, oldest first; they outlive an aborted verify. */
+  readonly verifyRequests: number[] = [];
+  readonly verifyServed: number[] = [];
+  /** Those that wait until the peer has acked what was written there. */
+  readonly verifyWaiting: number[] = [];
+  /** Number of the ping whose answer ends the resync or verify (it flushes the meta stream); 0: none. */
   finishPing = 0;
 
   constructor(volume: Volume, connection: Connection, options: PeerDeviceOptions) {
@@ -84,6 +94,7 @@ export class PeerDevice {
     this.bitmapReceive = undefined;
     this.finishPing = 0;
     this.resync = undefined;
+    this.verify = undefined;
     this.unacked = 0;
     this.resyncPending = 0;
   }

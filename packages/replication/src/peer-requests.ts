@@ -4,14 +4,37 @@ import { EFFECT } from './effects.js';
 import type { Resource } from './resource.js';
 
 /** Kind of a peer request, low bits of its `state`; the dp_flags of a mirrored write stand above. */
-export const PEER = { MirroredWrite: 1, RemoteRead: 2, ResyncRead: 3, ResyncRequest: 4, ResyncWrite: 5 } as const;
+export const PEER = {
+  MirroredWrite: 1,
+  RemoteRead: 2,
+  ResyncRead: 3,
+  ResyncRequest: 4,
+  ResyncWrite: 5,
+  /** A block of ours is read for its checksum, before it is requested. */
+  ChecksumRead: 6,
+  /** VerifyS: to be asked for; asked for; our own is read for comparison. */
+  VerifyWait: 7,
+  VerifyRequest: 8,
+  VerifyCompare: 9,
+  /** VerifyT: to be read; answered, and the result is awaited. */
+  VerifyRead: 10,
+  VerifyAnswer: 11,
+} as const;
 /** The write has its extents in the activity log. */
-export const PEER_IN_AL = 8;
-export const PEER_HAS_BUFFER = 16;
-const KIND_MASK = 7;
+export const PEER_IN_AL = 16;
+export const PEER_HAS_BUFFER = 32;
+/** The request went out with a checksum: the peer may say that the block is equal. */
+export const PEER_CHECKSUM = 64;
+/** A verify does not compare it: it may have been written to meanwhile. */
+export const PEER_SKIP = 128;
+const KIND_MASK = 15;
 export const PEER_FLAGS_SHIFT = 8;
 
 export const peerKind = (res: Resource, slot: number): number => res.requests.state[slot]! & KIND_MASK;
+/** The slot is in another stage of its work now. */
+export function setPeerKind(res: Resource, slot: number, kind: number): void {
+  res.requests.state[slot] = (res.requests.state[slot]! & ~KIND_MASK) | kind;
+}
 export const peerFlags = (res: Resource, slot: number): number => res.requests.state[slot]! >>> PEER_FLAGS_SHIFT;
 
 /** @returns a slot with its columns filled, or -1 when there is none: stop reading the stream */
@@ -44,6 +67,12 @@ export function acquirePeerSlot(
 export function allocateBuffer(res: Resource, slot: number): void {
   res.requests.state[slot]! |= PEER_HAS_BUFFER;
   res.effects.push(EFFECT.AllocateBuffer, slot, res.requests.lengthBytes[slot]!);
+}
+
+/** Gives the buffer back before the slot: nothing is in it that is still needed. */
+export function freeBuffer(res: Resource, slot: number): void {
+  res.requests.state[slot]! &= ~PEER_HAS_BUFFER;
+  res.effects.push(EFFECT.FreeBuffer, slot, 0);
 }
 
 export function releasePeerSlot(res: Resource, slot: number): void {

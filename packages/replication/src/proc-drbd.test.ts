@@ -92,6 +92,7 @@ const resync = (total: number, left: number, dt: number, mark: number, elapsed: 
   lastMark: 3,
   wantKiBps: want,
   sameChecksumSectors: 0,
+  verify: undefined,
 });
 const HEADER = 'version: 8.4.11 (api:1/proto:86-101)\nsrcversion: 637677C4EAFCF5D1D5446B0 \n';
 const body = (resources: ResourceSnapshot[]): string => formatProcDrbd(resources, HEADER).slice(HEADER.length);

@@ -11,6 +11,7 @@ import {
   HEADER_BAD_PAD,
   HEADER_NEED_MORE,
   HEADER_OK,
+  ID_OUT_OF_SYNC,
   P_REQ_STATE,
   P_REQ_STATE_REPLY,
   P_UUID,
@@ -54,6 +55,7 @@ import { OP } from './requests.js';
 import type { Resource } from './resource.js';
 import {
   finishResync,
+  receiveIsInSync,
   receiveResyncReply,
   receiveSyncUuid,
   resyncBlockAcked,
@@ -62,11 +64,14 @@ import {
   serveResyncRead,
 } from './resync.js';
 import { CONN } from './state-view.js';
+import { finishVerify, receiveVerifyReply, receiveVerifyRequest, receiveVerifyResult, verifyRefused } from './verify.js';
 import { barrierAcked, unwait, writeAnswered } from './write-path.js';
 
 const header = new PacketHeader();
 /** Fixed part of packets whose payload goes into a slot. */
 const DATA_FIXED_BYTES = 24;
+/** A request for a block; what follows is a digest. */
+const BLOCK_REQUEST_BYTES = 24;
 /** Room in the meta outbox below which no more work is taken from the peer. */
 const META_RESERVE_BYTES = 64 * 1024;
 /** Packets about a volume that we do not have which are passed over. */
@@ -211,8 +216,10 @@ function receiveData(
     case COMMAND.P_DATA_REQUEST:
     case COMMAND.P_RS_DATA_REQUEST:
     case COMMAND.P_CSUM_RS_REQUEST:
-      // A checksum may always be answered with the data: we compute none.
-      return receiveReadRequest(res, pd, command, view, base);
+      return receiveReadRequest(res, pd, command, view, bytes, base, length - BLOCK_REQUEST_BYTES);
+    case COMMAND.P_OV_REQUEST:
+    case COMMAND.P_OV_REPLY:
+      return receiveVerifyPacket(res, pd, command, view, bytes, base, length - BLOCK_REQUEST_BYTES);
     case COMMAND.P_RS_DATA_REPLY: {
       const slot = receiveResyncReply(res, pd, pDataSector(view, base), length - DATA_FIXED_BYTES);
       if (slot < 0) return `RSDataReply for a block that was not requested`;
@@ -296,19 +303,45 @@ function receiveTrim(res: Resource, pd: PeerDevice, command: number, view: DataV
   return TAKEN;
 }
 
-function receiveReadRequest(res: Resource, pd: PeerDevice, command: number, view: DataView, base: number): Taken {
+function receiveReadRequest(
+  res: Resource,
+  pd: PeerDevice,
+  command: number,
+  view: DataView,
+  bytes: Uint8Array,
+  base: number,
+  digestLength: number,
+): Taken {
   const sector = pBlockReqSector(view, base);
   const lengthBytes = pBlockReqSize(view, base);
   const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
   if (bad !== undefined) return bad;
   if (!hasRoom(pd.connection)) return LATER;
-  const idHigh = pBlockReqIdHigh(view, base);
-  const idLow = pBlockReqIdLow(view, base);
   const served =
     command === COMMAND.P_DATA_REQUEST
-      ? serveRead(res, pd, sector, lengthBytes, idHigh, idLow)
-      : serveResyncRead(res, pd, sector, lengthBytes, ID_ALL_ONES, ID_ALL_ONES);
+      ? serveRead(res, pd, sector, lengthBytes, pBlockReqIdHigh(view, base), pBlockReqIdLow(view, base))
+      : serveResyncRead(res, pd, sector, lengthBytes, bytes, base + BLOCK_REQUEST_BYTES, digestLength);
   return served ? TAKEN : LATER;
+}
+
+function receiveVerifyPacket(
+  res: Resource,
+  pd: PeerDevice,
+  command: number,
+  view: DataView,
+  bytes: Uint8Array,
+  base: number,
+  digestLength: number,
+): Taken {
+  const sector = pBlockReqSector(view, base);
+  const lengthBytes = pBlockReqSize(view, base);
+  const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
+  if (bad !== undefined) return bad;
+  if (!hasRoom(pd.connection)) return LATER;
+  if (command === COMMAND.P_OV_REPLY)
+    return receiveVerifyReply(res, pd, sector, lengthBytes, bytes, base + BLOCK_REQUEST_BYTES, digestLength);
+  const served = receiveVerifyRequest(res, pd, sector, lengthBytes);
+  return served === true ? TAKEN : served === false ? LATER : served;
 }
 
 /** An application read of ours comes back: its payload goes into the application's own buffer. */
@@ -370,7 +403,11 @@ function receiveMeta(
     case COMMAND.P_PING_ACK:
       c.pingsAcked++;
       if (c.pingsAcked >= c.pingsSent) c.pingDeadline = Number.POSITIVE_INFINITY;
-      for (const pd of c.peerDevices) if (pd.finishPing > 0 && c.pingsAcked >= pd.finishPing) finishResync(res, pd);
+      for (const pd of c.peerDevices) {
+        if (pd.finishPing === 0 || c.pingsAcked < pd.finishPing) continue;
+        if (pd.verify === undefined) finishResync(res, pd);
+        else finishVerify(res, pd, pd.verify);
+      }
       return TAKEN;
     case COMMAND.P_BARRIER_ACK:
       return barrierAcked(res, c, pBarrierNumber(view, base), pBarrierAckSetSize(view, base));
@@ -414,11 +451,12 @@ function receiveMeta(
     }
     case COMMAND.P_NEG_RS_DREPLY:
     case COMMAND.P_RS_CANCEL:
-      resyncRefused(res, pd, sector, lengthBytes, command === COMMAND.P_NEG_RS_DREPLY);
+      if (!verifyRefused(res, pd, sector, lengthBytes)) resyncRefused(res, pd, sector, lengthBytes, command === COMMAND.P_NEG_RS_DREPLY);
       return TAKEN;
     case COMMAND.P_RS_IS_IN_SYNC:
+      return receiveIsInSync(res, pd, sector, lengthBytes);
     case COMMAND.P_OV_RESULT:
-      return `unexpected ${packetLogName(command)}: neither checksum based resync nor verify runs`;
+      return receiveVerifyResult(res, pd, sector, lengthBytes, idHigh !== 0 || idLow !== ID_OUT_OF_SYNC);
     default:
       return `Unexpected meta packet ${packetLogName(command)} (0x${command.toString(16).padStart(4, '0')})`;
   }

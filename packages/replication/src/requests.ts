@@ -6,6 +6,8 @@
  * slots below `applicationSlots`, requests on behalf of a peer (mirrored writes, remote reads, resync blocks) the rest.
  */
 
+import { DIGEST_STRIDE, digestBytes } from './digests.js';
+
 /** What a request does to the disk. */
 export const OP = { Read: 0, Write: 1, Flush: 2, Discard: 3, WriteZeroes: 4 } as const;
 export type Op = (typeof OP)[keyof typeof OP];
@@ -48,6 +50,14 @@ export class Requests {
   readonly holds: Uint8Array;
   /** Errno of the local I/O, 0 when it succeeded. */
   readonly errno: Uint16Array;
+  /**
+   * Number of a digest (`digests.ts`) that the host computes over the whole buffer whenever it has been filled: before it says
+   * `diskDone` of a read that succeeded, or `payloadDone`. It goes to `computed`, DIGEST_STRIDE bytes a slot.
+   */
+  readonly digest: Uint8Array;
+  readonly computed: Uint8Array;
+  /** The digest that came from the peer, laid out like `computed`. */
+  readonly expected: Uint8Array;
   readonly #free: Int32Array;
   #freeApplication: number;
   #freePeer: number;
@@ -74,6 +84,9 @@ export class Requests {
     this.waits = new Uint8Array(capacity);
     this.holds = new Uint8Array(capacity);
     this.errno = new Uint16Array(capacity);
+    this.digest = new Uint8Array(capacity);
+    this.computed = new Uint8Array(capacity * DIGEST_STRIDE);
+    this.expected = new Uint8Array(capacity * DIGEST_STRIDE);
     this.#free = new Int32Array(capacity);
     for (let i = 0; i < applicationSlots; i++) this.#free[i] = applicationSlots - 1 - i;
     for (let i = 0; i < peerSlots; i++) this.#free[applicationSlots + i] = capacity - 1 - i;
@@ -99,8 +112,23 @@ export class Requests {
     return this.#freePeer === 0 ? -1 : this.#free[this.applicationSlots + --this.#freePeer]!;
   }
 
+  /** Notes the digest that a packet carries for a slot: `bytes[at, at + length)`. */
+  expect(slot: number, bytes: Uint8Array, at: number, length: number): void {
+    const to = slot * DIGEST_STRIDE;
+    for (let i = 0; i < length; i++) this.expected[to + i] = bytes[at + i]!;
+  }
+
+  /** Whether the buffer has the digest that was expected. */
+  digestMatches(slot: number): boolean {
+    const from = slot * DIGEST_STRIDE;
+    const end = from + digestBytes(this.digest[slot]!);
+    for (let i = from; i < end; i++) if (this.computed[i] !== this.expected[i]) return false;
+    return true;
+  }
+
   release(slot: number): void {
     this.state[slot] = 0;
+    this.digest[slot] = 0;
     this.flags[slot] = 0;
     this.waits[slot] = 0;
     this.holds[slot] = 0;

@@ -23,6 +23,7 @@ import { payloadDone, receive } from './receiver.js';
 import { remoteReadDone, remoteReadRunnable } from './remote-reads.js';
 import { Requests } from './requests.js';
 import {
+  checksumReadDone,
   type ResyncSide,
   resyncDeadline,
   resyncProgress,
@@ -36,6 +37,7 @@ import {
 import type { ResourceSnapshot } from './snapshot.js';
 import { snapshotOf } from './snapshot-of.js';
 import { CONN, DISK, ROLE, type RoleNumber, type StateView } from './state-view.js';
+import { retryVerify, verifyCompareDone, verifyDeadline, verifyReadDone, verifyRunnable, verifyTurn } from './verify.js';
 import type { Volume } from './volume.js';
 import {
   afterOverlap,
@@ -132,6 +134,12 @@ export class Resource implements ReplicationCore {
         return resyncReadDone(this, pd, slot, errno);
       case PEER.ResyncWrite:
         return resyncWriteDone(this, pd, slot, errno);
+      case PEER.ChecksumRead:
+        return checksumReadDone(this, pd, slot, errno);
+      case PEER.VerifyCompare:
+        return verifyCompareDone(this, pd, slot, errno);
+      case PEER.VerifyRead:
+        return verifyReadDone(this, pd, slot, errno);
       default:
         throw new Error(`slot ${slot}: no disk request is under way`);
     }
@@ -243,7 +251,10 @@ export class Resource implements ReplicationCore {
       if (c === undefined) continue;
       if (c.nextRequestCheck <= this.now) c.nextRequestCheck = this.now + 1000;
       checkLiveness(this, c);
-      for (let i = 0; i < c.peerDevices.length; i++) resyncTurn(this, c.peerDevices[i]!);
+      for (let i = 0; i < c.peerDevices.length; i++) {
+        resyncTurn(this, c.peerDevices[i]!);
+        verifyTurn(this, c.peerDevices[i]!);
+      }
     }
   }
 
@@ -264,6 +275,9 @@ export class Resource implements ReplicationCore {
         if (c === undefined) continue;
         // The epoch on the wire is closed: its barrier need not wait for the next write.
         if (c.isUp && c.sentEpoch !== this.currentEpoch) closeSentEpoch(this, c);
+        for (let k = 0; k < c.peerDevices.length; k++) {
+          if (c.peerDevices[k]!.verifyWaiting.length > 0) retryVerify(this, c.peerDevices[k]!);
+        }
         if (c.drained) afterDrain(this, c);
       }
       for (const volume of this.volumes.values()) {
@@ -293,7 +307,9 @@ export class Resource implements ReplicationCore {
       const c = this.connections[i];
       if (c === undefined) continue;
       deadline = Math.min(deadline, livenessDeadline(c));
-      for (let k = 0; k < c.peerDevices.length; k++) deadline = Math.min(deadline, resyncDeadline(c.peerDevices[k]!));
+      for (let k = 0; k < c.peerDevices.length; k++) {
+        deadline = Math.min(deadline, resyncDeadline(c.peerDevices[k]!), verifyDeadline(c.peerDevices[k]!));
+      }
     }
     this.deadline = deadline;
   }
@@ -313,6 +329,9 @@ export class Resource implements ReplicationCore {
         return mirroredWriteRunnable(this, pd, slot);
       case PEER.ResyncRead:
       case PEER.RemoteRead:
+      case PEER.VerifyWait:
+      case PEER.VerifyRead:
+      case PEER.VerifyCompare:
         return this.peerReadRunnable(pd, slot);
       default:
         return resyncWriteRunnable(this, pd, slot);
@@ -320,8 +339,10 @@ export class Resource implements ReplicationCore {
   }
 
   peerReadRunnable(pd: PeerDevice, slot: number): void {
-    if (peerKind(this, slot) === PEER.RemoteRead) remoteReadRunnable(this, pd, slot);
-    else resyncReadRunnable(this, pd, slot);
+    const kind = peerKind(this, slot);
+    if (kind === PEER.RemoteRead) remoteReadRunnable(this, pd, slot);
+    else if (kind === PEER.ResyncRead) resyncReadRunnable(this, pd, slot);
+    else verifyRunnable(this, pd, slot);
   }
 
   #runActivityLogs(): void {

@@ -7,16 +7,35 @@
 
 import { MDF_PEER } from '@udrbd/metadata';
 import { COMMAND } from '@udrbd/wire';
+import { DIGEST_NONE, digestBytes, digestNumber } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
 import { durably, keepGenerations } from './generation-changes.js';
 import { sourceResyncEnd, sourceResyncStart, syncUuidOf, targetResyncEnd, targetResyncStart } from './generations.js';
 import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
 import { mayReadForPeer } from './mirrored-writes.js';
-import { ID_ALL_ONES, sendBlockAck, sendBlockReply, sendBlockRequest, sendMetaEmpty, sendState, sendSyncUuid } from './packets.js';
+import {
+  ID_ALL_ONES,
+  sendBlockAck,
+  sendBlockDigest,
+  sendBlockReply,
+  sendBlockRequest,
+  sendMetaEmpty,
+  sendState,
+  sendSyncUuid,
+} from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
-import { acquirePeerSlot, allocateBuffer, PEER, releasePeerSlot } from './peer-requests.js';
+import {
+  acquirePeerSlot,
+  allocateBuffer,
+  freeBuffer,
+  PEER,
+  PEER_CHECKSUM,
+  peerKind,
+  releasePeerSlot,
+  setPeerKind,
+} from './peer-requests.js';
 import { ProgressMarks } from './progress-marks.js';
 import { OP } from './requests.js';
 import type { Resource } from './resource.js';
@@ -31,7 +50,7 @@ const BLOCK_SECTORS = 8;
 const REQUEST_BITS_MAX = 256;
 const EXTENT_BITS = 4096;
 /** Peer slots that a resync leaves to mirrored writes. */
-const SLOTS_RESERVED = 4;
+export const SLOTS_RESERVED = 4;
 
 export type ResyncSide = 'source' | 'target';
 
@@ -39,6 +58,10 @@ export class Resync {
   readonly side: ResyncSide;
   readonly totalBits: number;
   failedBits = 0;
+  /** Found equal by checksum: never transferred. */
+  sameBits = 0;
+  /** Target: number of the digest that requests carry, 0 for none. */
+  readonly checksum: number;
   readonly marks = new ProgressMarks();
   readonly controller: ResyncController;
   /** Target: next bit to look at, sectors that came back since the last turn. */
@@ -49,9 +72,10 @@ export class Resync {
   ready = false;
   ending = false;
 
-  constructor(side: ResyncSide, totalBits: number, options: ResyncOptions, now: number) {
+  constructor(side: ResyncSide, totalBits: number, options: ResyncOptions, checksum: number, now: number) {
     this.side = side;
     this.totalBits = totalBits;
+    this.checksum = checksum;
     this.controller = new ResyncController(options);
     this.marks.start(now, totalBits);
     this.nextTurn = now;
@@ -66,6 +90,13 @@ export const resyncOptions = (pd: PeerDevice): ResyncOptions => ({
   cMaxRate: pd.options['c-max-rate'],
   maxBuffers: pd.connection.options['max-buffers'],
 });
+
+/** The checksum of a target's requests: csums-alg, unless that is only for the resync after a Primary's crash. */
+function checksumOf(pd: PeerDevice): number {
+  const { options } = pd.connection;
+  if (options['csums-after-crash-only'] && !pd.volume.crashedPrimary) return DIGEST_NONE;
+  return Math.max(DIGEST_NONE, digestNumber(options['csums-alg']));
+}
 
 /** Bits still to do. */
 export const resyncLeft = (pd: PeerDevice): number =>
@@ -91,7 +122,7 @@ export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): 
   const { disk } = volume;
   if (disk === undefined || pd.resync?.side === side) return;
   const bits = disk.bitmap.weight(pd.bitmapSlot);
-  const resync = new Resync(side, bits, resyncOptions(pd), res.now);
+  const resync = new Resync(side, bits, resyncOptions(pd), side === 'target' ? checksumOf(pd) : DIGEST_NONE, res.now);
   pd.resync = resync;
   if (pd.conn === CONN.PausedSyncS || pd.conn === CONN.PausedSyncT) resync.marks.pause(res.now);
   res.log(
@@ -204,17 +235,72 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
     const length = Math.min(bits * BLOCK_BYTES, (volume.sizeSectors - sector) * 512);
     // A write of our own application is under way there: the source might still read what was before it.
     if (res.role === ROLE.Primary && volume.overlap.touches(sector, length)) return;
-    const slot = acquirePeerSlot(res, pd.connection, volume.number, PEER.ResyncRequest, sector, length, ID_ALL_ONES, ID_ALL_ONES);
+    const kind = resync.checksum === DIGEST_NONE ? PEER.ResyncRequest : PEER.ChecksumRead;
+    const slot = acquirePeerSlot(res, pd.connection, volume.number, kind, sector, length, ID_ALL_ONES, ID_ALL_ONES);
     if (slot < 0) return;
-    res.requests.op[slot] = OP.Write;
     pd.resyncRequests.push(slot);
     resync.position = bit + bits;
     resync.controller.requested(length / 512);
     pd.resyncPending++;
     pd.connection.resyncSectorsInFlight += length / 512;
-    sendBlockRequest(res, pd, COMMAND.P_RS_DATA_REQUEST, slot, ID_ALL_ONES, ID_ALL_ONES);
+    if (resync.checksum === DIGEST_NONE) {
+      res.requests.op[slot] = OP.Write;
+      sendBlockRequest(res, pd, COMMAND.P_RS_DATA_REQUEST, slot, ID_ALL_ONES, ID_ALL_ONES);
+    } else readForChecksum(res, pd, slot, resync.checksum);
     sent += bits;
   }
+}
+
+/**
+ * Reads what we have of a block. Mirrored writes that touch it meanwhile do no harm: the source has them too, so that equal
+ * digests say that the rest is equal, and a read that caught half a write makes the source send the block.
+ */
+function readForChecksum(res: Resource, pd: PeerDevice, slot: number, digest: number): void {
+  const { requests } = res;
+  requests.op[slot] = OP.Read;
+  requests.digest[slot] = digest;
+  allocateBuffer(res, slot);
+  pd.volume.lowerPending++;
+  res.effects.push(EFFECT.DiskRead, slot, 0);
+}
+
+/** The block has been read: ask the source whether it has the same. */
+export function checksumReadDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
+  const { requests } = res;
+  const { volume } = pd;
+  volume.lowerPending--;
+  volume.readSectors += requests.lengthBytes[slot]! / 512;
+  if (!pd.resyncRequests.includes(slot)) releasePeerSlot(res, slot);
+  else if (!pd.connection.isUp || pd.resync === undefined) {
+    endRequest(res, pd, slot);
+    releasePeerSlot(res, slot);
+  } else {
+    setPeerKind(res, slot, PEER.ResyncRequest);
+    freeBuffer(res, slot);
+    if (errno === 0) {
+      requests.state[slot]! |= PEER_CHECKSUM;
+      sendBlockDigest(res, pd, COMMAND.P_CSUM_RS_REQUEST, slot);
+    } else sendBlockRequest(res, pd, COMMAND.P_RS_DATA_REQUEST, slot, ID_ALL_ONES, ID_ALL_ONES);
+    requests.op[slot] = OP.Write;
+    requests.digest[slot] = DIGEST_NONE;
+  }
+  if (errno !== 0) diskError(res, volume, 'drbd_endio_read_sec_final');
+  if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+}
+
+/** P_RS_IS_IN_SYNC. @returns the text of a protocol error: the source may say so only of a checksum that we sent */
+export function receiveIsInSync(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): string | undefined {
+  const slot = findRequest(res, pd, sector, lengthBytes);
+  if (slot < 0 || (res.requests.state[slot]! & PEER_CHECKSUM) === 0) return 'CsumRSIsInSync for a block whose checksum was not sent';
+  endRequest(res, pd, slot);
+  releasePeerSlot(res, slot);
+  const { resync, volume } = pd;
+  if (volume.hasUsableDisk && resync !== undefined && (pd.conn === CONN.SyncTarget || pd.conn === CONN.PausedSyncT)) {
+    volume.disk!.bitmap.clearRange(pd.bitmapSlot, sector, lengthBytes);
+    resync.sameBits += Math.ceil(lengthBytes / BLOCK_BYTES);
+  }
+  resyncProgress(res, pd);
+  return undefined;
 }
 
 /** The end of the bitmap was reached, but some requests were cancelled by the source: look again from the start. */
@@ -239,7 +325,8 @@ function mergeable(pd: PeerDevice, bit: number, most: number): number {
 /** The request of ours that a reply answers, or -1. */
 function findRequest(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): number {
   for (const slot of pd.resyncRequests) {
-    if (res.requests.sector[slot] === sector && res.requests.lengthBytes[slot] === lengthBytes) return slot;
+    if (res.requests.sector[slot] !== sector || res.requests.lengthBytes[slot] !== lengthBytes) continue;
+    if (peerKind(res, slot) === PEER.ResyncRequest) return slot;
   }
   return -1;
 }
@@ -378,36 +465,49 @@ export function finishResync(res: Resource, pd: PeerDevice): void {
   });
 }
 
+/** Whole seconds, at least one; in the words that DRBD has for a resync and for a verify. */
+export function logProgressDone(res: Resource, pd: PeerDevice, what: string, marks: ProgressMarks, doneBits: number): void {
+  const paused = Math.trunc(marks.pausedMs / 1000);
+  const seconds = Math.max(1, Math.trunc((res.now - marks.startedAt - marks.pausedMs) / 1000));
+  const rate = Math.trunc(doneBits / seconds) * 4;
+  res.log('info', pd.volume, pd, `${what} done (total ${seconds + paused} sec; paused ${paused} sec; ${rate} K/sec)`);
+}
+
 function logDone(res: Resource, pd: PeerDevice, resync: Resync): void {
-  const paused = Math.trunc(resync.marks.pausedMs / 1000);
-  const total = Math.trunc((res.now - resync.marks.startedAt) / 1000);
-  const seconds = Math.max(1, total - paused);
-  res.log(
-    'info',
-    pd.volume,
-    pd,
-    `Resync done (total ${total} sec; paused ${paused} sec; ${Math.trunc(resync.totalBits / seconds) * 4} K/sec)`,
-  );
+  logProgressDone(res, pd, 'Resync', resync.marks, resync.totalBits);
+  const { sameBits: same, totalBits: total } = resync;
+  if (pd.connection.options['csums-alg'] !== '' && total > 0) {
+    const percent = total < 100_000 ? Math.trunc((same * 100) / total) : Math.trunc(same / Math.trunc(total / 100));
+    const amounts = `eliminated: ${same * 4}K; transferred ${(total - same) * 4}K total ${total * 4}K`;
+    res.log('info', pd.volume, pd, `${percent} % had equal checksums, ${amounts}`);
+  }
   if (resync.failedBits > 0) res.log('err', pd.volume, pd, `            ${resync.failedBits} failed blocks`);
 }
 
 // --- source ------------------------------------------------------------------------------------------------------------
 
-/** P_RS_DATA_REQUEST. @returns false when no slot is free */
+/** P_RS_DATA_REQUEST, P_CSUM_RS_REQUEST. @returns false when no slot is free */
 export function serveResyncRead(
   res: Resource,
   pd: PeerDevice,
   sector: number,
   lengthBytes: number,
-  idHigh: number,
-  idLow: number,
+  bytes: Uint8Array,
+  digestAt: number,
+  digestLength: number,
 ): boolean {
   if (pd.volume.diskState !== DISK.UpToDate || pd.volume.disk === undefined) {
-    sendBlockAck(res, pd, COMMAND.P_NEG_RS_DREPLY, sector, idHigh, idLow, lengthBytes);
+    sendBlockAck(res, pd, COMMAND.P_NEG_RS_DREPLY, sector, ID_ALL_ONES, ID_ALL_ONES, lengthBytes);
     return true;
   }
-  const slot = acquirePeerSlot(res, pd.connection, pd.volume.number, PEER.ResyncRead, sector, lengthBytes, idHigh, idLow);
+  const slot = acquirePeerSlot(res, pd.connection, pd.volume.number, PEER.ResyncRead, sector, lengthBytes, ID_ALL_ONES, ID_ALL_ONES);
   if (slot < 0) return false;
+  // A checksum that we cannot compare with is answered with the data.
+  const checksum = digestNumber(pd.connection.options['csums-alg']);
+  if (checksum > DIGEST_NONE && digestLength === digestBytes(checksum)) {
+    res.requests.digest[slot] = checksum;
+    res.requests.expect(slot, bytes, digestAt, digestLength);
+  }
   res.requests.op[slot] = OP.Read;
   allocateBuffer(res, slot);
   pd.unacked++;
@@ -432,7 +532,12 @@ export function resyncReadDone(res: Resource, pd: PeerDevice, slot: number, errn
   volume.overlap.leave(slot);
   if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
   if (!pd.connection.isUp) releasePeerSlot(res, slot);
-  else if (errno === 0 && volume.diskState === DISK.UpToDate) {
+  else if (errno === 0 && volume.diskState === DISK.UpToDate && requests.digest[slot] !== DIGEST_NONE && requests.digestMatches(slot)) {
+    sendBlockAck(res, pd, COMMAND.P_RS_IS_IN_SYNC, sector, ID_ALL_ONES, ID_ALL_ONES, length);
+    if (pd.conn === CONN.SyncSource || pd.conn === CONN.PausedSyncS) volume.disk?.bitmap.clearRange(pd.bitmapSlot, sector, length);
+    if (pd.resync !== undefined) pd.resync.sameBits += Math.ceil(length / BLOCK_BYTES);
+    releasePeerSlot(res, slot);
+  } else if (errno === 0 && volume.diskState === DISK.UpToDate) {
     pd.resyncPending++;
     pd.connection.resyncSectorsInFlight += length / 512;
     sendBlockReply(res, pd, COMMAND.P_RS_DATA_REPLY, slot);

@@ -5,6 +5,7 @@ import type { Connection } from './connection.js';
 import type { Options } from './host.js';
 import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
+import type { ProgressMarks } from './progress-marks.js';
 import type { Resource } from './resource.js';
 import { resyncLeft } from './resync.js';
 import type { ConnectionSnapshot, PeerDeviceSnapshot, ResourceSnapshot, ResyncSnapshot, VolumeSnapshot } from './snapshot.js';
@@ -99,21 +100,44 @@ function peerDeviceSnapshot(res: Resource, pd: PeerDevice): PeerDeviceSnapshot {
   };
 }
 
+const progressOf = (
+  res: Resource,
+  marks: ProgressMarks,
+): Pick<ResyncSnapshot, 'startedAt' | 'pausedMs' | 'now' | 'markTime' | 'markLeft' | 'lastMark'> => ({
+  startedAt: marks.startedAt,
+  pausedMs: marks.pausedMs,
+  now: res.now,
+  markTime: [...marks.time],
+  markLeft: [...marks.left],
+  lastMark: marks.last,
+});
+
 function resyncSnapshot(res: Resource, pd: PeerDevice): ResyncSnapshot | undefined {
-  const { resync } = pd;
+  const { resync, verify } = pd;
+  if (verify !== undefined) {
+    return {
+      ...progressOf(res, verify.marks),
+      totalBits: verify.totalBits,
+      leftBits: verify.leftBits,
+      failedBits: 0,
+      wantKiBps: verify.side === 'source' ? verify.controller.wantKiBps : 0,
+      sameChecksumSectors: 0,
+      verify: {
+        start: Math.max(0, verify.startSector),
+        stop: Number.isFinite(verify.stopSector) ? verify.stopSector : undefined,
+        position: verify.position,
+        skipped: verify.skippedBits * 8,
+      },
+    };
+  }
   if (resync === undefined) return undefined;
-  const { marks } = resync;
   return {
+    ...progressOf(res, resync.marks),
     totalBits: resync.totalBits,
     leftBits: resyncLeft(pd),
     failedBits: resync.failedBits,
-    startedAt: marks.startedAt,
-    pausedMs: marks.pausedMs,
-    now: res.now,
-    markTime: [...marks.time],
-    markLeft: [...marks.left],
-    lastMark: marks.last,
     wantKiBps: resync.side === 'target' ? resync.controller.wantKiBps : 0,
-    sameChecksumSectors: 0,
+    sameChecksumSectors: resync.sameBits * 8,
+    verify: undefined,
   };
 }

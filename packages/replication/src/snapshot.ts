@@ -106,4 +106,8 @@ export interface ResyncSnapshot {
   readonly wantKiBps: number;
   /** Sectors with equal checksums, for the summary. */
   readonly sameChecksumSectors: number;
+  /** undefined for a resync; sectors, `stop` undefined: to the end of the device. */
+  readonly verify:
+    | undefined
+    | { readonly start: number; readonly stop: number | undefined; readonly position: number; readonly skipped: number };
 }

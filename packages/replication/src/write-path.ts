@@ -298,7 +298,8 @@ export function applicationDiskDone(res: Resource, slot: number, errno: number):
   else {
     requests.errno[slot] = errno;
     if (op === OP.Read) markUnreadable(volume, slot, res);
-    if (op !== OP.Discard && op !== OP.WriteZeroes) diskError(res, volume, op === OP.Flush ? 'flush' : '__req_mod');
+    // A discard too: the host has tried to write the zeroes by now, so that the blocks hold something else than the peer's.
+    diskError(res, volume, op === OP.Flush ? 'flush' : '__req_mod');
   }
   unwait(res, volume, slot, 1);
   if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);

@@ -135,7 +135,15 @@ export class Checks {
       if (disk === 'UpToDate') this.contents(node, 'at promotion');
     }
     const replication = peer?.replicationState;
-    if (replication === 'SyncTarget' || replication === 'PausedSyncT') this.#target = node.side;
+    if (replication === 'SyncTarget' || replication === 'PausedSyncT') {
+      this.#target = node.side;
+      // What the source lost, as it may, is overwritten here from now on.
+      const source: NodeId = node.side === 0 ? 1 : 0;
+      for (const id of this.excused[source]) {
+        this.excused[node.side].add(id);
+        world.history.obliged[node.side].delete(id);
+      }
+    }
     const isPair = world.nodes.every((n) => isInSync(n === node ? after : n.snapshot()));
     if (isPair && !this.#wasPair) this.#paired();
     this.#wasPair = isPair;
@@ -238,11 +246,14 @@ export function isInSync(snapshot: ResourceSnapshot | undefined): boolean {
   const peer = snapshot?.connections[0]?.peerDevices[0];
   return (
     snapshot?.connections[0]?.state === 'Connected' &&
-    peer?.replicationState === 'Established' &&
-    peer.peerDiskState === 'UpToDate' &&
+    SETTLED.has(peer?.replicationState) &&
+    peer?.peerDiskState === 'UpToDate' &&
     snapshot.volumes[0]?.diskState === 'UpToDate'
   );
 }
+
+/** A verify changes nothing. */
+const SETTLED: ReadonlySet<string | undefined> = new Set(['Established', 'VerifyS', 'VerifyT']);
 
 export function generationsOf({ md }: FoundMetaData, side: number, format: 'v08' | 'v09'): Generations {
   const peer = md.peers[format === 'v08' ? 0 : 1 - side]!;

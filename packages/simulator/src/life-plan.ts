@@ -55,6 +55,11 @@ export interface LifePlan {
   /** The operator may promote any node at any time: split brain happens. */
   readonly careless: boolean;
   readonly mdFlushes: boolean;
+  /** csums-alg of the connection, or none. */
+  readonly csums: string;
+  readonly csumsAfterCrashOnly: boolean;
+  /** verify-alg, or none: then a verify is refused. */
+  readonly verifyAlg: string;
   /** Off only where there is no write cache; on, with none, a flush is over at once. */
   readonly diskFlushes: boolean;
   readonly canary: Canary | undefined;
@@ -107,6 +112,9 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     onIoError: prng.chance(1, 2) ? 'detach' : 'pass_on',
     careless: prng.chance(1, 6),
     mdFlushes: true,
+    csums: prng.pick(['', 'crc32c', 'sha1']),
+    csumsAfterCrashOnly: prng.chance(1, 4),
+    verifyAlg: prng.pick(['', 'crc32c', 'md5', 'sha256']),
     diskFlushes: writeCache || prng.chance(1, 2),
     canary,
   };

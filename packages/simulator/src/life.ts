@@ -86,7 +86,7 @@ function isWell(world: World): boolean {
   if (world.workloads.some((workload) => workload.running > 0) || !world.isAtRest) return false;
   return world.nodes.every((node) => {
     const snapshot = node.snapshot();
-    return isInSync(snapshot);
+    return isInSync(snapshot) && snapshot?.connections[0]?.peerDevices[0]?.replicationState === 'Established';
   });
 }
 

@@ -2,6 +2,8 @@
 import {
   type ColdEffect,
   type ControlRequest,
+  DIGEST_STRIDE,
+  digestBytes,
   EFFECT,
   type MetaWrite,
   OP,
@@ -12,6 +14,7 @@ import {
   type ResourceSnapshot,
   type Stream,
 } from '@udrbd/replication';
+import { digestOf } from './digest.js';
 import type { Scheduled } from './event-queue.js';
 import { applyActivityLog, deviceBytes, openBackingDisk } from './meta-tools.js';
 import { type Link, type LinkUser, other, type Side } from './network.js';
@@ -111,7 +114,16 @@ export class SimNode implements LinkUser {
     });
     this.#buffers.clear();
     world.network.users[this.side] = this;
-    const options = { protocol: plan.protocol, 'use-rle': plan.useRle, _name: 'peer', 'ping-timeout': 5, 'connect-int': 3 };
+    const options = {
+      protocol: plan.protocol,
+      'use-rle': plan.useRle,
+      'csums-alg': plan.csums,
+      'csums-after-crash-only': plan.csumsAfterCrashOnly,
+      'verify-alg': plan.verifyAlg,
+      _name: 'peer',
+      'ping-timeout': 5,
+      'connect-int': 3,
+    };
     const steps: ControlRequest[] = [
       { command: 'new-minor', volume: VOLUME, minor: this.side, options: {} },
       { command: 'new-peer', connection: CONNECTION, peerNodeId: other(this.side), options },
@@ -331,8 +343,14 @@ export class SimNode implements LinkUser {
       if (buffer === undefined || buffer.length < lengthBytes)
         throw new Error(`slot ${slot}: read of ${lengthBytes} bytes without a buffer`);
       this.disk.readInto(sector * 512, buffer.subarray(0, lengthBytes));
+      this.#bufferFilled(c, slot, buffer);
       c.diskDone(this.now, slot, 0);
     });
+  }
+
+  #bufferFilled({ requests }: ReplicationCore, slot: number, buffer: Uint8Array): void {
+    const length = digestBytes(requests.digest[slot]!);
+    if (length > 0) requests.computed.set(digestOf(buffer.subarray(0, requests.lengthBytes[slot]!), length), slot * DIGEST_STRIDE);
   }
 
   #diskWrite(core: ReplicationCore, slot: number): void {
@@ -541,6 +559,7 @@ export class SimNode implements LinkUser {
     this.#payloadDone += length;
     if (this.#payloadDone < wanted) return false;
     this.#payloadDone = 0;
+    this.#bufferFilled(core, slot, buffer);
     this.#call(core, (c) => c.payloadDone(this.now, CONNECTION));
     return true;
   }
@@ -580,7 +599,11 @@ export class SimNode implements LinkUser {
       const lengthBytes = slot < 0 ? 0 : core.requests.lengthBytes[slot]!;
       const packet = new Uint8Array(header.length + lengthBytes);
       packet.set(header);
-      if (payload !== undefined) packet.set(payload.subarray(0, lengthBytes), header.length);
+      if (payload !== undefined) {
+        packet.set(payload.subarray(0, lengthBytes), header.length);
+        const digest = digestBytes(box.digest[row]!);
+        if (digest > 0) packet.set(digestOf(payload.subarray(0, lengthBytes), digest), header.length - digest);
+      }
       network.send(link, this.side, stream, packet);
       entries++;
     }

@@ -12,6 +12,8 @@ import type { World } from './world.js';
 const CONNECTION = 0;
 const VOLUME = 0;
 const MANAGE_EVERY_MICROS = 700_000;
+/** A verify of a large device would take all of a life. */
+const VERIFY_SECTORS_MAX = 16_384;
 
 export class Operator {
   readonly #world: World;
@@ -205,7 +207,7 @@ export class Operator {
     const snapshot = node.snapshot()!;
     const isPrimary = snapshot.role === 'Primary';
     const inSync = isInSync(snapshot);
-    switch (prng.below(11)) {
+    switch (prng.below(13)) {
       case 0:
       case 1:
       case 2: {
@@ -239,6 +241,14 @@ export class Operator {
           });
         }
         return;
+      case 10:
+      case 11: {
+        if (!inSync) return;
+        const sectors = snapshot.volumes[0]!.sizeSectors;
+        const start = prng.chance(1, 3) ? undefined : prng.below(sectors);
+        const stop = (start ?? 0) + prng.below(VERIFY_SECTORS_MAX);
+        return this.#command(node, { command: 'verify', connection: CONNECTION, volume: VOLUME, start, stop });
+      }
       default:
         return this.#command(node, { command: 'outdate', volume: VOLUME });
     }

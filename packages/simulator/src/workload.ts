@@ -105,6 +105,10 @@ export class Workload {
     if (running.write !== undefined) {
       history.end(running.write, errno === 0, this.#mirroredTo(running), queue.now);
       if (errno !== 0) world.countFailure(this.#node);
+      else if (!this.#hasOwnDisk() && !this.#isPeerTheSame(running)) {
+        // Acked by a peer that lost power before we knew: the only good disk may have lost it again.
+        world.checks.excused[this.#peer.side].add(running.write.id);
+      }
     } else if (running.op === OP.Flush) {
       if (errno === 0 && this.#hasOwnDisk()) history.flushed(this.#node.side, running.began);
     } else if (errno === 0) this.#verify(slot, running);
@@ -119,10 +123,14 @@ export class Workload {
     return this.#node.snapshot()?.volumes[0]?.diskState === 'UpToDate';
   }
 
+  #isPeerTheSame({ peerIncarnation }: Pick<Running, 'peerIncarnation'>): boolean {
+    return this.#peer.isUp && this.#peer.incarnation === peerIncarnation;
+  }
+
   /** The peer whose disk had to answer as well. */
   #mirroredTo({ peerIncarnation }: Running): 0 | 1 | undefined {
     // An ack may still arrive from a peer that has lost power, and its cache, since it sent it.
-    if (!this.#peer.isUp || this.#peer.incarnation !== peerIncarnation) return undefined;
+    if (!this.#isPeerTheSame({ peerIncarnation })) return undefined;
     if (this.#world.plan.protocol !== 'C') return undefined;
     const connection = this.#node.snapshot()?.connections[0];
     if (connection?.state !== 'Connected' || connection.peerDevices[0]?.peerDiskState !== 'UpToDate') return undefined;

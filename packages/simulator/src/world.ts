@@ -120,6 +120,10 @@ export class World {
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
     if (text.includes('-> ProtocolError')) this.violation(`L2 ${node.name}: a protocol error between two nodes of one kind`);
+    if (text.includes(': Out of sync: start=') && this.plan.diskErrorsPerMillion === 0) {
+      const sameOnBoth = this.nodes.every((n) => n.snapshot()?.volumes[0]?.diskState === 'UpToDate');
+      if (sameOnBoth) this.violation(`V1 ${node.name}: a verify found a difference: ${text.slice(text.indexOf('start='))}`);
+    }
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
     if (text.includes('Can only connect to data with current UUID=')) this.isDisklessRefused = true;
     if (text.includes('Unrelated data')) {

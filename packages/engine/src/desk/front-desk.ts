@@ -298,8 +298,10 @@ export class FrontDesk implements ControlHandler {
       case 'pause-sync':
       case 'resume-sync':
         return this.#control(entry, { command: request.command, connection: number, volume: request.volume });
-      default:
-        return unsupported(request.command);
+      case 'verify': {
+        const { volume, start, stop } = request;
+        return this.#control(entry, { command: 'verify', connection: number, volume, start, stop });
+      }
     }
   }
 

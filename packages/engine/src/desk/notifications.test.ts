@@ -85,6 +85,7 @@ const CONNECTION: CoreSnapshot['connections'][number] = {
         lastMark: 0,
         wantKiBps: 250,
         sameChecksumSectors: 0,
+        verify: undefined,
       },
     },
   ],

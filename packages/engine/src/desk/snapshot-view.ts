@@ -25,6 +25,8 @@ import type {
 } from '@udrbd/replication';
 import type { HostSnapshot, PathSetup } from '../reactor/messages.js';
 
+type CoreVerify = NonNullable<NonNullable<CorePeerDevice['resync']>['verify']>;
+
 export interface ViewContext {
   readonly drbd8Compat: boolean;
   /** Paths by connection number. */
@@ -159,6 +161,14 @@ function peerDeviceOf(peer: CorePeerDevice): PeerDeviceSnapshot {
   };
 }
 
+const verifyOf = ({ start, stop, position, skipped }: CoreVerify, leftBits: number) => ({
+  ovStartSector: start,
+  ovStopSector: stop ?? -1,
+  ovPosition: position,
+  ovLeft: leftBits * SECTORS_PER_BIT,
+  ovSkipped: skipped,
+});
+
 type ResyncStatistics = Omit<
   PeerDeviceStatistics,
   'received' | 'sent' | 'pending' | 'unacked' | 'outOfSync' | 'bitmapUuid' | 'flags' | 'uuidFlags'
@@ -189,7 +199,6 @@ function resyncOf(peer: CorePeerDevice): ResyncStatistics {
   // The oldest mark, and the one before the youngest: windows of about 18 and 3 seconds.
   const long = (resync.lastMark + 2) % marks;
   const short = (resync.lastMark + marks - 1) % marks;
-  const isVerify = peer.replicationState === 'VerifyS' || peer.replicationState === 'VerifyT';
   const window = (mark: number) => ({
     ms: Math.round(resync.now - (resync.markTime[mark] ?? resync.startedAt)),
     sectors: Math.max(0, (resync.markLeft[mark] ?? resync.totalBits) - resync.leftBits) * SECTORS_PER_BIT,
@@ -198,7 +207,7 @@ function resyncOf(peer: CorePeerDevice): ResyncStatistics {
     ...NO_RESYNC,
     resyncFailed: resync.failedBits * SECTORS_PER_BIT,
     rsTotal: resync.totalBits * SECTORS_PER_BIT,
-    ovLeft: isVerify ? resync.leftBits * SECTORS_PER_BIT : 0,
+    ...(resync.verify === undefined ? {} : verifyOf(resync.verify, resync.leftBits)),
     rsSameCsum: resync.sameChecksumSectors,
     rsDtStartMs: Math.round(resync.now - resync.startedAt),
     rsPausedMs: Math.round(resync.pausedMs),

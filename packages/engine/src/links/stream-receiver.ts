@@ -134,6 +134,7 @@ export class StreamReceiver extends Operation {
       if (!this.inFlight) this.#receive();
       return false;
     }
+    host.bufferFilled(this.#payloadSlot);
     this.#payloadSlot = -1;
     host.core.payloadDone(this.#reactor.now, this.#connection);
     return true;

@@ -4,8 +4,9 @@
  * Headers are copied beside each other into locked memory, so a run of packets without payload is one piece; a payload is a
  * piece of its own, straight from the request's buffer, which is kept until the kernel has taken it.
  */
-import { type Outbox, STREAM, type Stream } from '@udrbd/replication';
+import { digestBytes, type Outbox, STREAM, type Stream } from '@udrbd/replication';
 import { ERRNO, MSG } from 'ublk-napi';
+import { computeDigest } from '../reactor/digests.js';
 import { Operation } from '../reactor/operations.js';
 import { MESSAGE_PIECES, type Reactor } from '../reactor/reactor.js';
 import type { LinkHost, StreamEvents } from './link-host.js';
@@ -150,6 +151,8 @@ export class StreamSender extends Operation {
         const page = this.owner.pageOf(slot);
         const payload = requests.lengthBytes[slot]!;
         if (page < 0) throw new Error(`slot ${slot} is to be sent but has no buffer`);
+        const digest = outbox.digest[row]!;
+        if (digest !== 0) computeDigest(digest, memory.bytes, memory.offset(page), payload, headers, headersEnd - digestBytes(digest));
         memory.retain(page);
         this.#entryPage[entries] = page;
         messages.push(this.#row, headersAddress + runStart, headersEnd - runStart);

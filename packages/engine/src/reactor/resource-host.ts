@@ -9,6 +9,7 @@ import {
   type BackingDisk,
   type ColdEffect,
   type ControlRequest,
+  DIGEST_STRIDE,
   EFFECT,
   type LogLevel,
   type MetaWrite,
@@ -26,6 +27,7 @@ import type { FrontEnd, FrontEndHost } from '../front-ends/front-end.js';
 import { Link } from '../links/link.js';
 import type { LinkHost } from '../links/link-host.js';
 import type { Listeners } from '../links/listener.js';
+import { computeDigest } from './digests.js';
 import { KIND, keyOf, SLOT_BITS, SLOTS_MAX } from './key-space.js';
 import type { DiskHandles, HostSnapshot, PathSetup } from './messages.js';
 import { CallbackOperation } from './operations.js';
@@ -269,7 +271,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
         }
         this.#done[slot] = this.#done[slot]! + result;
         if (this.#done[slot]! < this.#requests.lengthBytes[slot]!) this.#issue(slot, step);
-        else this.#ioEnded(slot, 0);
+        else {
+          if (step === STEP.Read) this.bufferFilled(slot);
+          this.#ioEnded(slot, 0);
+        }
         break;
       default:
         this.#ioEnded(slot, 0);
@@ -620,6 +625,13 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
 
   pageOf(slot: number): number {
     return this.#page[slot]!;
+  }
+
+  bufferFilled(slot: number): void {
+    const digest = this.#requests.digest[slot]!;
+    if (digest === 0) return;
+    const offset = this.memory.offset(this.#page[slot]!);
+    computeDigest(digest, this.memory.bytes, offset, this.#requests.lengthBytes[slot]!, this.#requests.computed, slot * DIGEST_STRIDE);
   }
 
   #allocateForPeer(slot: number, bytes: number): void {

@@ -17,6 +17,7 @@ export class FakeOutbox implements Outbox {
   readonly headerOffset = new Uint32Array(256);
   readonly headerBytes = new Uint32Array(256);
   readonly payloadSlot = new Int32Array(256).fill(-1);
+  readonly digest = new Uint8Array(256);
   queued = 0;
   done = 0;
   #at = 0;

@@ -1,6 +1,7 @@
 /** Two cores in one process with memory disks and a perfect network: for tests of what the core does step by step. */
 import { createMetaData, encodeSuperblock, type MetaData, place, placement } from '@udrbd/metadata';
 import type { ControlRequest } from '../core.js';
+import { DIGEST_STRIDE, digestBytes } from '../digests.js';
 import { EFFECT } from '../effects.js';
 import { type BackingDisk, STREAM, type Stream } from '../host.js';
 import { OP } from '../requests.js';
@@ -118,6 +119,7 @@ export class MemoryNode {
       switch (kind) {
         case EFFECT.DiskRead:
           this.buffers.set(slot, this.disk.slice(at, at + length));
+          this.#bufferFilled(slot);
           core.diskDone(clock.now, slot, 0);
           break;
         case EFFECT.DiskWrite: {
@@ -218,12 +220,24 @@ export class MemoryNode {
     const last = box.queued;
     for (let n = first; n < last; n++) {
       const row = n % box.capacity;
-      parts.push(box.arena.slice(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!));
+      const header = box.arena.slice(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!);
+      parts.push(header);
       const slot = box.payloadSlot[row]!;
-      if (slot >= 0) parts.push(this.buffers.get(slot)!.slice(0, this.core.requests.lengthBytes[slot]!));
+      if (slot < 0) continue;
+      const payload = this.buffers.get(slot)!.slice(0, this.core.requests.lengthBytes[slot]!);
+      const length = digestBytes(box.digest[row]!);
+      header.set(digestOf(payload, length), header.length - length);
+      parts.push(payload);
     }
     this.core.sendDone(clock.now, connection, stream, last - first);
     this.peer!.deliver(stream, Buffer.concat(parts));
+  }
+
+  #bufferFilled(slot: number): void {
+    const { requests } = this.core;
+    const length = digestBytes(requests.digest[slot]!);
+    const payload = this.buffers.get(slot)!.subarray(0, requests.lengthBytes[slot]!);
+    requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
   }
 
   deliver(stream: Stream, more: Uint8Array): void {
@@ -237,6 +251,7 @@ export class MemoryNode {
         if (bytes.length < want) break;
         this.buffers.set(slot, bytes.slice(0, want));
         bytes = bytes.slice(want);
+        this.#bufferFilled(slot);
         this.core.payloadDone(clock.now, 0);
         continue;
       }
@@ -246,6 +261,13 @@ export class MemoryNode {
     }
     this.incoming[stream] = bytes;
   }
+}
+
+/** Stands for every algorithm: as many bytes as wanted, from a hash of the payload (FNV-1a). */
+function digestOf(payload: Uint8Array, length: number): Uint8Array {
+  let hash = 0x811c9dc5;
+  for (const byte of payload) hash = Math.imul(hash ^ byte, 0x01000193);
+  return Uint8Array.from({ length }, (_, i) => hash >>> (8 * (i % 4)));
 }
 
 export const clock = { now: 0 };

@@ -1,0 +1,209 @@
+// Online verify and checksum-based resync, started from either side, with every algorithm.
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import type { Pair } from './pair.js';
+import { startSetting } from './setting.js';
+
+const ALGORITHMS = ['crc32c', 'md5', 'sha1', 'sha256'] as const;
+
+t.test('verify and checksums', async (t) => {
+  const setting = await startSetting({ ram: 1 });
+  t.teardown(() => setting.stop());
+  const { ours, peer } = setting;
+  await peer.exec('for m in crc32c md5 sha1 sha1_generic sha256 sha256_generic; do modprobe -q $m; done');
+  const about = (pair: Pair): { readonly resource: string; readonly peerNodeId: number } => ({ resource: pair.name, peerNodeId: 1 });
+  const kernelLog = (): Promise<string> => peer.run('dmesg -c');
+  const algorithms = { 'verify-alg': 'crc32c', 'csums-alg': 'crc32c' };
+  /** We change it, the kernel takes it over. */
+  const setAlgorithm = async (pair: Pair, name: keyof typeof algorithms, algorithm: string): Promise<void> => {
+    await kernelLog();
+    await ours.ask('net-options', { ...about(pair), options: { [name]: algorithm }, setDefaults: false });
+    algorithms[name] = algorithm;
+    for (let i = 0; i < 50; i++) {
+      if ((await peer.run('dmesg')).includes(`using ${name}: "${algorithm}"`)) return;
+      await sleep(100);
+    }
+    throw new Error(`the kernel did not take ${name} ${algorithm} over`);
+  };
+  /** Changes single bytes below our DRBD or the kernel's. */
+  const plantOurs = (pair: Pair, ...blocks: number[]): void => {
+    const fd = openSync(pair.options.image, 'r+');
+    for (const block of blocks) writeSync(fd, randomBytes(8), 0, 8, block * 4096 + 100);
+    closeSync(fd);
+  };
+  const plantKernel = async (pair: Pair, ...blocks: number[]): Promise<void> => {
+    for (const block of blocks)
+      await peer.run(
+        `/usr/bin/dd if=/dev/urandom of=${pair.options.kernelDisk} bs=512 count=1 seek=${block * 8 + 3} oflag=direct conv=notrunc status=none`,
+      );
+  };
+  const verifyOurs = (pair: Pair, more: { readonly start?: number; readonly stop?: number } = {}): Promise<void> =>
+    ours.ask('verify', { ...about(pair), volume: 0, ...more });
+  const verifyKernel = (pair: Pair, more = ''): Promise<string> => pair.kernel.setup(`verify ${pair.minor} ${more}`);
+  const untilDone = (pair: Pair): Promise<void> =>
+    pair.until(
+      'the end of the verify',
+      ({ cs }) => cs === 'Connected',
+      ({ cs }) => cs === 'Connected',
+    );
+  /** `start=…, size=…` of what both sides logged since the marks. */
+  const found = (text: string): string[] => [...text.matchAll(/Out of sync: (start=\d+, size=\d+)/g)].map((match) => match[1]!);
+  const same = async (t: Test, pair: Pair): Promise<void> => {
+    const { ours: own, kernel } = await pair.sums();
+    t.equal(kernel, own, 'the same data on both disks');
+    t.notMatch(ours.log, /internal error/);
+  };
+  /** With a Primary, a reconnect resyncs what is marked. */
+  const repair = async (t: Test, pair: Pair): Promise<void> => {
+    await pair.primary();
+    await pair.disconnectOurs();
+    await pair.connectOurs();
+    await pair.untilInSync('the repair');
+    await pair.secondary();
+    await same(t, pair);
+  };
+
+  const pair = setting.pair({ net: algorithms });
+  await pair.createInSync();
+  await kernelLog();
+
+  for (const [i, algorithm] of ALGORITHMS.entries()) {
+    await t.test(`planted differences, ${algorithm}`, async (t) => {
+      if (i > 0) await setAlgorithm(pair, 'verify-alg', algorithm);
+      // The whole device once, around the differences afterwards.
+      for (const side of ['ours', 'kernel'] as const) {
+        const base = 100 + i * 1000;
+        const range: { start: number; stop?: number } = i === 0 ? { start: 0 } : { start: base * 8 - 64, stop: base * 8 + 4800 };
+        plantOurs(pair, base, base + 1);
+        await plantKernel(pair, base + 2, base + 500);
+        await kernelLog();
+        const mark = ours.log.length;
+        if (side === 'ours') await verifyOurs(pair, range);
+        else await verifyKernel(pair, `--start=${range.start}s ${range.stop === undefined ? '' : `--stop=${range.stop}s`}`);
+        await untilDone(pair);
+        const expected = [`start=${base * 8}, size=24`, `start=${(base + 500) * 8}, size=8`];
+        t.same(found(ours.log.slice(mark)), expected, `${side}: what we log`);
+        t.same(found(await kernelLog()), expected, `${side}: what the kernel logs`);
+        t.equal((await pair.state()).oos, 16);
+        t.equal((await pair.kernel.state())?.counters.oos, 16);
+        t.match(ours.log.slice(mark), /Online verify done \(total \d+ sec; paused 0 sec; \d+ K\/sec\)/);
+        t.match(ours.log.slice(mark), /Online verify found 4 4k block out of sync!/);
+        await repair(t, pair);
+      }
+    });
+  }
+
+  await t.test('start, stop and going on', async (t) => {
+    await kernelLog();
+    let mark = ours.log.length;
+    await verifyOurs(pair, { start: 1, stop: 100 });
+    await untilDone(pair);
+    t.match(ours.log.slice(mark), /Starting Online Verify from sector 0\n[\s\S]*Online Verify reached sector 104/);
+    t.match(await kernelLog(), /Online Verify start sector: 0\b[\s\S]*Online Verify reached sector 104/);
+    mark = ours.log.length;
+    await verifyKernel(pair, '--start=32768s --stop=36864s');
+    await untilDone(pair);
+    t.match(await kernelLog(), /Starting Online Verify from sector 32768[\s\S]*Online Verify reached sector 36864/);
+    t.match(ours.log.slice(mark), /Online Verify start sector: 32768\n[\s\S]*Online Verify reached sector 36864/);
+    // Cut in the middle, and taken up again there.
+    await pair.setOurRate(2000);
+    mark = ours.log.length;
+    await verifyOurs(pair, { start: 8000 });
+    await pair.until(
+      'the verify',
+      ({ cs }) => cs === 'VerifyS',
+      ({ cs }) => cs === 'VerifyT',
+    );
+    t.match(await pair.kernel.options.peer.run('cat /proc/drbd'), /verified:/);
+    await pair.disconnectOurs();
+    const reached = /Online Verify reached sector (\d+)/.exec(ours.log.slice(mark))?.[1];
+    t.ok(Number(reached) >= 8000, `reached ${reached}`);
+    await pair.connectOurs();
+    await pair.untilConnected();
+    await pair.setOurRate(102_400);
+    await verifyOurs(pair);
+    await untilDone(pair);
+    t.match(ours.log.slice(mark), new RegExp(`Starting Online Verify from sector ${reached}\\n`));
+    t.match(await kernelLog(), new RegExp(`Online Verify start sector: ${reached}\\b`));
+    t.equal((await pair.state()).oos, 0);
+  });
+
+  await t.test('while the application writes', async (t) => {
+    for (const primary of ['ours', 'kernel'] as const) {
+      for (const starter of ['ours', 'kernel'] as const) {
+        let writing = true;
+        let load: Promise<unknown>;
+        if (primary === 'ours') {
+          await pair.primary();
+          const nbd = await pair.open();
+          const lane = async (number: number): Promise<void> => {
+            for (let i = 0; writing; i++) await nbd.write(((number * 131 + i * 17) % 500) * 4096, randomBytes(i % 8 === 0 ? 65_536 : 4096));
+          };
+          load = Promise.all(Array.from({ length: 6 }, (_, number) => lane(number))).then(() => nbd.close());
+        } else {
+          await pair.kernel.setup(`primary ${pair.minor}`);
+          const job = '--ioengine=libaio --direct=1 --rw=randwrite --bsrange=4k-64k --iodepth=6 --runtime=3 --time_based --size=2M';
+          load = pair.inGuest(`fio --name=load --filename=DEVICE ${job} > /tmp/fio.out 2>&1 || { cat /tmp/fio.out; false; }`);
+        }
+        for (let round = 0; round < 2; round++) {
+          if (starter === 'ours') await verifyOurs(pair, { start: 0, stop: 4096 });
+          else await verifyKernel(pair, '--start=0 --stop=4096s');
+          await untilDone(pair);
+        }
+        writing = false;
+        await load;
+        t.equal((await pair.state()).oos, 0, `${primary} writes, ${starter} verifies: nothing is out of sync here`);
+        t.equal((await pair.kernel.state())?.counters.oos, 0, 'nor there');
+        if (primary === 'ours') await pair.secondary();
+        else await pair.kernel.setup(`secondary ${pair.minor}`);
+        await same(t, pair);
+      }
+    }
+  });
+
+  for (const [i, algorithm] of ALGORITHMS.entries()) {
+    await t.test(`a resync with ${algorithm} transfers what differs`, async (t) => {
+      if (i > 0) await setAlgorithm(pair, 'csums-alg', algorithm);
+      const kept = randomBytes(40 * 4096);
+      for (const source of ['ours', 'kernel'] as const) {
+        // 40 blocks written again with what they hold, 3 with something else; each apart from the next.
+        if (source === 'ours') {
+          await pair.primary();
+          const nbd = await pair.open();
+          const write = async (differing: number): Promise<void> => {
+            for (let b = 0; b < 40; b++)
+              await nbd.write(b * 32_768, b < differing ? randomBytes(4096) : kept.subarray(b * 4096, b * 4096 + 4096));
+          };
+          await write(0);
+          await pair.disconnectOurs();
+          await write(3);
+          await nbd.close();
+        } else {
+          await pair.kernel.setup(`primary ${pair.minor}`);
+          const write = (from: string): Promise<string> =>
+            pair.inGuest(
+              `for b in $(seq 0 39); do if [ $b -lt 3 ]; then in=${from}; else in=/tmp/kept; fi; /usr/bin/dd if=$in of=DEVICE bs=4k count=1 seek=$((b * 8)) oflag=direct conv=notrunc status=none || exit 1; done`,
+            );
+          await pair.inGuest('/usr/bin/dd if=/dev/urandom of=/tmp/kept bs=4k count=1 status=none');
+          await write('/tmp/kept');
+          await pair.kernel.disconnect();
+          await write('/dev/urandom');
+        }
+        await kernelLog();
+        const mark = ours.log.length;
+        if (source === 'ours') await pair.connectOurs();
+        else await pair.kernel.connect(Object.entries(algorithms).map(([name, value]) => `--${name}=${value}`));
+        await pair.untilInSync('the resync');
+        const summary = /92 % had equal checksums, eliminated: 148K; transferred 12K total 160K/;
+        t.match(ours.log.slice(mark), summary, `${source} is the source: our count`);
+        t.match(await kernelLog(), summary, 'the count of the kernel');
+        await same(t, pair);
+        if (source === 'ours') await pair.secondary();
+        else await pair.kernel.setup(`secondary ${pair.minor}`);
+      }
+    });
+  }
+  t.same(await setting.complaints(), []);
+});
