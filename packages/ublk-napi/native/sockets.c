@@ -100,6 +100,16 @@ static napi_value get_option(napi_env env, napi_callback_info info) {
   return getsockopt(fd, (int)level, (int)option, &value, &length) != 0 ? error_number(env, errno) : number(env, value);
 }
 
+/* peerCredentials(fd): pid, uid and gid of who connected a Unix socket, as 12 bytes */
+static napi_value peer_credentials(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int fd;
+  struct ucred who;
+  socklen_t length = sizeof who;
+  if (!args(env, info, 1, argv) || !arg_fd(env, argv[0], &fd)) return NULL;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0 ? error_number(env, errno) : copy_bytes(env, &who, length);
+}
+
 /* bindToDevice(fd, name): an empty name removes the binding */
 static napi_value bind_to_device(napi_env env, napi_callback_info info) {
   napi_value argv[2];
@@ -164,6 +174,7 @@ const struct method socket_methods[] = {{"socket", open_socket},
                                         {"shutdown", shutdown_socket},
                                         {"setSockOpt", set_option},
                                         {"getSockOpt", get_option},
+                                        {"peerCredentials", peer_credentials},
                                         {"bindToDevice", bind_to_device},
                                         {"getSockName", get_sock_name},
                                         {"getPeerName", get_peer_name},

@@ -101,6 +101,8 @@ export interface Native {
   shutdown(fd: number, how: number): number;
   setSockOpt(fd: number, level: number, option: number, value: number): number;
   getSockOpt(fd: number, level: number, option: number): number;
+  /** struct ucred, or -errno. */
+  peerCredentials(fd: number): Uint8Array | number;
   bindToDevice(fd: number, name: string): number;
   getSockName(fd: number): Uint8Array | number;
   getPeerName(fd: number): Uint8Array | number;

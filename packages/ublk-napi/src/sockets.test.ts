@@ -16,6 +16,7 @@ import {
   describeAddress,
   getLocalAddress,
   getPeerAddress,
+  getPeerCredentials,
   getSocketError,
   getSocketOption,
   listenSocket,
@@ -105,6 +106,14 @@ t.test('set-up', async (t) => {
   setSocketOption(client, 'receiveBuffer', 65536);
   t.throws(() => setSocketOption(client, 'v6Only', 1), { code: 'ENOPROTOOPT', syscall: 'setsockopt' });
   for (const fd of [listener, client, server]) closeFile(fd);
+});
+
+t.test('who connected a Unix socket', async (t) => {
+  const path = join(folder, 'who');
+  const { listener, client, server } = pair({ family: 'unix', path });
+  t.strictSame(getPeerCredentials(server), { pid: process.pid, uid: process.getuid!(), gid: process.getgid!() });
+  for (const fd of [listener, client, server]) closeFile(fd);
+  t.throws(() => getPeerCredentials(server), { code: 'EBADF' });
 });
 
 t.test('refusals', async (t) => {

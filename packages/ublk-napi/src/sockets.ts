@@ -89,6 +89,14 @@ export function bindToInterface(fd: number, name: string): void {
   checked(native.bindToDevice(fd, name), 'SO_BINDTODEVICE', name);
 }
 
+/** Who connected a Unix socket, as the kernel noted it then. @throws ErrnoError ENOTSOCK, EBADF */
+export function getPeerCredentials(fd: number): { readonly pid: number; readonly uid: number; readonly gid: number } {
+  const bytes = native.peerCredentials(fd);
+  if (typeof bytes === 'number') throw new ErrnoError(-bytes, 'getsockopt', 'SO_PEERCRED');
+  const [pid = 0, uid = 0, gid = 0] = new Uint32Array(bytes.slice().buffer);
+  return { pid, uid, gid };
+}
+
 /** The pending error of a socket (cleared by asking): 0 or a positive errno. @throws ErrnoError EBADF, ENOTSOCK */
 export function getSocketError(fd: number): number {
   return checked(native.getSockOpt(fd, SOL_SOCKET, SO_ERROR), 'getsockopt', 'SO_ERROR');
