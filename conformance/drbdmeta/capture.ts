@@ -9,7 +9,12 @@ export interface Result {
 }
 
 /** @param tty - what a person at a terminal types; undefined: standard input is empty and no terminal */
-export async function runOurs(argv: string[], env: Record<string, string | undefined>, tty?: string): Promise<Result> {
+export async function runOurs(
+  argv: string[],
+  env: Record<string, string | undefined>,
+  tty?: string,
+  extra: Partial<CommandIo> = {},
+): Promise<Result> {
   const typed = tty?.split('\n') ?? [];
   const out: string[] = [];
   const err: string[] = [];
@@ -21,6 +26,7 @@ export async function runOurs(argv: string[], env: Record<string, string | undef
     stdoutIsTty: false,
     readLine: () => Promise.resolve(typed.shift() ?? null),
     readAll: () => new Uint8Array(0),
+    ...extra,
   };
   const exit = await run(argv, io);
   return { stdout: out.join(''), stderr: err.join(''), exit };

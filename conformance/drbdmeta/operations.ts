@@ -83,7 +83,7 @@ interface Target {
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const SIZES = [68 * KIB, 100 * KIB, MIB, MIB + 512, 4 * MIB, 5 * MIB + 3 * 512, 16 * MIB, 40 * MIB, 64 * MIB + 1536];
+const SIZES = [68 * KIB, 100 * KIB, MIB, MIB + 512, 4 * MIB, 5 * MIB + 3 * 512, 16 * MIB, 24 * MIB + 1536];
 /** Room for indexed areas and for the fixed place of v07. */
 const LARGE = 130 * MIB;
 const ODD_NUMBERS = [0, 1, 2, 3, 7, 8, 9, 31, 32, 33, 63, 64, 72, 80, 255, 257, 4096, 0x7fff_ffff, 0x8000_0000, 0xffff_ffb8, 0xffff_ffff];
@@ -91,7 +91,7 @@ const ODD_NUMBERS = [0, 1, 2, 3, 7, 8, 9, 31, 32, 33, 63, 64, 72, 80, 255, 257, 
 /** @param damages - whether bytes are flipped at random, too */
 export function randomLife(prng: Prng, damages: boolean): Life {
   const operations: Operation[] = [];
-  const isLarge = prng.chance(10);
+  const isLarge = prng.chance(5);
   const target = (image: string, bytes: number): Target => ({
     image,
     bytes,

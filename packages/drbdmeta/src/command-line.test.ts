@@ -43,7 +43,9 @@ t.test('numbers carry units', async (t) => {
   t.equal(parseNumber('1M', 'k'), 1024n);
   t.equal(parseNumber('1s', 'k'), 1n, 'rounds up');
   t.equal(parseNumber('20000000000000000000g'), 'out of range');
-  for (const bad of ['', 'x', '1x', '1kk', '0x10']) t.equal(parseNumber(bad), 'not a valid number', bad);
+  for (const bad of ['x', '1kk', '0x10']) t.equal(parseNumber(bad), 'not a valid number', bad);
+  t.equal(parseNumber('1x'), 'not a valid unit');
+  t.equal(parseNumber(''), 'missing');
   t.strictSame([0, 4096, 9999, 10000, 16384, 65496, 2 ** 40].map(ppsize), [
     '0 KB',
     '4096 KB',

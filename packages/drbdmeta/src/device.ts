@@ -33,6 +33,9 @@ export interface OpenRequest {
   readonly fdLabel: number;
 }
 
+/** Most that is read at once: far more than an activity log or a window of the bitmap. */
+const READ_MAX = 1024 * 1024 * 1024;
+
 export class Device {
   readonly path: string;
   readonly sizeBytes: number;
@@ -100,23 +103,27 @@ export class Device {
   }
 
   /** Exactly `lengthBytes` from `offset`; anything else ends the command. `tag` names the reader in verbose output. */
-  read(tag: string, lengthBytes: number, offset: number, into = new Uint8Array(lengthBytes), isQuiet = false): Uint8Array {
+  read(tag: string, lengthBytes: number, offset: number, isQuiet = false): Uint8Array {
     if (this.#options.verbose >= 2 && !isQuiet) this.#io.stderr(`${this.#line(tag, 'pread', lengthBytes, offset)}\n`);
+    // A damaged super block may ask for anything; what no device holds is not even tried.
+    const into = new Uint8Array(lengthBytes > READ_MAX ? 0 : lengthBytes);
     const buffer = alignedBuffer();
     let done = 0;
     try {
       refuseNegative(offset);
-      while (done < lengthBytes) {
-        const got = readSync(this.#fd, buffer, 0, Math.min(buffer.length, lengthBytes - done), offset + done);
-        if (got === 0) break;
-        into.set(buffer.subarray(0, got), done);
-        done += got;
-      }
+      if (lengthBytes > READ_MAX) done = Math.max(0, this.sizeBytes - offset);
+      else
+        while (done < lengthBytes) {
+          const got = readSync(this.#fd, buffer, 0, Math.min(buffer.length, lengthBytes - done), offset + done);
+          if (got === 0) break;
+          into.set(buffer.subarray(0, got), done);
+          done += got;
+        }
     } catch (error) {
       this.#io.stderr(`pread(${this.fdLabel},...,${lengthBytes},${offsetText(offset)}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
     }
-    if (done !== lengthBytes) {
+    if (into.length !== lengthBytes || done !== lengthBytes) {
       this.#io.stderr(`confused in ${tag}: expected to read ${lengthBytes} bytes, actually read ${done}\n`);
       throw new Exit(10);
     }

@@ -59,6 +59,10 @@ export interface Placement {
 const alignUp = (value: number, to: number): number => Math.ceil(value / to) * to;
 const alignDown = (value: number, to: number): number => Math.floor(value / to) * to;
 
+/** Length of the activity log; counted in sectors of 32 bits, which damage may make overflow. */
+const activityLogBytes = (alStripes: number, alStripeSize4k: number): number =>
+  ((Math.imul(alStripes, alStripeSize4k) * (AL_BLOCK_BYTES / SECTOR_BYTES)) >>> 0) * SECTOR_BYTES;
+
 /** Length of all bitmap slots together for a device of that many sectors, a multiple of 4096. */
 export function bitmapBytes(sizeSectors: number, maxPeers: number, bmBytesPerBit: number = BM_BYTES_PER_BIT_DEFAULT): number {
   const bits = alignUp(Math.ceil(sizeSectors / (bmBytesPerBit / SECTOR_BYTES)), 64);
@@ -83,7 +87,7 @@ export function superblockOffset(kind: MetaDataKind, deviceBytes: number, index 
 export function placement(input: PlacementInput): Placement {
   const maxPeers = input.maxPeers ?? 1;
   const bmBytesPerBit = input.bmBytesPerBit ?? BM_BYTES_PER_BIT_DEFAULT;
-  const alSizeBytes = (input.alStripes ?? AL_STRIPES_DEFAULT) * (input.alStripeSize4k ?? AL_STRIPE_SIZE_4K_DEFAULT) * AL_BLOCK_BYTES;
+  const alSizeBytes = activityLogBytes(input.alStripes ?? AL_STRIPES_DEFAULT, input.alStripeSize4k ?? AL_STRIPE_SIZE_4K_DEFAULT);
   const alSectors = alSizeBytes / SECTOR_BYTES;
   const superblockOffsetBytes = superblockOffset(input.kind, input.deviceBytes, input.index);
   let al_offset = SUPERBLOCK_BYTES / SECTOR_BYTES;
@@ -116,7 +120,7 @@ export function placement(input: PlacementInput): Placement {
 /** What the fields of a superblock that was read from `superblockOffsetBytes` say about the places on the device. */
 export function placementOf(md: MetaData, kind: MetaDataKind, superblockOffsetBytes: number): Placement {
   const { al_offset, bm_offset, md_size_sect } = md;
-  const alSizeBytes = md.al_stripes * md.al_stripe_size_4k * AL_BLOCK_BYTES;
+  const alSizeBytes = activityLogBytes(md.al_stripes, md.al_stripe_size_4k);
   const bmEnd = kind === 'internal' ? al_offset : md_size_sect;
   return {
     superblockOffsetBytes,

@@ -13,6 +13,7 @@ import {
   replayPmemActivityLog,
   setExtent,
 } from '@udrbd/metadata';
+import { Exit } from '../exit.js';
 import { ppsize } from '../numbers.js';
 import { Progress } from '../progress.js';
 import { Volume } from '../volume.js';
@@ -75,6 +76,11 @@ const flagsOf = (volume: Volume): number => (volume.md.format === 'v07' ? volume
 function readReplay(volume: Volume): { replay: AlReplay; isOldStyle: boolean } {
   const { md } = volume;
   const area = volume.readActivityLog('apply_al');
+  const blocks = md.al_stripes * md.al_stripe_size_4k;
+  if (blocks * AL_BLOCK_BYTES !== area.length) {
+    volume.io.stderr(`Could not calloc(${blocks}, sizeof(*al_cpu))\n`);
+    throw new Exit(30);
+  }
   const word = (block: number): number => new DataView(area.buffer, area.byteOffset).getUint32(block * AL_BLOCK_BYTES);
   const isNewStyle =
     md.format === 'v09' ||

@@ -126,10 +126,10 @@ function activityLogText(volume: Volume): string {
       lines.push(`# \tcrc32c: ${hex(t.crc32c, 8)}`, '#     }');
     }
   }
-  lines.push('# }');
   if (highestSlot >= volume.md.al_nr_extents) {
     lines.push(`### CAUTION: maximum slot number found in AL: ${highestSlot}`);
     lines.push(`### CAUTION: but 'super-block' al-extents is: ${volume.md.al_nr_extents}`);
   }
+  lines.push('# }');
   return `${lines.join('\n')}\n`;
 }

@@ -24,7 +24,7 @@ import { demandFullSync } from '../full-sync.js';
 import { offsetText, sayOffsets } from '../offsets.js';
 import { Progress } from '../progress.js';
 import { Volume } from '../volume.js';
-import { type Command, type CommandContext, ignoreSurplus } from './command.js';
+import type { Command, CommandContext } from './command.js';
 
 /** As much of the bitmap as stock writes at a time. */
 const WINDOW_BYTES = 32 * 1024 * 1024;
@@ -42,7 +42,6 @@ export const verifyDump: Command = {
   modifies: false,
   wantsNodeId: false,
   async run(context) {
-    ignoreSurplus(context, 1);
     const { io, invocation, dialect } = context;
     const source = openDump(context);
     try {
@@ -75,7 +74,6 @@ export const restoreMd: Command = {
   modifies: true,
   wantsNodeId: false,
   async run(context) {
-    ignoreSurplus(context, 1);
     const { io } = context;
     const source = openDump(context);
     try {
@@ -316,7 +314,7 @@ function writeAll(volume: Volume, bitmap: SparseBitmap, old: Old | undefined): b
     // Bits of both, for the time in which nobody knows which super block is on disk: too much out of sync does no harm.
     bitmap.forEach((offset, piece) => {
       if (!(piece instanceof Uint8Array)) return;
-      const before = device.read(TAG, piece.length, p.bmOffsetBytes + offset, undefined, true);
+      const before = device.read(TAG, piece.length, p.bmOffsetBytes + offset, true);
       const both = before.map((byte, i) => byte | piece[i]!);
       if (both.some((byte, i) => byte !== before[i])) write(offset, both);
     });
