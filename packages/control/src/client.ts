@@ -28,7 +28,8 @@ export interface ControlClient {
   request<C extends Exclude<Command, 'events'>>(command: C, parameters: RequestParameters[C]): Promise<Reply<C>>;
   /**
    * Asks for the initial state, and with `subscribe` for every change after it.
-   * @returns a promise that settles when the stream ends: the answer that ended it, or ConnectionClosed
+   * @returns a promise that settles when the stream ends: the answer that ended it, or ConnectionClosed. With `subscribe` an
+   *   answer means that the engine refuses to go on: its `info` says why
    */
   events(parameters: RequestParameters['events'], listener: (event: Notification) => void): Promise<Reply<'events'>>;
   close(): void;
@@ -57,6 +58,12 @@ export function createClient(transport: Transport): ControlClient {
     if (typeof value !== 'object' || value === null) return false;
     const line = value as { id?: unknown; code?: unknown; info?: unknown; event?: unknown };
     if (typeof line.id !== 'number') return false;
+    if (line.id === 0 && typeof line.code === 'number' && Array.isArray(line.info)) {
+      // Not about one request: the engine does not talk to us any more.
+      for (const waiter of waiting.values()) waiter.resolve(value as Reply);
+      waiting.clear();
+      return true;
+    }
     const waiter = waiting.get(line.id);
     if (waiter === undefined) return true; // an answer nobody waits for any more
     if (line.event !== undefined) {

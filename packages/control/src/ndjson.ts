@@ -17,6 +17,8 @@ export type DecodedLine =
 export interface LineDecoder {
   /** @returns the lines that `text` completes; empty lines are skipped */
   push(text: string): DecodedLine[];
+  /** Whether the beginning of a line waits for the rest. */
+  readonly isInLine: boolean;
 }
 
 export function createLineDecoder(lineMax: number): LineDecoder {
@@ -32,6 +34,9 @@ export function createLineDecoder(lineMax: number): LineDecoder {
     return line;
   };
   return {
+    get isInLine() {
+      return pending > 0;
+    },
     push(text) {
       const lines: DecodedLine[] = [];
       let from = 0;
@@ -41,6 +46,7 @@ export function createLineDecoder(lineMax: number): LineDecoder {
         if (pending + length > lineMax) {
           dead = true;
           pieces = [];
+          pending = 0;
           lines.push({ ok: false, error: 'line-too-long' });
           break;
         }

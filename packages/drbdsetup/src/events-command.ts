@@ -1,5 +1,5 @@
 /** `events2`: everything that exists, then everything that changes. */
-import { ConnectionClosed, type Notification } from '@udrbd/control';
+import { ConnectionClosed, type Notification, RETURN_CODES, type Reply } from '@udrbd/control';
 import { createPalette } from './colors.js';
 import { CommandExit, EXIT_ENGINE_GONE, EXIT_USAGE } from './command-io.js';
 import { createEventPrinter, eventTimestamp } from './events.js';
@@ -19,6 +19,10 @@ export function refuseExcess({ rest }: Session): void {
 
 export const engineGone = ({ object }: Session): CommandExit =>
   new CommandExit(EXIT_ENGINE_GONE, { stderr: `${object}: module unloaded\n` });
+
+/** The engine ended the stream and said why: a reader that is too slow does not miss events without knowing. */
+export const listeningRefused = ({ object }: Session, { info }: Reply): CommandExit =>
+  new CommandExit(EXIT_USAGE, { stderr: [`${object}: error receiving config reply`, ...info, ''].join('\n') });
 
 export async function runEvents(session: Session): Promise<number> {
   const { io, engine } = session;
@@ -48,13 +52,14 @@ export async function runEvents(session: Session): Promise<number> {
   };
   /** A rejection is not the end of the world here: whoever waits for it says what it means. */
   const fetch = async (subscribe: boolean): Promise<void> => {
+    let last: Reply;
     try {
-      await engine.events({ subscribe }, print);
+      last = await engine.events({ subscribe }, print);
     } catch (error) {
       if (error instanceof ConnectionClosed) throw engineGone(session);
       throw error;
     }
-    if (subscribe) throw engineGone(session);
+    if (last.code !== RETURN_CODES.NO_ERROR.code || subscribe) throw listeningRefused(session, last);
   };
   const isPolling = isGiven(session, 'poll');
   if (!isPolling) {

@@ -9,7 +9,7 @@ import {
 } from '@udrbd/control';
 import { isBeyondEstablished } from './colors.js';
 import { CommandExit, EXIT_USAGE } from './command-io.js';
-import { engineGone, refuseExcess } from './events-command.js';
+import { engineGone, listeningRefused, refuseExcess } from './events-command.js';
 import { isGiven, lastValueOf, type Session } from './invocation.js';
 import { parseScaledNumber } from './numbers.js';
 
@@ -81,7 +81,7 @@ export async function runWait(session: Session): Promise<number> {
     };
     arm();
     engine.events({ subscribe: true }, accept).then(
-      () => reject(engineGone(session)),
+      (last) => reject(listeningRefused(session, last)),
       (error: unknown) => reject(error instanceof ConnectionClosed ? engineGone(session) : error),
     );
   });

@@ -1,32 +1,39 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import type { Notification, Reply, Request } from '@udrbd/control';
 import t from 'tap';
+import type { ConnectionLimits } from './control-connection.js';
 import { ControlServer } from './control-server.js';
 
 const EXISTS: Notification = { action: 'exists', kind: '-' };
 
-function setUp(t: { teardown(end: () => unknown): void }) {
+function setUp(t: { teardown(end: () => unknown): void }, limits: Partial<ConnectionLimits> = {}, uid?: number) {
   const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
   const path = `${dir}/s`;
   const logged: string[] = [];
   const handled: Request[] = [];
-  const listeners = new Set<(n: Notification) => void>();
+  const listeners = new Set<(batch: readonly Notification[]) => void>();
+  /** Requests that wait for the test to answer them. */
+  const held: (() => void)[] = [];
   const handler = {
     handle: async (request: Request): Promise<Reply> => {
       handled.push(request);
       if (request.command === 'proc') throw new Error('a bug');
+      if (request.command === 'down') await new Promise<void>((resolve) => held.push(resolve));
+      if (request.command === 'version') return { id: request.id, code: 101, info: ['x'.repeat(20_000)] };
       return { id: request.id, code: 101, info: [] };
     },
-    initialState: async () => [],
-    subscribe: (listener: (n: Notification) => void) => {
+    refresh: async () => undefined,
+    present: () => [],
+    subscribe: (listener: (batch: readonly Notification[]) => void) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
   };
-  const server = new ControlServer(path, handler, (_level, text) => logged.push(text));
+  const options = { limits, ...(uid === undefined ? {} : { uidOf: () => uid }) };
+  const server = new ControlServer(path, handler, (_level, text) => logged.push(text), options);
   t.teardown(async () => {
     await server.close();
     rmSync(dir, { recursive: true });
@@ -43,7 +50,7 @@ function setUp(t: { teardown(end: () => unknown): void }) {
       socket.on('error', () => undefined);
       socket.write(text);
     });
-  return { server, path, logged, handled, listeners, ask };
+  return { server, path, logged, handled, listeners, held, ask };
 }
 
 t.test('requests are answered, whatever comes between them', async (t) => {
@@ -88,7 +95,7 @@ t.test('events: the state, then what changes', async (t) => {
   const stream = connect(path);
   const told = ask(stream, '{"id":2,"command":"events"}\n', 2);
   while (listeners.size === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-  for (const listener of listeners) listener({ action: 'destroy', kind: 'resource', resource: 'r0' });
+  for (const listener of listeners) listener([{ action: 'destroy', kind: 'resource', resource: 'r0' }]);
   t.strictSame(await told, [
     `{"id":2,"event":${JSON.stringify(EXISTS)}}`,
     '{"id":2,"event":{"action":"destroy","kind":"resource","resource":"r0"}}',
@@ -96,4 +103,125 @@ t.test('events: the state, then what changes', async (t) => {
   stream.destroy();
   while (listeners.size > 0) await new Promise((resolve) => setTimeout(resolve, 5));
   t.pass('a subscription ends with its connection');
+});
+
+const until = async (what: () => boolean): Promise<void> => {
+  while (!what()) await new Promise((resolve) => setTimeout(resolve, 5));
+};
+
+t.test('only root and its own user are listened to', async (t) => {
+  const { server, path, logged, handled, ask } = setUp(t, {}, 65534);
+  await server.listen();
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  const stranger = connect(path);
+  t.strictSame(await ask(stranger, '{"id":1,"command":"down","resource":"r0"}\n', 9), [
+    '{"id":0,"code":152,"info":["only root may talk to the engine"]}',
+  ]);
+  t.strictSame(handled, []);
+  t.match(logged[0], /user 65534 was turned away/);
+});
+
+t.test('a client that never reads is not read from', async (t) => {
+  const { server, path, handled, ask } = setUp(t, { answerBytesMax: 100_000 });
+  await server.listen();
+  const greedy = connect(path);
+  greedy.pause();
+  greedy.on('error', () => undefined);
+  for (let id = 1; id <= 500; id++) greedy.write(`{"id":${id},"command":"version"}\n`);
+  await until(() => handled.length > 5);
+  const other = connect(path);
+  t.strictSame(await ask(other, '{"id":1,"command":"ping"}\n', 1), ['{"id":1,"code":101,"info":[]}'], 'others are served');
+  t.ok(handled.length < 100, `${handled.length} of 500 requests were begun`);
+  // Once it reads, all of them are answered, in order.
+  const got: string[] = [];
+  let lines = 0;
+  greedy.on('data', (bytes) => {
+    got.push(String(bytes));
+    lines += got.at(-1)!.split('\n').length - 1;
+  });
+  greedy.resume();
+  await until(() => lines === 500);
+  const ids = got
+    .join('')
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => (JSON.parse(line) as Reply).id);
+  t.strictSame(
+    ids,
+    [...ids].sort((a, b) => a - b),
+  );
+  greedy.destroy();
+  other.destroy();
+});
+
+t.test('requests in flight are limited; a client that dies leaves those under way to be finished', async (t) => {
+  const { server, path, handled, held, ask } = setUp(t, { requestsMax: 3 });
+  await server.listen();
+  const eager = connect(path);
+  eager.write(Array.from({ length: 10 }, (_, id) => `{"id":${id},"command":"down","resource":"r${id}"}\n`).join(''));
+  await until(() => held.length === 3);
+  eager.destroy();
+  const other = connect(path);
+  await ask(other, '{"id":1,"command":"ping"}\n', 1);
+  other.destroy();
+  t.equal(held.length, 3, 'no more are begun than are allowed at a time');
+  for (const answer of held.splice(0)) answer();
+  const again = connect(path);
+  await ask(again, '{"id":1,"command":"ping"}\n', 1);
+  again.destroy();
+  for (const answer of held) answer();
+  t.ok(handled.filter(({ command }) => command === 'down').length < 10, 'what it had not begun by then is dropped');
+});
+
+t.test('half a request changes nothing; a slow one is given up', async (t) => {
+  const { server, path, handled, ask } = setUp(t, { requestMs: 50 });
+  await server.listen();
+  const half = connect(path);
+  const answers = ask(half, '{"id":1,"command":"ping"}\n{"id":2,"command":"down","resource":"r0"}', 9);
+  half.end();
+  t.strictSame(await answers, ['{"id":1,"code":101,"info":[]}'], 'what was complete is answered, then the end');
+  const slow = connect(path);
+  t.strictSame(await ask(slow, '{"id":1,"comm', 9), ['{"id":0,"code":162,"info":["request not complete in time"]}']);
+  t.strictSame(
+    handled.map(({ command }) => command),
+    ['ping'],
+  );
+});
+
+t.test('a reader of events that is too slow is told, the others get every one in order', async (t) => {
+  const { server, path, listeners } = setUp(t, { eventBytesMax: 100_000, farewellMs: 10_000 });
+  await server.listen();
+  const event = (n: number): Notification => ({ action: 'call', kind: 'helper', resource: 'r0', helper: `${n} ${'x'.repeat(1000)}` });
+  const readers = Array.from({ length: 3 }, () => connect(path));
+  const texts = readers.map(() => '');
+  const started: number[] = [];
+  readers.forEach((reader, index) => {
+    reader.on('data', (bytes) => {
+      texts[index] += String(bytes);
+      if (started.includes(index)) return;
+      started.push(index);
+      if (index === 0) reader.pause();
+    });
+    reader.write(`{"id":${index},"command":"events"}\n`);
+  });
+  await until(() => started.length === 3 && listeners.size === 1);
+  const COUNT = 3000;
+  for (let n = 0; n < COUNT; n++) {
+    for (const listener of listeners) listener([event(n)]);
+    if (n % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  const numbers = (text: string) => [...text.matchAll(/"helper":"(\d+) /g)].map((match) => Number(match[1]));
+  await until(() => texts.slice(1).every((text) => numbers(text).length === COUNT));
+  const all = Array.from({ length: COUNT }, (_, n) => n);
+  t.strictSame(numbers(texts[1]!), all);
+  t.strictSame(numbers(texts[2]!), all);
+  const ended = new Promise((resolve) => readers[0]!.once('close', resolve));
+  readers[0]!.resume();
+  await ended;
+  const seen = numbers(texts[0]!);
+  t.ok(seen.length < COUNT);
+  t.strictSame(seen, all.slice(0, seen.length), 'no gap before the end');
+  t.match(texts[0]!.trimEnd().split('\n').at(-1), /^\{"id":0,"code":162,"info":\["too slow: \d+ bytes of events were not read"\]\}$/);
+  for (const reader of readers) reader.destroy();
+  await until(() => listeners.size === 0);
 });

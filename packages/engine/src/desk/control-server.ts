@@ -1,37 +1,59 @@
 /** The control socket: lines of JSON in, answers and events out. Nothing a client sends makes it throw. */
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { StringDecoder } from 'node:string_decoder';
-import { createLineDecoder, encodeLine, type Notification, REQUEST_LINE_MAX, RETURN_CODES, type Reply, type Request } from '@udrbd/control';
+import { encodeLine, type Notification, RETURN_CODES, type Reply, type Request } from '@udrbd/control';
 import { parseRequest } from '@udrbd/control/schemas';
+import { getPeerCredentials } from 'ublk-napi';
+import { CONNECTION_LIMITS, type ConnectionLimits, ControlConnection } from './control-connection.js';
 import type { Log } from './log.js';
-
-/** A subscriber that lets this much pile up is disconnected. */
-const BACKLOG_BYTES_MAX = 64 << 20;
 
 /** Longest path of a Unix socket; Node would cut a longer one. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
+/** Clients beyond these are turned away: the engine's disks and links need descriptors too. */
+const CLIENTS_MAX = 4096;
+
 export interface ControlHandler {
   handle(request: Request): Promise<Reply>;
-  /** The present state as notifications. */
-  initialState(): Promise<readonly Notification[]>;
+  /** Brings the counters in `present` up to date. */
+  refresh(): Promise<void>;
+  /** Everything there is, exactly as subscribers know it by now. */
+  present(): readonly Notification[];
   /** @returns how to end the subscription */
-  subscribe(listener: (notification: Notification) => void): () => void;
+  subscribe(listener: (batch: readonly Notification[]) => void): () => void;
+}
+
+export interface ControlServerOptions {
+  readonly limits?: Partial<ConnectionLimits>;
+  /** User id of who connected. */
+  readonly uidOf?: (socket: Socket) => number;
+}
+
+interface Subscription {
+  readonly connection: ControlConnection;
+  readonly id: number;
 }
 
 export class ControlServer {
   readonly #handler: ControlHandler;
   readonly #log: Log;
   readonly #server: Server;
-  readonly #clients = new Set<Socket>();
+  readonly #connections = new Set<ControlConnection>();
+  readonly #subscriptions = new Set<Subscription>();
+  readonly #limits: ConnectionLimits;
+  readonly #uidOf: (socket: Socket) => number;
   readonly #path: string;
+  #unsubscribe: (() => void) | undefined;
 
-  constructor(path: string, handler: ControlHandler, log: Log) {
+  constructor(path: string, handler: ControlHandler, log: Log, options: ControlServerOptions = {}) {
     this.#path = path;
     this.#handler = handler;
     this.#log = log;
-    this.#server = createServer((socket) => this.#serve(socket));
+    this.#limits = { ...CONNECTION_LIMITS, ...options.limits };
+    this.#uidOf = options.uidOf ?? connectedUid;
+    // A client that has sent its last request may still want the answers.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
+    this.#server.maxConnections = CLIENTS_MAX;
   }
 
   /** The caller holds the instance lock, so a socket file that is there is a stale one. */
@@ -42,95 +64,110 @@ export class ControlServer {
     rmSync(this.#path, { force: true });
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
+      const umask = process.umask(0o177);
       this.#server.listen(this.#path, () => {
         chmodSync(this.#path, 0o600);
         this.#server.removeListener('error', reject);
         this.#server.on('error', (error) => this.#log('err', `control socket: ${error.message}`));
         resolve();
       });
+      // Bound by now: nobody but root could connect at any moment.
+      process.umask(umask);
     });
   }
 
   /** Waits until answers under way have been written. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#clients) socket.end();
+    for (const connection of this.#connections) connection.close();
     setTimeout(() => {
-      for (const socket of this.#clients) socket.destroy();
+      for (const connection of this.#connections) connection.destroy();
     }, 500).unref();
     await closed;
     rmSync(this.#path, { force: true });
   }
 
   #serve(socket: Socket): void {
-    const text = new StringDecoder('utf8');
-    const lines = createLineDecoder(REQUEST_LINE_MAX);
-    const endings: (() => void)[] = [];
-    this.#clients.add(socket);
-    socket.on('error', () => undefined);
-    socket.on('close', () => {
-      this.#clients.delete(socket);
-      for (const end of endings) end();
-    });
-    socket.on('data', (bytes) => {
-      for (const line of lines.push(text.write(bytes))) {
-        if (!line.ok) {
-          send(socket, refusal(0, line.error === 'not-json' ? 'not a line of JSON' : 'line too long'));
-          socket.end();
-          return;
-        }
-        const parsed = parseRequest(line.value);
-        if (!parsed.ok) send(socket, parsed.reply);
-        else if (parsed.request.command === 'events') this.#events(socket, parsed.request, endings);
-        else this.#answer(socket, parsed.request);
-      }
-    });
+    const subscriptions: Subscription[] = [];
+    const connection = new ControlConnection(
+      socket,
+      this.#limits,
+      (value) => this.#accept(connection, value, subscriptions),
+      () => {
+        this.#connections.delete(connection);
+        for (const subscription of subscriptions) this.#end(subscription);
+      },
+    );
+    this.#connections.add(connection);
+    const uid = this.#uidOf(socket);
+    if (uid !== 0 && uid !== process.geteuid!()) {
+      this.#log('warning', `control socket: user ${uid} was turned away`);
+      connection.refuse(0, 'only root may talk to the engine', RETURN_CODES.ERR_PERM.code);
+    }
   }
 
-  #answer(socket: Socket, request: Request): void {
-    this.#handler.handle(request).then(
-      (reply) => send(socket, reply),
+  #accept(connection: ControlConnection, value: unknown, subscriptions: Subscription[]): Promise<void> | undefined {
+    const parsed = parseRequest(value);
+    if (!parsed.ok) {
+      connection.answer(encodeLine(parsed.reply));
+      return undefined;
+    }
+    const { request } = parsed;
+    return (request.command === 'events' ? this.#events(connection, request, subscriptions) : this.#answer(connection, request)).catch(
       (error: unknown) => {
         this.#log('err', `internal error in ${request.command}: ${error instanceof Error ? error.stack : String(error)}`);
-        send(socket, refusal(request.id, 'internal error, see the log of the engine'));
+        const info = ['internal error, see the log of the engine'];
+        connection.answer(encodeLine({ id: request.id, code: RETURN_CODES.ERR_INVALID_REQUEST.code, info }));
       },
     );
   }
 
-  #events(socket: Socket, request: Request & { command: 'events' }, endings: (() => void)[]): void {
-    const { id } = request;
-    const tell = (event: Notification) => {
-      if (socket.writableLength > BACKLOG_BYTES_MAX) socket.destroy();
-      else if (!socket.destroyed) socket.write(encodeLine({ id, event }));
-    };
-    // Subscribed before the state is read, so nothing is lost; what comes meanwhile is told after it.
-    let waiting: Notification[] | undefined = [];
-    if (request.subscribe) {
-      endings.push(
-        this.#handler.subscribe((event) => {
-          if (waiting === undefined) tell(event);
-          else waiting.push(event);
-        }),
-      );
+  async #answer(connection: ControlConnection, request: Request): Promise<void> {
+    connection.answer(encodeLine(await this.#handler.handle(request)));
+  }
+
+  async #events(connection: ControlConnection, { id, subscribe }: Request & { command: 'events' }, list: Subscription[]): Promise<void> {
+    await this.#handler.refresh();
+    if (!connection.isOpen) return;
+    // Nothing can happen between the state and the subscription: what is told next is what changes in this state.
+    connection.answer(encodeEvents(id, [...this.#handler.present(), { action: 'exists', kind: '-' }]));
+    if (!subscribe) {
+      connection.answer(encodeLine({ id, code: RETURN_CODES.NO_ERROR.code, info: [] }));
+      return;
     }
-    this.#handler.initialState().then(
-      (state) => {
-        for (const event of state) tell(event);
-        tell({ action: 'exists', kind: '-' });
-        for (const event of waiting ?? []) tell(event);
-        waiting = undefined;
-        if (!request.subscribe) send(socket, { id, code: RETURN_CODES.NO_ERROR.code, info: [] });
-      },
-      (error: unknown) => {
-        this.#log('err', `internal error in events: ${error instanceof Error ? error.stack : String(error)}`);
-        socket.destroy();
-      },
-    );
+    const subscription = { connection, id };
+    list.push(subscription);
+    this.#subscriptions.add(subscription);
+    this.#unsubscribe ??= this.#handler.subscribe((batch) => this.#tell(batch));
+  }
+
+  #end(subscription: Subscription): void {
+    this.#subscriptions.delete(subscription);
+    if (this.#subscriptions.size > 0) return;
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+  }
+
+  /** A batch is encoded once, however many read it: nearly all of them use the same id. */
+  #tell(batch: readonly Notification[]): void {
+    const encoded = new Map<number, Buffer>();
+    for (const { connection, id } of this.#subscriptions) {
+      let lines = encoded.get(id);
+      if (lines === undefined) {
+        lines = encodeEvents(id, batch);
+        encoded.set(id, lines);
+      }
+      connection.tell(lines);
+    }
   }
 }
 
-const refusal = (id: number, info: string): Reply => ({ id, code: RETURN_CODES.ERR_INVALID_REQUEST.code, info: [info] });
+const encodeEvents = (id: number, events: readonly Notification[]): Buffer =>
+  Buffer.from(events.map((event) => encodeLine({ id, event })).join(''));
 
-function send(socket: Socket, reply: Reply): void {
-  if (!socket.destroyed && socket.writable) socket.write(encodeLine(reply));
+/** @throws ErrnoError, which the caller must not survive with a connection */
+function connectedUid(socket: Socket): number {
+  // Node has no name for the descriptor of a socket.
+  const { fd } = (socket as unknown as { readonly _handle: { readonly fd: number } })._handle;
+  return getPeerCredentials(fd).uid;
 }

@@ -64,10 +64,12 @@ export class FrontDesk implements ControlHandler {
   readonly #byHost = new Map<number, ResourceEntry>();
   readonly #minors = new Map<number, { readonly entry: ResourceEntry; readonly volume: VolumeEntry }>();
   readonly #operations = new Map<number, { readonly done: (message: ReactorMessage) => void; readonly host: number }>();
-  readonly #subscribers = new Set<(notification: Notification) => void>();
+  readonly #subscribers = new Set<(batch: readonly Notification[]) => void>();
   readonly #progress: NodeJS.Timeout;
   #port: ReactorPort | undefined;
   #lastOperation = 0;
+  /** Shared by everyone who asks meanwhile. */
+  #refreshing: Promise<void> | undefined;
 
   constructor(environment: EngineEnvironment, log: Log) {
     this.#environment = environment;
@@ -114,13 +116,18 @@ export class FrontDesk implements ControlHandler {
     }
   }
 
-  async initialState(): Promise<readonly Notification[]> {
-    const all: Notification[] = [];
-    for (const snapshot of await this.#snapshots(undefined)) all.push(...difference(undefined, snapshot, 'exists'));
-    return all;
+  refresh(): Promise<void> {
+    this.#refreshing ??= Promise.allSettled([...this.#resources.values()].map((entry) => this.#refresh(entry))).then(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
   }
 
-  subscribe(listener: (notification: Notification) => void): () => void {
+  present(): readonly Notification[] {
+    return [...this.#resources.values()].flatMap(({ told }) => (told === undefined ? [] : difference(undefined, told, 'exists')));
+  }
+
+  subscribe(listener: (batch: readonly Notification[]) => void): () => void {
     this.#subscribers.add(listener);
     return () => this.#subscribers.delete(listener);
   }
@@ -583,10 +590,10 @@ export class FrontDesk implements ControlHandler {
   // State, notifications, /proc.
 
   async #refresh(entry: ResourceEntry): Promise<HostSnapshot> {
-    const answer = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
-    if (answer.type !== 'snapshot') throw new Error(`no snapshot of ${entry.name}`);
-    this.#stateChanged(entry, answer.snapshot);
-    return answer.snapshot;
+    const snapshot = await this.#snapshot(entry);
+    if (snapshot === undefined) throw new Error(`no snapshot of ${entry.name}`);
+    this.#stateChanged(entry, snapshot);
+    return snapshot;
   }
 
   #view(entry: ResourceEntry, state: HostSnapshot): ResourceSnapshot {
@@ -601,13 +608,13 @@ export class FrontDesk implements ControlHandler {
     entry.state = state;
     if (state.core.connections.some((c) => c.state === 'Connected')) for (const volume of entry.volumes.values()) volume.isDegraded = false;
     const now = this.#view(entry, state);
-    this.#tell(difference(entry.told, now));
+    if (this.#subscribers.size > 0) this.#tell(difference(entry.told, now));
     entry.told = now;
     this.#proc.changed();
   }
 
   #tell(batch: readonly Notification[]): void {
-    for (const notification of batch) for (const subscriber of this.#subscribers) subscriber(notification);
+    if (batch.length > 0) for (const subscriber of this.#subscribers) subscriber(batch);
   }
 
   /** A running resync changes no state; its progress is told from time to time all the same. */
@@ -638,23 +645,24 @@ export class FrontDesk implements ControlHandler {
   }
 
   async #snapshots(name: string | undefined): Promise<ResourceSnapshot[]> {
-    const all: ResourceSnapshot[] = [];
-    for (const entry of [...this.#resources.values()]) {
-      if ((name === undefined || entry.name === name) && this.#resources.has(entry.name)) {
-        const state = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
-        // Deleted meanwhile: it is not listed any more.
-        if (state.type === 'snapshot') all.push(this.#view(entry, state.snapshot));
-      }
-    }
-    return all;
+    const wanted = [...this.#resources.values()].filter((entry) => name === undefined || entry.name === name);
+    const all = await Promise.all(wanted.map((entry) => this.#snapshot(entry)));
+    // Deleted meanwhile: it is not listed any more.
+    return wanted.flatMap((entry, index) => {
+      const state = all[index];
+      return state === undefined || this.#resources.get(entry.name) !== entry ? [] : [this.#view(entry, state)];
+    });
+  }
+
+  async #snapshot(entry: ResourceEntry): Promise<HostSnapshot | undefined> {
+    const answer = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
+    return answer.type === 'snapshot' ? answer.snapshot : undefined;
   }
 
   async #procText(): Promise<{ text: string; isActive: boolean }> {
-    const states: HostSnapshot[] = [];
-    for (const entry of [...this.#resources.values()]) {
-      const answer = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
-      if (answer.type === 'snapshot') states.push(answer.snapshot);
-    }
+    const states = (await Promise.all([...this.#resources.values()].map((entry) => this.#snapshot(entry)))).filter(
+      (state) => state !== undefined,
+    );
     const text = formatProcDrbd(
       states.map((state) => state.core),
       PROC_HEADER,
