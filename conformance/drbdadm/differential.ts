@@ -4,14 +4,14 @@
  *   node --import=tsx --conditions=udrbd-source conformance/drbdadm/differential.ts STOCK_DRBDADM [COUNT [FIRST_SEED]]
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Random } from '../../packages/config/src/testing/random-config.js';
 import { breakSite, randomSite, type Site } from '../../packages/config/src/testing/random-site.js';
-import { type Printed, type Release, settle } from './releases.js';
-import { disturbShow, showOf } from './running-state.js';
+import { type Printed, type Release, reasonApart, type Situation, settle } from './releases.js';
+import { disturb, showOf, showText } from './running-state.js';
 import { runCase } from './vector-case.js';
 
 /** What is asked about every configuration. */
@@ -64,7 +64,7 @@ const SOMETIMES: readonly (readonly string[])[] = [
   ['-d', 'split-brain', 'minor-MINOR'],
   ['-d', 'proxy-up', 'all'],
   ['-d', 'proxy-down', 'all'],
-  ['-d', 'set-gi', '1:2:3:4', 'RES/0'],
+  ['-d', '--', '1:2:3:4', 'set-gi', 'RES/0'],
   ['-d', 'verify', '--start=0', 'RES:PEER/0'],
 ];
 const ADJUST: readonly (readonly string[])[] = [
@@ -86,6 +86,8 @@ export interface Difference {
 export interface Comparison {
   readonly equal: number;
   readonly total: number;
+  /** How many cases could not be compared, by reason. */
+  readonly apart: ReadonlyMap<string, number>;
   readonly differences: readonly Difference[];
 }
 
@@ -148,43 +150,80 @@ export interface Options {
   readonly broken: boolean;
 }
 
+interface Question {
+  readonly argv: readonly string[];
+  readonly node: string;
+  readonly fakes: readonly [stock: Readonly<Record<string, string>>, ours: Readonly<Record<string, string>>];
+}
+
+/** What is asked about the configuration of this seed, which is written to the directory. */
+async function questionsOf(seed: number, site: Site, directory: string, { broken, release }: Options): Promise<Question[]> {
+  const random = new Random(seed ^ 0x3c6ef372);
+  writeSite(site, directory);
+  const node = random.pick(NODES);
+  const commands = [...ALWAYS, ...Array.from({ length: broken ? 1 : 4 }, () => random.pick(SOMETIMES))];
+  const question = (command: readonly string[], fakes: Question['fakes'] = [{}, {}]): Question => ({
+    argv: ['-c', 'drbd.conf', ...fillIn(random, command, site)],
+    node,
+    fakes,
+  });
+  const questions = commands.map((command) => question(command));
+  const nothing = await runOurs(caseOf(question(ADJUST[0]!), { FAKE_DRBDSETUP_SHOW: '/dev/null' }), directory);
+  if (nothing.rc === 0) {
+    const running = disturb(random, showOf(nothing.stdout));
+    const fakes = ([release, '9.34'] as const).map((r, i) => {
+      writeFileSync(join(directory, `show${i}`), showText(running, r));
+      return { FAKE_DRBDSETUP_SHOW: `show${i}` };
+    });
+    for (const command of [ADJUST[0]!, random.pick(ADJUST)]) questions.push(question(command, [fakes[0]!, fakes[1]!]));
+  }
+  return questions;
+}
+
+const caseOf = ({ argv, node }: Question, fakes: Readonly<Record<string, string>>): Case => ({
+  argv,
+  env: { __DRBD_NODE__: node, DRBD_DRIVER_VERSION_OVERRIDE: '9.0.0', ...fakes },
+});
+
+/** The running states that stand in a directory, for people. */
+function shownIn(directory: string): Site {
+  const names = ['show0', 'show1'].filter((name) => existsSync(join(directory, name)));
+  return Object.fromEntries(names.map((name) => [name, readFileSync(join(directory, name), 'utf8')]));
+}
+
 /** Runs both programs on `count` configurations from seed `first` on. */
-export async function compare(stock: string, { release, count, first, broken }: Options): Promise<Comparison> {
+export async function compare(stock: string, options: Options): Promise<Comparison> {
+  const { release, count, first, broken } = options;
   const differences: Difference[] = [];
+  const apart = new Map<string, number>();
   let total = 0;
   for (let seed = first; seed < first + count; seed++) {
     const directory = mkdtempSync(join(tmpdir(), 'drbdadm-differential-'));
     try {
-      const random = new Random(seed ^ 0x3c6ef372);
-      const whole = randomSite(seed);
-      let site = broken ? breakSite(whole, seed) : whole;
-      writeSite(site, directory);
-      const env = { __DRBD_NODE__: random.pick(NODES), DRBD_DRIVER_VERSION_OVERRIDE: '9.0.0' };
-      const commands = [...ALWAYS, ...Array.from({ length: broken ? 1 : 4 }, () => random.pick(SOMETIMES))];
-      const cases: Case[] = commands.map((c) => ({ argv: ['-c', 'drbd.conf', ...fillIn(random, c, site)], env }));
-      const nothing = await runOurs(
-        { argv: ['-c', 'drbd.conf', '-d', 'adjust', 'all'], env: { ...env, FAKE_DRBDSETUP_SHOW: '/dev/null' } },
-        directory,
-      );
-      if (nothing.rc === 0) {
-        const show = disturbShow(random, showOf(nothing.stdout), release);
-        site = { ...site, show };
-        writeSite(site, directory);
-        const fakes = { FAKE_DRBDSETUP_SHOW: 'show' };
-        for (const c of [ADJUST[0]!, random.pick(ADJUST)])
-          cases.push({ argv: ['-c', 'drbd.conf', ...fillIn(random, c, site)], env: { ...env, ...fakes } });
-      }
-      const wants = cases.map((one) => runStock(stock, one, directory));
-      for (const [i, one] of cases.entries()) {
-        const [want, got] = settle(await wants[i]!, await runOurs(one, directory), { release, argv: one.argv, directory });
+      const whole = randomSite(seed, release);
+      const site = broken ? breakSite(whole, seed) : whole;
+      const questions = await questionsOf(seed, site, directory, options);
+      const answers = questions.map((question) => runStock(stock, caseOf(question, question.fakes[0]), directory));
+      for (const [i, question] of questions.entries()) {
+        const answer = await answers[i]!;
+        const own = await runOurs(caseOf(question, question.fakes[1]), directory);
+        const { argv, node } = question;
+        const situation: Situation = { release, argv, node, directory, config: Object.values(site).join('\n') };
+        const reason = reasonApart(answer, situation);
+        if (reason !== undefined) {
+          apart.set(reason, (apart.get(reason) ?? 0) + 1);
+          continue;
+        }
         total++;
-        if (JSON.stringify(want) !== JSON.stringify(got)) differences.push({ seed, argv: one.argv, site, want, got });
+        const [want, got] = [settle(answer, situation), settle(own, situation)];
+        if (JSON.stringify(want) !== JSON.stringify(got))
+          differences.push({ seed, argv, site: { ...site, ...shownIn(directory) }, want, got });
       }
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
   }
-  return { equal: total - differences.length, total, differences };
+  return { equal: total - differences.length, total, apart, differences };
 }
 
 /** The first lines that differ, for people. */
@@ -212,6 +251,7 @@ async function main(): Promise<void> {
       console.log(explain(difference));
       if (process.env.SHOW_CONFIG) for (const [name, text] of Object.entries(difference.site)) console.log(`--- ${name}\n${text}`);
     }
+    for (const [reason, count] of result.apart) console.log(`not compared: ${count}, ${reason}`);
     console.log(`${broken ? 'broken' : 'random'}: ${result.equal} of ${result.total} equal`);
   }
 }

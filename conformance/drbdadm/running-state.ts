@@ -10,7 +10,7 @@ interface Peer {
   cstate: string;
 }
 
-interface Running {
+export interface Running {
   readonly name: string;
   readonly nodeId: string;
   readonly options: string[];
@@ -83,20 +83,23 @@ const OTHER_OPTIONS = [
 ];
 const STATES = ['StandAlone', 'Connecting', 'Connected', 'Unconnected', 'NetworkFailure'];
 
-/** Changes this and that, then writes it as that release shows it. */
-export function disturbShow(random: Random, running: readonly Running[], release: Release): string {
+/** Changes this and that. */
+export function disturb(random: Random, running: readonly Running[]): Running[] {
   for (const res of running) {
     if (random.chance(30)) continue;
-    for (let n = random.below(3); n >= 0; n--) disturb(random, res);
+    for (let n = random.below(3); n >= 0; n--) disturbResource(random, res);
   }
   const left = running.filter(() => random.chance(92));
   const more: Running[] = random.chance(10)
     ? [{ name: 'elsewhere', nodeId: '0', options: [], volumes: new Map([['0', { minor: '900', lines: ['disk none;'] }]]), peers: [] }]
     : [];
-  return [...left, ...more].map((res) => text(res, release)).join('\n');
+  return [...left, ...more];
 }
 
-function disturb(random: Random, res: Running): void {
+/** As that release shows it. */
+export const showText = (running: readonly Running[], release: Release): string => running.map((res) => text(res, release)).join('\n');
+
+function disturbResource(random: Random, res: Running): void {
   const peer = res.peers.length > 0 ? random.pick(res.peers) : undefined;
   const volumes = [...res.volumes];
   const volume = volumes.length > 0 ? random.pick(volumes) : undefined;

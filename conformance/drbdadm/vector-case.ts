@@ -100,7 +100,7 @@ export async function runCase(vector: VectorCase, directory: string, stdin: stri
     cwd: directory,
     // The recording host had an empty default configuration.
     source: { ...real.source, read: (base, name) => (name === '/etc/drbd.conf' ? { text: '' } : real.source.read(base, name)) },
-    isLocalAddress: ({ family, address }) => family === 'ssocks' || family === 'sdp' || address.startsWith('127.'),
+    isLocalAddress: ({ family, address }) => family === 'ssocks' || family === 'sdp' || address === '127.0.0.1',
     readStdin: () => asBytes(stdin),
     isExecutable: (path) => path === '@MOCK@' || real.isExecutable(path),
     drbdsetup: notRecorded,

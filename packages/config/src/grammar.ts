@@ -375,6 +375,7 @@ class DrbdParser extends EmbeddedActionsParser {
           },
         },
         { ALT: () => this.#end(this.CONSUME(Swallowed)) },
+        { ALT: () => this.#end(this.CONSUME(EOF)) },
       ],
       ERR_MSG: EXPECTED.device,
     });
@@ -718,7 +719,7 @@ export function parse(text: string, entry: 'file' | 'template' | 'show' | 'proxy
   const atEnd = token.tokenType === EOF;
   // An endless skip block is told of where it begins: at the last token, the rest being swallowed.
   let beginning = error.message === EXPECTED.skip ? tokens.at(-1)?.startLine : undefined;
-  if (error.message === EXPECTED.plugin) beginning = parser.openLineOf('proxy-options');
+  if (error.message === EXPECTED.plugin || error.message === EXPECTED.pluginEnd) beginning = parser.openLineOf('proxy-options');
   const problem: SyntaxProblem = {
     line: beginning ?? (atEnd ? endLine : (token.startLine ?? endLine)),
     column: atEnd ? 0 : (token.startColumn ?? 0),

@@ -4,13 +4,17 @@
  * different inherited values are an error. Specification: docs/configuration.md, "Inheritance".
  */
 import type { Config, Connection, OptionList, Resource, Volume } from './model.js';
-import { valuesEqual } from './option-values.js';
-import type { Report } from './report.js';
+import { numberProblem, valuesEqual } from './option-values.js';
+import { EXIT, Fatal, type Report } from './report.js';
 
-type Ambiguous = (name: string, old: string, value: string) => void;
+interface Conflicts {
+  ambiguous(name: string, old: string, value: string): void;
+  /** A number is none. @throws Fatal */
+  notComparable(problem: string): never;
+}
 
 /** Copies what `to` lacks to its front, one by one, so that the order turns around. */
-export function inherit(from: OptionList, to: OptionList, ambiguous: Ambiguous): void {
+export function inherit(from: OptionList, to: OptionList, conflicts: Conflicts): void {
   for (const entry of from) {
     const existing = to.find((o) => o.name === entry.name);
     if (existing === undefined) {
@@ -18,8 +22,10 @@ export function inherit(from: OptionList, to: OptionList, ambiguous: Ambiguous):
       continue;
     }
     if (!existing.inherited) continue;
+    const problem = numberProblem(existing.option, existing.value) ?? numberProblem(entry.option, entry.value);
+    if (problem !== undefined) conflicts.notComparable(problem);
     const same = entry.option === undefined ? entry.value === existing.value : valuesEqual(entry.option, entry.value, existing.value);
-    if (!same) ambiguous(entry.name, existing.value ?? '', entry.value ?? '');
+    if (!same) conflicts.ambiguous(entry.name, existing.value ?? '', entry.value ?? '');
   }
 }
 
@@ -31,18 +37,24 @@ function inheritPlugins(from: readonly string[], to: string[]): void {
 /** Spreads the options of the whole configuration; ambiguities are reported and make it invalid. */
 export function inheritOptions(config: Config, report: Report): void {
   for (const res of config.resources) {
-    const ambiguous: Ambiguous = (name, old, value) => {
-      report(
-        `${res.file}:${res.line}: in resource ${res.name}, ambiguous inheritance for option "${name}".\nshould be "${old}" and "${value}" at the same time.\n`,
-      );
-      config.valid = false;
+    const conflicts: Conflicts = {
+      ambiguous: (name, old, value) => {
+        report(
+          `${res.file}:${res.line}: in resource ${res.name}, ambiguous inheritance for option "${name}".\nshould be "${old}" and "${value}" at the same time.\n`,
+        );
+        config.valid = false;
+      },
+      notComparable: (problem) => {
+        report(`${problem}\n`);
+        throw new Fatal(EXIT.exec);
+      },
     };
-    inheritInResource(res, res.template ?? config.common, ambiguous);
+    inheritInResource(res, res.template ?? config.common, conflicts);
   }
 }
 
-function inheritInResource(res: Resource, common: Resource | undefined, ambiguous: Ambiguous): void {
-  const copy = (from: OptionList, to: OptionList) => inherit(from, to, ambiguous);
+function inheritInResource(res: Resource, common: Resource | undefined, conflicts: Conflicts): void {
+  const copy = (from: OptionList, to: OptionList) => inherit(from, to, conflicts);
   for (const host of res.hosts) for (const volume of host.volumes) completeDevice(volume);
   if (common !== undefined) {
     copy(common.net, res.net);

@@ -98,6 +98,12 @@ export function valuesEqual(option: OptionKind, a: string | undefined, b: string
   }
 }
 
+/** What is wrong with a value where a number is compared; `NAME;` without a value becomes `yes`, whatever the option. */
+export function numberProblem(option: OptionKind | undefined, value: string | undefined): string | undefined {
+  if (option?.kind !== 'number' || option.unchecked || parseNumber(value ?? '', option.scale, option.signed) !== null) return undefined;
+  return `${value} is not a valid number`;
+}
+
 /** Whether the value is the option's default. */
 export function isDefault(option: OptionKind, value: string | undefined): boolean {
   return valuesEqual(option, value, String(option.default));

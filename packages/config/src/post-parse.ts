@@ -39,7 +39,7 @@ export function postParse(config: Config, context: ReadContext, unique: Uniquene
   for (const res of config.resources) for (const host of res.hosts) findLower(config, res, host, checks);
   let madeUp = false;
   for (const res of config.resources) madeUp = connect(config, res, checks) || madeUp;
-  if (config.valid) checkAddressConflicts(config, checks);
+  if (config.valid) checkAddressConflicts(config.resources, checks);
   for (const stacked of [false, true]) {
     for (const res of config.resources) {
       if (isStackedSomewhere(res) === stacked) findMe(res, context, checks);
@@ -114,9 +114,9 @@ const conflictKey = (a: Address): string => `${a.family}:${canonicalAddress(a.fa
 const conflictText = (a: Address): string => `${a.family}:${a.address}:${a.port}`;
 
 /** An address and port belong to one resource only, loopback addresses excepted. */
-function checkAddressConflicts(config: Config, { report, invalid }: VolumeChecks): void {
+export function checkAddressConflicts(resources: readonly Resource[], { report, invalid }: ConnectionChecks): void {
   const seen = new Map<string, { res: Resource; endpoint: Endpoint }>();
-  for (const res of config.resources) {
+  for (const res of resources) {
     for (const path of res.connections.flatMap((c) => c.paths)) {
       const [a, b] = path.endpoints;
       if (a?.address === undefined || b?.address === undefined) continue;
@@ -149,6 +149,10 @@ function isMyHost(host: Host, context: ReadContext): boolean {
 
 /** Finds the host section of this node; a resource without one is ignored. */
 function findMe(res: Resource, context: ReadContext, { report, invalid }: VolumeChecks): void {
+  if (context.proxiesOnly && findProxiedHost(res, context.nodeName) === undefined) {
+    res.ignore = true;
+    return;
+  }
   const mine = res.hosts.filter((host) => isMyHost(host, context));
   for (const [i, further] of mine.slice(1).entries()) {
     report(

@@ -12,6 +12,7 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
   if (node.openLine === undefined) state.syntaxError();
   const connection = newConnection(state.file.canonical, node.at.line);
   res.connections.push(connection);
+  state.connectionLine = node.at.line;
   let explicitPath = false;
   let implicit: Path | undefined;
   for (const child of node.body) {
@@ -26,7 +27,7 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
           implicit = newPath(node.at.line, true);
           connection.paths.push(implicit);
         }
-        if (implicit.endpoints.length >= 2) state.error(child.endLine ?? child.at.line, "only two 'host' keywords per connection allowed");
+        if (implicit.endpoints.length >= 2) state.error(state.connectionLine, "only two 'host' keywords per connection allowed");
         else implicit.endpoints.push(endpoint);
         break;
       }
@@ -76,15 +77,15 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
   }
   state.complete(node);
   if (connection.paths.length === 0 && !state.isShow)
-    state.error(node.at.line, 'connection without a single path (maybe empty?) not allowed');
+    state.error(state.connectionLine, 'connection without a single path (maybe empty?) not allowed');
 }
 
-export function readPath(state: ReadState, connection: Connection, node: Node): void {
+function readPath(state: ReadState, connection: Connection, node: Node): void {
   if (node.openLine === undefined) state.syntaxError();
   const path = newPath(node.at.line, false);
   for (const child of node.body) {
     const endpoint = readEndpoint(state, child);
-    if (path.endpoints.length >= 2) state.error(child.endLine ?? child.at.line, "only two 'host' keywords per path allowed");
+    if (path.endpoints.length >= 2) state.error(state.connectionLine, "only two 'host' keywords per path allowed");
     else path.endpoints.push(endpoint);
     if (child.at.text === '_this_host') path.me = endpoint;
     if (child.at.text === REMOTE_HOST) {

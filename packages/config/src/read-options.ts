@@ -30,7 +30,7 @@ function findTarget(lists: readonly Target[], name: string): [OptionList, Option
  */
 export function readOptionSection(state: ReadState, node: Node, lists: readonly Target[]): void {
   if (node.openLine === undefined) state.syntaxError();
-  state.sectionLine = node.openLine;
+  state.beginSection(node.openLine);
   for (const child of node.body) readOption(state, child, node.type, lists);
   state.complete(node);
 }
@@ -84,7 +84,7 @@ export function readUnknownOption(state: ReadState, node: Node, lists: readonly 
 
 export function readStartup(state: ReadState, res: Resource, node: Node): void {
   if (node.openLine === undefined) state.syntaxError();
-  state.sectionLine = node.openLine;
+  state.beginSection(node.openLine);
   for (const child of node.body) {
     if (child.at.text === 'become-primary-on') {
       state.complete(child);
@@ -102,7 +102,7 @@ export function readStartup(state: ReadState, res: Resource, node: Node): void {
 
 export function readProxyOptions(state: ReadState, node: Node, options: OptionList, plugins: string[]): void {
   if (node.openLine === undefined) state.syntaxError();
-  state.sectionLine = node.openLine;
+  state.beginSection(node.openLine);
   // A further section, and a further list of plugins, replaces the one before.
   options.length = 0;
   for (const child of node.body) {

@@ -27,6 +27,8 @@ export interface ReadContext {
   isDrbdDevice?(path: string): boolean;
   /** Version `M.m.p` that `require-drbd-module-version` compares with; undefined = not known. */
   readonly moduleVersion: string | undefined;
+  /** Only resources with a proxy on this node matter. */
+  readonly proxiesOnly?: boolean;
   readonly verbose: number;
   /** Both stdin and stdout are terminals. */
   readonly isTty: boolean;
@@ -60,6 +62,8 @@ export class ReadState {
   readonly isShow: boolean;
   /** Where the last section with options or of a host began; some messages point there whatever they are about. */
   sectionLine = 0;
+  /** The same for others, where a connection counts, too. */
+  connectionLine = 0;
   /** The class of syntax of the whole configuration, decided by the first statement that tells. */
   syntax: '8' | '9' | undefined;
 
@@ -69,6 +73,11 @@ export class ReadState {
     this.unique.enabled = !isShow;
     this.isShow = isShow;
     this.config = { file: mainFile, global: { ...DEFAULT_GLOBALS }, common: undefined, resources: [], valid: true };
+  }
+
+  beginSection(line: number): void {
+    this.sectionLine = line;
+    this.connectionLine = line;
   }
 
   /** Ends the reading with what the grammar could not accept. */

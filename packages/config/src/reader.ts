@@ -35,10 +35,10 @@ export function readStdin(state: ReadState, directory: string, name: string, tex
   readText(state, text, { name, canonical: name, directory });
 }
 
-/** Reads the output of `drbdsetup show`. @throws Fatal */
-export function readShow(state: ReadState, text: string): void {
+/** Reads the output of `drbdsetup show`; what is found wrong with it later is ascribed to the configuration. @throws Fatal */
+export function readShow(state: ReadState, text: string, configFile: string): void {
   const parsed = parse(text, 'show');
-  state.file = { name: 'drbdsetup show', canonical: 'drbdsetup show', directory: '.', problem: parsed.problem };
+  state.file = { name: 'drbdsetup show', canonical: configFile, directory: '.', problem: parsed.problem };
   for (const node of parsed.root.body) readResource(state, node);
 }
 

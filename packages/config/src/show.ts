@@ -1,7 +1,7 @@
 /** The running configuration, from the text that `drbdsetup show` prints. */
 import { parse } from './grammar.js';
 import type { Connection, Host, OptionList, Resource } from './model.js';
-import { unknownVolume } from './post-parse.js';
+import { checkAddressConflicts, unknownVolume } from './post-parse.js';
 import { isUnknown, readProxyOptions } from './read-options.js';
 import { ReadState } from './read-state.js';
 import { readShow } from './reader.js';
@@ -60,7 +60,7 @@ export function loadProxySettings(text: string, name: string, report: Report): L
 export function loadShow(text: string, report: Report, configFile: string): LoadedShow {
   const state = emptyState(report);
   try {
-    readShow(state, text);
+    readShow(state, text, configFile);
   } catch (error) {
     if (error instanceof Fatal) return { ok: false, exitCode: error.exitCode };
     throw error;
@@ -72,11 +72,12 @@ export function loadShow(text: string, report: Report, configFile: string): Load
       if (connection.paths.length === 0) continue;
       for (const { vnr, line } of connection.peerDevices) {
         if (me === undefined || me.volumes.some((v) => v.vnr === vnr)) continue;
-        report(`${configFile}:${line}: Resource ${res.name}: ${unknownVolume(vnr, '_this_host')}\n`);
+        report(`${res.file}:${line}: Resource ${res.name}: ${unknownVolume(vnr, '_this_host')}\n`);
       }
       addPeerDevices(connection, me);
     }
   }
+  checkAddressConflicts(state.config.resources, { report, invalid: () => {} });
   return { ok: true, resources: state.config.resources };
 }
 

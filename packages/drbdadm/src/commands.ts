@@ -181,4 +181,5 @@ const byName = new Map(COMMANDS.map((c) => [c.name, c]));
 export const DEPRECATED: Readonly<Record<string, string>> = { state: 'role', 'outdate-peer': 'fence-peer' };
 
 export const findCommand = (name: string): Command | undefined => byName.get(name);
+export const isProxyCommand = (command: Command): boolean => command.name.startsWith('proxy-');
 export const isHandler = (command: Command): boolean => command.action === 'handler';

@@ -4,10 +4,10 @@ import {
   findEntry,
   isDefault,
   isUnknown,
+  numberProblem,
   type OptionEntry,
   type OptionList,
   type Path,
-  parseNumber,
   type Volume,
   valuesEqual,
 } from '@udrbd/config';
@@ -18,15 +18,12 @@ export function explain(session: Session, level: 3 | 4, text: string): void {
   if (session.settings.verbose >= level) session.io.stderr(`${text}\n`);
 }
 
-/** A number of the configuration that is none; only `NAME;` without a value gets this far. */
-export class NotANumber extends Error {
-  constructor(value: string) {
-    super(`${value} is not a valid number`);
-  }
-}
+/** Two values cannot be compared, because one is no number; the message says which. */
+export class NotANumber extends Error {}
 
 function checkNumber({ option, value }: OptionEntry): void {
-  if (option?.kind === 'number' && parseNumber(value ?? '', option.scale, option.signed) === null) throw new NotANumber(value ?? '');
+  const problem = numberProblem(option, value);
+  if (problem !== undefined) throw new NotANumber(problem);
 }
 
 const sameValue = (a: OptionEntry, b: OptionEntry): boolean => {

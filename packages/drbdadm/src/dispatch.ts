@@ -1,8 +1,8 @@
 /** Takes a command to its targets: every resource or those named, and within them every volume, peer and path it loops over. */
-import { hasDisk, isIgnored, isProxyHere, type Resource } from '@udrbd/config';
+import { hasDisk, isIgnored, type Resource } from '@udrbd/config';
 import { type Action, actionOf, verboseFlags } from './actions.js';
 import { repeatedConnection, resolveArgument } from './arguments.js';
-import { isHandler } from './commands.js';
+import { isHandler, isProxyCommand } from './commands.js';
 import { runDeferred } from './deferred.js';
 import { backendOptions, run } from './helper.js';
 import { setupCall } from './lines.js';
@@ -12,9 +12,8 @@ import { verifyIps } from './verify-ips.js';
 
 const CONFIG_INVALID = 10;
 
-const isProxyCommand = ({ command }: Session): boolean => command.name.startsWith('proxy-');
 /** Whether a node that runs nothing but proxies for a resource has a part in the command. */
-const concernsProxies = (session: Session): boolean => isProxyCommand(session) || session.command.name.startsWith('adjust');
+const concernsProxies = (session: Session): boolean => isProxyCommand(session.command) || session.command.name.startsWith('adjust');
 
 const isDump = ({ command }: Session): boolean => command.action === 'dump' || command.action === 'dump-xml';
 
@@ -27,19 +26,10 @@ export async function dispatch(session: Session, args: readonly string[]): Promi
     io.stderr('no resources defined!\n');
     return 1;
   }
-  if (isProxyCommand(session)) ignoreWithoutProxy(session);
   if (!prepareAll(session)) return CONFIG_INVALID;
   const code = args.length === 0 || args[0] === 'all' ? await onAll(session) : await onNamed(session, args);
   if (session.fatalExitCode !== undefined) return session.fatalExitCode;
   return code >= 20 ? code : Math.max(code, await runDeferred(session));
-}
-
-/** The proxy commands see only resources that have one. */
-function ignoreWithoutProxy({ config, nodeName }: Session): void {
-  for (const res of config.resources) {
-    const hasProxy = res.connections.some((c) => c.paths.some((p) => p.me !== undefined && isProxyHere(p.me, nodeName)));
-    if (!hasProxy) res.ignore = true;
-  }
 }
 
 /** Every resource is looked at, whichever is meant. @returns whether all are fit for use */

@@ -1,7 +1,7 @@
 /** drbdadm from its command line to its exit code. */
 import { type ConfigFile, type LoadRequest, loadConfig } from '@udrbd/config';
 import { type CommandLine, readCommandLine } from './command-line.js';
-import { type Command, isHandler } from './commands.js';
+import { type Command, isHandler, isProxyCommand } from './commands.js';
 import { dispatch } from './dispatch.js';
 import type { AdmIo } from './io.js';
 import { isTty, type Session } from './session.js';
@@ -69,6 +69,7 @@ async function runCommand(line: CommandLine & { kind: 'run' }, io: AdmIo): Promi
     isLocalAddress: (address) => io.isLocalAddress(address),
     isDrbdDevice: (path) => io.isDrbdDevice(path),
     moduleVersion: moduleVersion(io),
+    proxiesOnly: isProxyCommand(command),
     verbose: settings.verbose,
     get isTty() {
       return isTty(io);

@@ -90,13 +90,16 @@ function edgeValue(random: Random, option: OptionKind): string {
   }
 }
 
+/** Options that do not mean the same in all releases. */
+const OTHERWISE: ReadonlySet<string> = new Set(['bitmap', 'transport', 'cpu-mask']);
+
 const HEAD = 'global { usage-count no; disable-ip-verification; }\n';
 
 /** Statements of one section, with values at the edges. */
 function edges(random: Random): string {
   const groups = ['net', 'disk', 'options', 'startup', 'handlers', 'peer-device'] as const;
   const group = random.pick(groups);
-  const known = optionsOf(group).filter((o) => o.kind !== 'keyring' && o.name !== 'bitmap' && o.since === undefined);
+  const known = optionsOf(group).filter((o) => o.kind !== 'keyring' && !OTHERWISE.has(o.name) && o.since === undefined);
   const chosen = random.some(known, 3);
   const lines = chosen.map((o) => `    ${random.chance(8) ? 'no-' : ''}${o.name}${random.chance(6) ? '' : ` ${edgeValue(random, o)}`};`);
   return `  ${group === 'peer-device' ? 'disk' : group} {\n${lines.join('\n')}\n  }\n`;
@@ -105,7 +108,9 @@ function edges(random: Random): string {
 const FENCING = ['resource-only', 'resource-and-stonith', 'dont-care'];
 
 /** What distributions and guides of the 8.3 and 8.4 years put there. */
-function legacy(random: Random): Site {
+function legacy(random: Random, release: string): Site {
+  // Until 9.22 a syncer section took no options of peer devices.
+  const rate = release === '9.22.0' ? '' : `rate ${random.pick(['10M', '33M', '110M', '"700000K"', '4G'])};`;
   const count = 1 + random.below(3);
   const resources: string[] = [];
   for (let i = 0; i < count; i++) {
@@ -130,10 +135,10 @@ function legacy(random: Random): Site {
     const sections = random.some(
       [
         `  protocol ${random.pick(['A', 'B', 'C', 'c'])};\n`,
-        `  syncer { rate ${random.pick(['10M', '33M', '110M', '"700000K"', '4G'])}; ${random.pick(['', 'al-extents 257;', 'verify-alg sha1;', 'csums-alg md5;', 'after "r0";', 'cpu-mask 3;'])} }\n`,
+        `  syncer { ${rate} ${random.pick(['', 'al-extents 257;', 'verify-alg sha1;', 'csums-alg md5;', 'after "r0";', 'cpu-mask 3;'])} }\n`,
         `  startup { wfc-timeout ${random.below(200)}; degr-wfc-timeout 120; ${random.pick(['', 'become-primary-on both;', 'become-primary-on alpha bravo;', 'outdated-wfc-timeout 2;', 'wait-after-sb;'])} }\n`,
         `  net {\n    cram-hmac-alg "sha1";\n    shared-secret "${random.pick(['FooFunFactory', 'a"b', 'secret;'].map((s) => s.replace('"', '\\"')))}";\n    ${random.pick(['allow-two-primaries;', 'allow-two-primaries yes;', 'after-sb-0pri discard-zero-changes;', 'after-sb-1pri consensus;\n    after-sb-2pri disconnect;', 'max-buffers 8000;\n    max-epoch-size 8000;', 'sndbuf-size 0;', 'unplug-watermark 16;', 'no-tcp-cork;'])}\n  }\n`,
-        `  disk { on-io-error ${random.pick(['detach', 'pass_on', 'call-local-io-error', 'panic'])}; ${random.pick(['', 'no-disk-flushes; no-md-flushes;', 'no-disk-barrier;', 'use-bmbv;', `fencing ${random.pick(FENCING)};`, 'size 10G;', 'resync-rate 40M;', 'c-plan-ahead 0;', 'disk-timeout 30;'])} }\n`,
+        `  disk { on-io-error ${random.pick(['detach', 'pass_on', 'call-local-io-error', 'panic'])}; ${random.pick(['', 'no-disk-flushes; no-md-flushes;', 'no-disk-barrier;', 'use-bmbv;', release === '9.22.0' ? '' : `fencing ${random.pick(FENCING)};`, 'size 10G;', 'resync-rate 40M;', 'c-plan-ahead 0;', 'disk-timeout 30;'])} }\n`,
         `  handlers {\n    ${random.pick(['fence-peer', 'outdate-peer', 'pri-on-incon-degr', 'split-brain', 'after-resync-target'])} "/usr/lib/drbd/notify.sh; echo b > /proc/sysrq-trigger ; reboot -f";\n  }\n`,
         edges(random),
       ],
@@ -146,7 +151,7 @@ function legacy(random: Random): Site {
     resources.push(`resource ${name} {\n${order.join('')}}\n`);
   }
   const common = random.chance(60)
-    ? `common {\n  protocol C;\n${random.chance(40) ? '  syncer { rate 100M; }\n' : ''}${random.chance(40) ? edges(random) : ''}}\n`
+    ? `common {\n  protocol C;\n${random.chance(40) ? `  syncer { ${rate} }\n` : ''}${random.chance(40) ? edges(random) : ''}}\n`
     : '';
   const global = `global {\n  usage-count ${random.pick(['yes', 'no', 'ask'])};\n${random.some(['  minor-count 64;\n', '  dialog-refresh 5; # seconds\n', '  disable-ip-verification;\n', '  disable-ip-verification;\n'], 3).join('')}}\n`;
   return {
@@ -481,10 +486,10 @@ function unusual(random: Random): Site {
 const STYLES = [legacy, legacy, included, generated, generated, stacked, floating, proxied, unusual, unusual, unusual] as const;
 
 /** A site as people have them; many are valid, some contradict themselves as sites do. */
-export function randomSite(seed: number): Site {
+export function randomSite(seed: number, release = '9.34'): Site {
   const random = new Random(seed * 7 + 3);
   if (random.chance(20)) return { [MAIN]: randomConfig(seed, { release: '9.22.0' }) };
-  return random.pick(STYLES)(random);
+  return random.pick(STYLES)(random, release);
 }
 
 /** One file of the site with something broken in it: words, lines, characters, or its end missing. */
