@@ -210,10 +210,9 @@ function checkNetOptions(res: Resource, o: NetOptions): Refusal | undefined {
   if (o['on-congestion'] !== 'block' && o.protocol !== 'A') return no('ERR_CONG_NOT_PROTO_A');
   if (digestNumber(o['csums-alg']) === DIGEST_UNKNOWN) return no('ERR_CSUMS_ALG');
   if (digestNumber(o['verify-alg']) === DIGEST_UNKNOWN) return no('ERR_VERIFY_ALG');
+  if (digestNumber(o['data-integrity-alg']) === DIGEST_UNKNOWN) return no('ERR_INTEGRITY_ALG');
   if (o['cram-hmac-alg'] !== '' && res.hmac(o['cram-hmac-alg'], new Uint8Array(1), new Uint8Array(1)) === undefined)
     return no('ERR_AUTH_ALG');
-  // A digest over every payload is not computed by this engine: better refused than promised.
-  if (o['data-integrity-alg'] !== '') return no('ERR_INTEGRITY_ALG');
   return undefined;
 }
 
@@ -232,6 +231,8 @@ function netOptions(res: Resource, c: Connection, given: object, setDefaults: bo
   if (c.isUp) {
     c.wireProtocol = { A: 1, B: 2, C: 3 }[options.protocol];
     sendProtocol(res, c, COMMAND.P_PROTOCOL_UPDATE);
+    // What is queued from here on has the new digest: the peer reads the update first.
+    c.sendDigest = digestNumber(options['data-integrity-alg']);
     for (const pd of c.peerDevices) sendSyncParam(res, pd);
     // The peer takes it over without a word.
     if (options['verify-alg'] !== '') c.peerVerifyAlg = options['verify-alg'];

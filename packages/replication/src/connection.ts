@@ -86,6 +86,9 @@ export class Connection {
   peerTentative = false;
   ownChallenge: Uint8Array | undefined;
   peerDiscardMyData = false;
+  /** data-integrity-alg as digest numbers: of what we send, and of what the peer sends; they part when one of both changes it. */
+  sendDigest = 0;
+  receiveDigest = 0;
   /** verify-alg of the peer as it said last. */
   peerVerifyAlg = '';
   connectedSince: Millis = 0;
@@ -133,6 +136,8 @@ export class Connection {
   pingDeadline: Millis = Number.POSITIVE_INFINITY;
   pingsSent = 0;
   pingsAcked = 0;
+  /** Pings of the peer that came before its features: answered when we know its dialect. */
+  pingsOwed = 0;
   /** Counts links, so that something left over from an earlier one is recognised. */
   linkNumber = 0;
   handshakeDeadline: Millis = Number.POSITIVE_INFINITY;

@@ -59,6 +59,7 @@ export function receiveProtocol(
     disconnectForGood(res, c);
     return undefined;
   }
+  c.receiveDigest = digestNumber(integrity);
   c.peerDiscardMyData = (p.conn_flags & CF.DISCARD_MY_DATA) !== 0;
   c.peerTentative = (p.conn_flags & CF.DRY_RUN) !== 0;
   return undefined;
@@ -79,7 +80,16 @@ function protocolMismatch(c: Connection, p: PProtocol, integrity: string): strin
 function adoptProtocol(res: Resource, c: Connection, p: PProtocol, integrity: string): string | undefined {
   const letter = PROTOCOL_LETTERS[p.protocol];
   if (letter === undefined || letter === '') return 'P_PROTOCOL_UPDATE: unknown protocol';
-  if (integrity !== '') return 'P_PROTOCOL_UPDATE: data-integrity-alg is not supported';
+  const digest = digestNumber(integrity);
+  if (digest === DIGEST_UNKNOWN) {
+    res.logConnection('err', c, `peer data-integrity-alg ${integrity} not supported`);
+    disconnectForGood(res, c);
+    return undefined;
+  }
+  if (digest !== c.receiveDigest) {
+    res.logConnection('info', c, `peer data-integrity-alg: ${integrity === '' ? '<not-used>' : integrity}`);
+    c.receiveDigest = digest;
+  }
   const name = (value: number): string | undefined => Object.entries(AFTER_SB).find(([, v]) => v === convertAfterSb(value))?.[0];
   c.options = {
     ...c.options,

@@ -12,6 +12,7 @@ import {
 } from '@udrbd/wire';
 import { type Connection, newReceiveEpoch } from './connection.js';
 import type { LinkEnd } from './core.js';
+import { digestNumber } from './digests.js';
 import { finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
@@ -45,6 +46,8 @@ export function linkUp(res: Resource, c: Connection, resolveConflicts: boolean):
   c.features = 0;
   c.headerKind = HEADER_KIND.H80;
   c.wireProtocol = DRBD_PROTOCOL_NUMBER[c.options.protocol];
+  c.sendDigest = digestNumber(c.options['data-integrity-alg']);
+  c.receiveDigest = c.sendDigest;
   for (const box of c.outboxes) box.reset();
   c.receiveEpochs.length = 0;
   c.receiveEpochs.push(newReceiveEpoch());
@@ -55,6 +58,7 @@ export function linkUp(res: Resource, c: Connection, resolveConflicts: boolean):
   c.peerTentative = false;
   c.pingsSent = 0;
   c.pingsAcked = 0;
+  c.pingsOwed = 0;
   c.pingDeadline = Number.POSITIVE_INFINITY;
   c.lastMetaReceived = res.now;
   c.lastDataReceived = res.now;
@@ -81,6 +85,7 @@ export function receiveFeatures(res: Resource, c: Connection, command: number, v
   c.apv = agreed.value.apv;
   c.features = agreed.value.features;
   c.headerKind = headerKindOf(c.apv);
+  for (; c.pingsOwed > 0; c.pingsOwed--) sendMetaEmpty(res, c, COMMAND.P_PING_ACK);
   res.logConnection('info', c, `Handshake successful: Agreed network protocol version ${c.apv}`);
   res.logConnection('info', c, `Feature flags enabled on protocol level: 0x${c.features.toString(16)} ${featureNames(c.features)}.`);
   if (c.options['cram-hmac-alg'] === '') return startProtocol(res, c);

@@ -37,7 +37,7 @@ import {
   writeName,
 } from '@udrbd/wire';
 import type { Connection } from './connection.js';
-import { DIGEST_STRIDE, digestBytes } from './digests.js';
+import { DIGEST_NONE, DIGEST_STRIDE, digestBytes } from './digests.js';
 import { STREAM, type Stream } from './host.js';
 import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
@@ -68,6 +68,21 @@ function begin(
   const offset = box.push(headerBytesOf(c.headerKind) + bytes, payloadSlot, action, payloadSlot);
   res.pushSend(c.index, stream);
   return offset + putHeader(box.view, offset, c.headerKind, volume, command, bytes + extra);
+}
+
+/** A p_data with payload; with data-integrity-alg the payload's digest stands between the two, and the host fills it in. */
+function beginPayload(
+  res: Resource,
+  c: Connection,
+  volume: number,
+  command: number,
+  lengthBytes: number,
+  slot: number,
+  action: number,
+): number {
+  const at = begin(res, c, STREAM.Data, volume, command, 24 + digestBytes(c.sendDigest), lengthBytes, slot, action);
+  if (c.sendDigest !== DIGEST_NONE) c.outboxes[0].sealLast(c.sendDigest);
+  return at;
 }
 
 export function sendFeatures(res: Resource, c: Connection): void {
@@ -247,7 +262,7 @@ export function sendData(res: Resource, pd: PeerDevice, slot: number, flags: num
   const { requests } = res;
   const c = pd.connection;
   const length = requests.lengthBytes[slot]!;
-  const at = begin(res, c, STREAM.Data, pd.volume.number, COMMAND.P_DATA, 24, length, slot, SENT.ApplicationWrite);
+  const at = beginPayload(res, c, pd.volume.number, COMMAND.P_DATA, length, slot, SENT.ApplicationWrite);
   pd.packetSeq = (pd.packetSeq + 1) >>> 0;
   putPData(c.outboxes[0].view, at, requests.sector[slot]!, requests.generation[slot]!, slot, pd.packetSeq, flags);
   pd.sentSectors += length / 512;
@@ -294,7 +309,7 @@ export function sendBlockReply(res: Resource, pd: PeerDevice, command: number, s
   const { requests } = res;
   const c = pd.connection;
   const length = requests.lengthBytes[slot]!;
-  const at = begin(res, c, STREAM.Data, pd.volume.number, command, 24, length, slot, SENT.Reply);
+  const at = beginPayload(res, c, pd.volume.number, command, length, slot, SENT.Reply);
   putPData(c.outboxes[0].view, at, requests.sector[slot]!, requests.blockIdHigh[slot]!, requests.blockIdLow[slot]!, 0, 0);
   pd.sentSectors += length / 512;
 }

@@ -9,6 +9,7 @@ import {
   discardBytesMax,
   HEADER_BAD_MAGIC,
   HEADER_BAD_PAD,
+  HEADER_KIND,
   HEADER_NEED_MORE,
   HEADER_OK,
   ID_OUT_OF_SYNC,
@@ -16,6 +17,7 @@ import {
   P_REQ_STATE_REPLY,
   P_UUID,
   PACKET_OK,
+  PACKET_TOO_SHORT,
   PACKET_UNKNOWN,
   PACKET_WRONG_SOCKET,
   PacketHeader,
@@ -43,10 +45,11 @@ import {
 import { receiveConnectionRequest, receiveReply, receiveRequest } from './agreement.js';
 import { receiveBitmap } from './bitmap-exchange.js';
 import { type Connection, NET } from './connection.js';
+import { DIGEST_NONE, digestBytes } from './digests.js';
 import { STREAM, type Stream } from './host.js';
 import { receiveProtocol, receiveSizes, receiveState, receiveSyncParam, receiveUuids } from './introductions.js';
 import { receiveAuthentication, receiveFeatures } from './link.js';
-import { beginMirroredWrite, mirroredWriteReceived, receiveBarrier } from './mirrored-writes.js';
+import { beginMirroredWrite, forgetMirroredWrite, mirroredWriteReceived, receiveBarrier } from './mirrored-writes.js';
 import { ID_ALL_ONES, sendMetaEmpty } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind } from './peer-requests.js';
@@ -95,7 +98,9 @@ export function receive(
   while (at < end) {
     if (c.phase === 'none' || c.closing) return end - start;
     if (stream === STREAM.Data && c.wantedSlot >= 0) break;
-    const verdict = decodeHeader(view, at, end, c.headerKind, header);
+    // The meta stream may be ahead of the peer's features: what we agree on then has this header.
+    const kind = stream === STREAM.Meta && c.apv === 0 ? HEADER_KIND.H100 : c.headerKind;
+    const verdict = decodeHeader(view, at, end, kind, header);
     if (verdict === HEADER_NEED_MORE) break;
     if (verdict !== HEADER_OK) {
       res.protocolError(c, headerProblem(view, at, verdict, c.apv));
@@ -107,7 +112,10 @@ export function receive(
       if (stream === STREAM.Meta) {
         // Only a ping left over from before can come here.
         if (base + length > end) break;
-        if (command === COMMAND.P_PING && c.apv > 0) sendMetaEmpty(res, c, COMMAND.P_PING_ACK);
+        if (command === COMMAND.P_PING) {
+          if (c.apv > 0) sendMetaEmpty(res, c, COMMAND.P_PING_ACK);
+          else c.pingsOwed++;
+        }
         at = base + length;
         continue;
       }
@@ -132,7 +140,12 @@ export function receive(
       return end - start;
     }
     const carriesPayload = command === COMMAND.P_DATA || command === COMMAND.P_DATA_REPLY || command === COMMAND.P_RS_DATA_REPLY;
-    if (base + (carriesPayload ? DATA_FIXED_BYTES : length) > end) break;
+    const fixedBytes = carriesPayload ? DATA_FIXED_BYTES + digestBytes(c.receiveDigest) : length;
+    if (length < fixedBytes) {
+      res.protocolError(c, packetProblem(command, length, PACKET_TOO_SHORT, isMeta));
+      return end - start;
+    }
+    if (base + fixedBytes > end) break;
     let result: Taken;
     if (isMeta) {
       c.lastMetaReceived = res.now;
@@ -149,7 +162,7 @@ export function receive(
       res.protocolError(c, result);
       return end - start;
     }
-    at = base + (carriesPayload ? DATA_FIXED_BYTES : length);
+    at = base + fixedBytes;
   }
   return at - start;
 }
@@ -209,7 +222,7 @@ function receiveData(
   }
   switch (command) {
     case COMMAND.P_DATA:
-      return receiveWrite(res, pd, view, base, length - DATA_FIXED_BYTES);
+      return receiveWrite(res, pd, view, bytes, base, payloadBytes(c, length));
     case COMMAND.P_TRIM:
     case COMMAND.P_ZEROES:
       return receiveTrim(res, pd, command, view, base);
@@ -221,13 +234,13 @@ function receiveData(
     case COMMAND.P_OV_REPLY:
       return receiveVerifyPacket(res, pd, command, view, bytes, base, length - BLOCK_REQUEST_BYTES);
     case COMMAND.P_RS_DATA_REPLY: {
-      const slot = receiveResyncReply(res, pd, pDataSector(view, base), length - DATA_FIXED_BYTES);
+      const slot = receiveResyncReply(res, pd, pDataSector(view, base), payloadBytes(c, length));
       if (slot < 0) return `RSDataReply for a block that was not requested`;
-      want(pd.connection, slot, length - DATA_FIXED_BYTES);
+      want(res, c, slot, payloadBytes(c, length), bytes, base);
       return TAKEN;
     }
     case COMMAND.P_DATA_REPLY:
-      return receiveDataReply(res, pd, view, base, length - DATA_FIXED_BYTES);
+      return receiveDataReply(res, pd, view, bytes, base, payloadBytes(c, length));
     case COMMAND.P_OUT_OF_SYNC:
       return receiveOutOfSync(pd, view, base);
     case COMMAND.P_BITMAP:
@@ -257,9 +270,15 @@ function receiveData(
   }
 }
 
-function want(c: Connection, slot: number, lengthBytes: number): void {
+const payloadBytes = (c: Connection, length: number): number => length - DATA_FIXED_BYTES - digestBytes(c.receiveDigest);
+
+/** @param base - of the p_data, behind which stands the digest of what follows */
+function want(res: Resource, c: Connection, slot: number, lengthBytes: number, bytes: Uint8Array, base: number): void {
   c.wantedSlot = slot;
   c.wantedBytes = lengthBytes;
+  if (c.receiveDigest === DIGEST_NONE) return;
+  res.requests.digest[slot] = c.receiveDigest;
+  res.requests.expect(slot, bytes, base + DATA_FIXED_BYTES, digestBytes(c.receiveDigest));
 }
 
 function badRange(pd: PeerDevice, sector: number, lengthBytes: number, most: number): string | undefined {
@@ -267,7 +286,7 @@ function badRange(pd: PeerDevice, sector: number, lengthBytes: number, most: num
   return `request from peer beyond end of local disk: capacity: ${pd.volume.sizeSectors}s < sector: ${sector}s + size: ${lengthBytes}`;
 }
 
-function receiveWrite(res: Resource, pd: PeerDevice, view: DataView, base: number, lengthBytes: number): Taken {
+function receiveWrite(res: Resource, pd: PeerDevice, view: DataView, bytes: Uint8Array, base: number, lengthBytes: number): Taken {
   const sector = pDataSector(view, base);
   const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
   if (bad !== undefined) return bad;
@@ -275,7 +294,7 @@ function receiveWrite(res: Resource, pd: PeerDevice, view: DataView, base: numbe
   const idHigh = pDataBlockIdHigh(view, base);
   const slot = beginMirroredWrite(res, pd, OP.Write, sector, lengthBytes, idHigh, pDataBlockIdLow(view, base), pDataFlags(view, base));
   if (slot < 0) return LATER;
-  want(pd.connection, slot, lengthBytes);
+  want(res, pd.connection, slot, lengthBytes, bytes, base);
   return TAKEN;
 }
 
@@ -345,11 +364,11 @@ function receiveVerifyPacket(
 }
 
 /** An application read of ours comes back: its payload goes into the application's own buffer. */
-function receiveDataReply(res: Resource, pd: PeerDevice, view: DataView, base: number, lengthBytes: number): Taken {
+function receiveDataReply(res: Resource, pd: PeerDevice, view: DataView, bytes: Uint8Array, base: number, lengthBytes: number): Taken {
   const slot = ownSlot(res, pd, pDataSector(view, base), pDataBlockIdHigh(view, base), pDataBlockIdLow(view, base), NET.Read);
   if (slot < 0 || res.requests.lengthBytes[slot] !== lengthBytes) return 'DataReply for a block that was not requested';
   pd.receivedSectors += lengthBytes / 512;
-  want(pd.connection, slot, lengthBytes);
+  want(res, pd.connection, slot, lengthBytes, bytes, base);
   return TAKEN;
 }
 
@@ -377,6 +396,11 @@ export function payloadDone(res: Resource, c: Connection): void {
   c.wantedBytes = 0;
   c.lastDataReceived = res.now;
   const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
+  if (res.requests.digest[slot] !== DIGEST_NONE) {
+    const isGood = res.requests.digestMatches(slot);
+    res.requests.digest[slot] = DIGEST_NONE;
+    if (!isGood) return payloadDamaged(res, pd, slot);
+  }
   if (slot < res.requests.applicationSlots) {
     c.net[slot] = (c.net[slot]! & ~(NET.Pending | NET.Read)) | NET.Ok | NET.Done;
     pd.applicationPending--;
@@ -385,6 +409,23 @@ export function payloadDone(res: Resource, c: Connection): void {
   }
   if (peerKind(res, slot) === PEER.MirroredWrite) mirroredWriteReceived(res, pd, slot);
   else resyncPayloadReceived(res, pd, slot);
+}
+
+/**
+ * The payload is not what the peer sent: nobody gets it, and the connection begins anew. What was to be written is marked by the
+ * peer when it loses us, what was read is read again.
+ */
+function payloadDamaged(res: Resource, pd: PeerDevice, slot: number): void {
+  const c = pd.connection;
+  const { requests } = res;
+  const length = requests.lengthBytes[slot]!;
+  const isRead = slot < requests.applicationSlots;
+  const isMirrored = !isRead && peerKind(res, slot) === PEER.MirroredWrite;
+  if (isRead) res.log('err', pd.volume, pd, 'Digest integrity check FAILED. Broken NICs?');
+  else res.log('err', pd.volume, pd, `Digest integrity check FAILED: ${requests.sector[slot]}s +${length}`);
+  const packet = isRead ? 'DataReply' : isMirrored ? 'Data' : 'RSDataReply';
+  if (isMirrored) forgetMirroredWrite(res, pd, slot);
+  res.protocolError(c, `error receiving ${packet}, e: ${isRead ? -22 : -5} l: ${length + digestBytes(c.receiveDigest)}!`);
 }
 
 function receiveMeta(

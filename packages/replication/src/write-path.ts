@@ -8,6 +8,7 @@
 import { COMMAND, DP, FF } from '@udrbd/wire';
 import { referenceExtents } from './al-transactions.js';
 import { type Connection, NET } from './connection.js';
+import { DIGEST_NONE } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
 import { sendBarrier, sendData, sendOutOfSync, sendTrim } from './packets.js';
@@ -216,7 +217,7 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
       sendOutOfSync(res, pd, slot);
     return;
   }
-  if (!replicates(pd)) return;
+  if (!replicates(pd)) return missed(res, pd, slot);
   const epoch = requests.epoch[slot]!;
   if (c.sentEpoch !== epoch) {
     closeSentEpoch(res, c);
@@ -250,13 +251,24 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
       sendTrim(res, pd, slot, COMMAND.P_TRIM, flags | DP.DISCARD);
       break;
     case OP.WriteZeroes: {
-      if ((c.features & FF.WZEROES) === 0) sendTrim(res, pd, slot, COMMAND.P_TRIM, flags | DP.DISCARD);
+      // DRBD 8.4 looks for a digest behind a P_ZEROES, where none is.
+      if ((c.features & FF.WZEROES) === 0 || c.sendDigest !== DIGEST_NONE) sendTrim(res, pd, slot, COMMAND.P_TRIM, flags | DP.DISCARD);
       else sendTrim(res, pd, slot, COMMAND.P_ZEROES, flags | DP.ZEROES | ((modifiers & REQ_NOUNMAP) === 0 ? DP.DISCARD : 0));
       break;
     }
     default:
       sendData(res, pd, slot, flags);
   }
+}
+
+/**
+ * The peer does not get this write: that is marked at once, so that a bitmap exchange while the local disk still works on it knows
+ * (and again when it has ended: a resync may have been quicker).
+ */
+function missed(res: Resource, pd: PeerDevice, slot: number): void {
+  const { disk } = pd.volume;
+  if (disk === undefined || pd.bitmapSlot < 0) return;
+  disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
 }
 
 /** The barrier of the last epoch on the wire, when it has not been sent yet. */
@@ -473,6 +485,9 @@ export function clearTransferLog(res: Resource, c: Connection): void {
     const net = c.net[slot]!;
     c.net[slot] = NET.Done;
     if ((net & NET.Pending) !== 0) pendingDone(volume, c);
+    for (let i = 0; i < volume.peerDevices.length; i++) {
+      if (volume.peerDevices[i]!.connection === c) missed(res, volume.peerDevices[i]!, slot);
+    }
     const waits = ((net & NET.Pending) !== 0 ? 1 : 0) + ((net & NET.Queued) !== 0 ? 1 : 0);
     // The hold goes first, so that a completion in unwait can end the request.
     res.requests.holds[slot]!--;

@@ -58,6 +58,9 @@ export interface LifePlan {
   /** csums-alg of the connection, or none. */
   readonly csums: string;
   readonly csumsAfterCrashOnly: boolean;
+  /** data-integrity-alg, or none; with it, one payload in so many is damaged on its way, 0: none. */
+  readonly integrity: string;
+  readonly damagedPerMillion: number;
   /** verify-alg, or none: then a verify is refused. */
   readonly verifyAlg: string;
   /** Off only where there is no write cache; on, with none, a flush is over at once. */
@@ -66,6 +69,11 @@ export interface LifePlan {
 }
 
 const OFF = Number.POSITIVE_INFINITY;
+
+function drawIntegrity(prng: Prng): Pick<LifePlan, 'integrity' | 'damagedPerMillion'> {
+  const integrity = prng.pick(['', '', '', 'crc32c', 'sha1']);
+  return { integrity, damagedPerMillion: integrity !== '' && prng.chance(1, 2) ? 5000 : 0 };
+}
 
 export function drawPlan(seed: number, canary?: Canary): LifePlan {
   const prng = new Prng(seed, 'plan');
@@ -115,6 +123,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     csums: prng.pick(['', 'crc32c', 'sha1']),
     csumsAfterCrashOnly: prng.chance(1, 4),
     verifyAlg: prng.pick(['', 'crc32c', 'md5', 'sha256']),
+    ...drawIntegrity(prng),
     diskFlushes: writeCache || prng.chance(1, 2),
     canary,
   };

@@ -120,6 +120,7 @@ export class SimNode implements LinkUser {
       'csums-alg': plan.csums,
       'csums-after-crash-only': plan.csumsAfterCrashOnly,
       'verify-alg': plan.verifyAlg,
+      'data-integrity-alg': plan.integrity,
       _name: 'peer',
       'ping-timeout': 5,
       'connect-int': 3,
@@ -579,6 +580,15 @@ export class SimNode implements LinkUser {
     if (this.#link === link) this.#wakeSender(stream);
   }
 
+  /** A network card that changes a bit; the check sum of TCP does not see everything. */
+  #damage(payload: Uint8Array): void {
+    const { plan, random, isQuiet } = this.#world;
+    if (plan.damagedPerMillion === 0 || isQuiet || !random.damage.chance(plan.damagedPerMillion, 1_000_000)) return;
+    const at = random.damage.below(payload.length);
+    payload[at] = payload[at]! ^ (1 << random.damage.below(8));
+    this.#world.noteDamage();
+  }
+
   /** Hands waiting packets to the socket as long as it has room. */
   #pump(stream: Stream): void {
     const { core } = this;
@@ -603,6 +613,7 @@ export class SimNode implements LinkUser {
         packet.set(payload.subarray(0, lengthBytes), header.length);
         const digest = digestBytes(box.digest[row]!);
         if (digest > 0) packet.set(digestOf(payload.subarray(0, lengthBytes), digest), header.length - digest);
+        this.#damage(packet.subarray(header.length));
       }
       network.send(link, this.side, stream, packet);
       entries++;

@@ -75,6 +75,12 @@ export class Operator {
   /** After a split brain one side has to give its changes up. */
   #reconnect(node: SimNode): void {
     const world = this.#world;
+    if (world.isQuiet && world.nodes.every((n) => n.snapshot()?.role === 'Primary')) {
+      // Two that will never connect. The one without good data steps down.
+      const worse = world.nodes.find((n) => n.snapshot()!.volumes[0]?.diskState !== 'UpToDate') ?? world.nodes[0];
+      if (worse === node) this.#demote(node, () => this.#reconnect(node));
+      return;
+    }
     let discardMyData = false;
     if (world.splitBrain[0] || world.splitBrain[1]) {
       const sizes = world.history.obliged.map((set) => set.size);

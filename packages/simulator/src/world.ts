@@ -19,7 +19,7 @@ export class World {
   readonly plan: LifePlan;
   readonly createCore: CoreFactory;
   readonly queue = new EventQueue();
-  readonly random: { readonly [K in 'uuid' | 'disk' | 'node' | 'work' | 'faults' | 'canary']: Prng };
+  readonly random: { readonly [K in 'uuid' | 'disk' | 'node' | 'work' | 'faults' | 'damage' | 'canary']: Prng };
   readonly network: Network;
   readonly history = new History();
   readonly checks: Checks;
@@ -39,6 +39,7 @@ export class World {
   /** The node whose changes the operator gave up. */
   victim: 0 | 1 | undefined;
   failure: string | undefined;
+  #isDamaged = false;
   readonly #sink: ((line: string) => void) | undefined;
   readonly #last: [ResourceSnapshot | undefined, ResourceSnapshot | undefined] = [undefined, undefined];
   readonly #described: [string, string] = ['', ''];
@@ -62,6 +63,7 @@ export class World {
       node: stream('node'),
       work: stream('work'),
       faults: stream('faults'),
+      damage: stream('damage'),
       canary: stream('canary'),
     };
     this.network = new Network(this.queue, stream('network'), plan);
@@ -119,7 +121,8 @@ export class World {
       if (!this.plan.careless && !this.isDisklessRefused)
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
-    if (text.includes('-> ProtocolError')) this.violation(`L2 ${node.name}: a protocol error between two nodes of one kind`);
+    if (text.includes('-> ProtocolError') && !this.#isDamaged)
+      this.violation(`L2 ${node.name}: a protocol error between two nodes of one kind`);
     if (text.includes(': Out of sync: start=') && this.plan.diskErrorsPerMillion === 0) {
       const sameOnBoth = this.nodes.every((n) => n.snapshot()?.volumes[0]?.diskState === 'UpToDate');
       if (sameOnBoth) this.violation(`V1 ${node.name}: a verify found a difference: ${text.slice(text.indexOf('start='))}`);
@@ -130,6 +133,11 @@ export class World {
       this.unrelated = true;
       if (!this.plan.careless) this.violation(`L1 ${node.name}: unrelated data`);
     }
+  }
+
+  /** A payload was damaged on its way: whoever gets it breaks the connection. */
+  noteDamage(): void {
+    this.#isDamaged = true;
   }
 
   violation(text: string): void {

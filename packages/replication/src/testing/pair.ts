@@ -18,6 +18,8 @@ export class MemoryNode {
   readonly buffers = new Map<number, Uint8Array>();
   /** Slot to errno: the next disk operation on any slot fails with this. */
   failNextWrite = 0;
+  /** The next payload that arrives has another bit than was sent. */
+  damageNextPayload = false;
   /** Meta-data writes are answered only when this is false. */
   holdMeta = false;
   readonly heldMeta: number[] = [];
@@ -250,6 +252,8 @@ export class MemoryNode {
         const want = this.core.payloadBytes(0);
         if (bytes.length < want) break;
         this.buffers.set(slot, bytes.slice(0, want));
+        if (this.damageNextPayload) this.buffers.get(slot)![100]! ^= 4;
+        this.damageNextPayload = false;
         bytes = bytes.slice(want);
         this.#bufferFilled(slot);
         this.core.payloadDone(clock.now, 0);
