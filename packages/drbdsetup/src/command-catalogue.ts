@@ -18,6 +18,8 @@ export interface CommandRow {
   readonly context: readonly ContextArgument[];
   readonly payload?: readonly string[];
   readonly flags?: readonly LongOption[];
+  /** Options that stock does not have, and its help must not show. */
+  readonly ownFlags?: readonly LongOption[];
   readonly summary: string;
 }
 
@@ -83,7 +85,7 @@ export const COMMANDS: readonly CommandRow[] = [
   { name: 'show-gi', kind: 'query', context: ['resource', 'peer_node_id', 'volume'], summary: 'Show the data generation identifiers for a device on a particular connection, with explanations.' },
   { name: 'get-gi', kind: 'query', context: ['resource', 'peer_node_id', 'volume'], summary: 'Show the data generation identifiers for a device on a particular connection.' },
   { name: 'show', kind: 'query', context: ['resource-or-all'], flags: SHOW_FLAGS, summary: 'Show the current configuration of a resource, or of all resources.' },
-  { name: 'status', kind: 'query', context: ['resource-or-all'], flags: STATUS_FLAGS, summary: 'Show the state of a resource, or of all resources.' },
+  { name: 'status', kind: 'query', context: ['resource-or-all'], flags: STATUS_FLAGS, ownFlags: [{ name: 'watch', value: 'none' }], summary: 'Show the state of a resource, or of all resources.' },
   { name: 'check-resize', kind: 'query', context: ['minor'], summary: 'Remember the current size of a lower-level device.' },
   { name: 'events2', kind: 'query', context: ['resource-or-all'], flags: EVENTS_FLAGS, summary: 'Show the current state and all state changes of a resource, or of all resources.' },
   { name: 'wait-sync-volume', kind: 'query', context: ['resource', 'peer_node_id', 'volume'], flags: WAIT_FLAGS, summary: 'Wait until resync finished on a volume.' },
@@ -101,7 +103,12 @@ export const COMMANDS: readonly CommandRow[] = [
   { name: 'udev', kind: 'query', context: ['minor'], summary: 'Generate output for udev rules.' },
 ];
 
-const BY_NAME: ReadonlyMap<string, CommandRow> = new Map(COMMANDS.map((row) => [row.name, row]));
+/** Commands that stock does not have; its list of commands must not show them. */
+const OWN_COMMANDS: readonly CommandRow[] = [
+  { name: 'metrics', kind: 'query', context: ['resource-or-all'], summary: 'Show states and counters as Prometheus reads them.' },
+];
+
+const BY_NAME: ReadonlyMap<string, CommandRow> = new Map([...COMMANDS, ...OWN_COMMANDS].map((row) => [row.name, row]));
 export const findCommand = (name: string): CommandRow | undefined => BY_NAME.get(name);
 
 /** Configuration options of a command, in the order of help and show. */
@@ -126,6 +133,7 @@ export function longOptionsOf(row: CommandRow): LongOption[] {
   );
   return [
     ...(row.flags ?? []),
+    ...(row.ownFlags ?? []),
     ...(takesSetDefaults(row) ? [{ name: 'set-defaults', short: '(', value: 'none' } as const] : []),
     ...fields,
     ...Object.keys(ALIASES[row.name] ?? {}).map((name): LongOption => ({ name, value: 'optional' })),

@@ -11,8 +11,23 @@ export interface CommandIo {
   readonly columns?: number;
   /** @returns the next line of stdin without its line break, or null at its end */
   readLine(): Promise<string | null>;
+  /**
+   * Takes the keyboard, key by key.
+   * @param restore - written to the terminal when a signal ends the program before `release`
+   * @returns undefined when stdin and stdout are not both a terminal; absent where nobody may do that
+   */
+  openTerminal?(restore: string): Terminal | undefined;
   /** Told when the engine has to be started first: that does not count against the time the caller gives the command. */
   engineStarts?(started: Promise<unknown>): void;
+}
+
+export interface Terminal {
+  readonly columns: number;
+  readonly rows: number;
+  onKeys(listener: (keys: string) => void): void;
+  onResize(listener: () => void): void;
+  /** Gives the keyboard back. */
+  release(): void;
 }
 
 /** Ends a command: what to print and the exit status. Thrown below `run` only, never out of it. */

@@ -1,8 +1,7 @@
 /** The lines of events2: what a complete batch changed, in stock's order. */
-import type { HelperNotification, RenameNotification } from '@udrbd/control';
+import { type HelperNotification, type Promotion, promotionOf, type RenameNotification } from '@udrbd/control';
 import type { Palette } from './colors.js';
 import type { ConnectionNode, DeviceNode, PathNode, PeerDeviceNode, ResourceNode } from './event-tree.js';
-import { type Promotion, promotionOf } from './promotion.js';
 import { syncDetailTokens, syncProgress } from './sync-progress.js';
 import { blockedWord, endpointWord, kibibytes, resyncSuspendedWord, suspendedWord, yesNo } from './words.js';
 

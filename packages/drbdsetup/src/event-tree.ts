@@ -13,10 +13,10 @@ import type {
   PeerDeviceState,
   PeerDeviceStatistics,
   Presence,
+  Promotion,
   ResourceState,
   ResourceStatistics,
 } from '@udrbd/control';
-import type { Promotion } from './promotion.js';
 import { endpointWord } from './words.js';
 
 export interface Told<S, T> {

@@ -24,16 +24,41 @@ const io: CommandIo = {
     const next = await lines.next();
     return next.done === true ? null : next.value;
   },
+  openTerminal(lastWords) {
+    const { stdin, stdout } = process;
+    if (!stdin.isTTY || !stdout.isTTY) return undefined;
+    restore = lastWords;
+    stdin.setRawMode(true);
+    stdin.setEncoding('utf8');
+    return {
+      get columns() {
+        return stdout.columns;
+      },
+      get rows() {
+        return stdout.rows;
+      },
+      onKeys: (listener) => void stdin.on('data', (keys) => listener(String(keys))),
+      onResize: (listener) => void stdout.on('resize', listener),
+      release() {
+        stdin.setRawMode(false);
+        stdin.destroy();
+        stdout.removeAllListeners('resize');
+      },
+    };
+  },
 };
+
+/** Written when a signal ends us, so that neither colours nor modes outlive us on the terminal. */
+let restore = '\x1b[0m';
 
 // Whoever reads our output has gone: nobody is left to tell.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 20));
 
-// A colour must not outlive us on the terminal.
 if (io.stdoutIsTty) {
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
-      writeSync(1, '\x1b[0m');
+      writeSync(1, restore);
+      if (process.stdin.isRaw) process.stdin.setRawMode(false);
       process.kill(process.pid, signal);
     });
   }

@@ -1,7 +1,7 @@
 /** Commands that only look: each takes one snapshot and prints from it. */
 import { readFileSync, realpathSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { type DeviceSnapshot, META_INDEX_FLEXIBLE, type ResourceSnapshot } from '@udrbd/control';
+import { type DeviceSnapshot, META_INDEX_FLEXIBLE, prometheusText, type ResourceSnapshot } from '@udrbd/control';
 import { CommandExit, type CommandIo, EXIT_USAGE } from './command-io.js';
 import { generationLine, generationPicture } from './generation-identifiers.js';
 import { type Invocation, isGiven, lastValueOf, type Session, widthOf } from './invocation.js';
@@ -41,6 +41,7 @@ export async function runStatus(session: Session): Promise<number> {
     stdoutIsTty: io.stdoutIsTty,
     width: widthOf(io),
   };
+  if (isGiven(session, 'watch')) return (await import('./watch-status.js')).watchStatus(session, style);
   const isJson = isGiven(session, 'json');
   const all = await resourcesOf(session);
   const found = sortedResources(all).filter(({ name }) => wanted === undefined || name === wanted);
@@ -58,6 +59,16 @@ export async function runShow(session: Session): Promise<number> {
   if (isGiven(session, 'json')) io.stdout(showJson(found));
   else if (all.length === 0) io.stdout(NOTHING_CONFIGURED);
   else for (const resource of found) io.stdout(showResource(resource, isGiven(session, 'show-defaults')));
+  return 0;
+}
+
+/** Ours: what Prometheus reads. */
+export async function runMetrics({ io, engine, resource }: Session): Promise<number> {
+  const [{ data: snapshot }, { data: version }] = [
+    await engine.request('snapshot', resource === undefined ? {} : { resource }),
+    await engine.request('version', {}),
+  ];
+  io.stdout(prometheusText(snapshot?.resources ?? [], version?.engine));
   return 0;
 }
 

@@ -33,6 +33,7 @@ async function runnerOf(row: CommandRow): Promise<Runner> {
     'get-gi': query.runGenerationIdentifiers,
     'check-resize': query.runCheckResize,
     udev: query.runUdev,
+    metrics: query.runMetrics,
   };
   return runners[row.name]!;
 }

@@ -12,6 +12,8 @@ export interface StatusStyle {
   readonly colored: boolean;
   readonly stdoutIsTty: boolean;
   readonly width: number;
+  /** A line of its own below a peer device. */
+  readonly below?: (peerDevice: PeerDeviceSnapshot) => string | undefined;
 }
 
 interface Printer extends StatusStyle {
@@ -112,7 +114,8 @@ function putConnection(printer: Printer, connection: ConnectionSnapshot): void {
   }
 }
 
-function putPeerDevice(printer: Printer, { volume, state, statistics }: PeerDeviceSnapshot): void {
+function putPeerDevice(printer: Printer, peerDevice: PeerDeviceSnapshot): void {
+  const { volume, state, statistics } = peerDevice;
   const { wrapper, palette, verbose } = printer;
   let indent = 4;
   const put = (token: string) => {
@@ -141,4 +144,6 @@ function putPeerDevice(printer: Printer, { volume, state, statistics }: PeerDevi
     }
   }
   wrapper.put(0, '\n');
+  const line = printer.below?.(peerDevice);
+  if (line !== undefined) wrapper.put(8, `${line}\n`);
 }

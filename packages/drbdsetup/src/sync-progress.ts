@@ -1,5 +1,5 @@
 /** Percentages, rates and remaining time of a resync or verify, from the counters of a peer device. */
-import type { PeerDeviceStatistics } from '@udrbd/control';
+import { type PeerDeviceStatistics, syncLeft } from '@udrbd/control';
 import { fixed } from './numbers.js';
 
 export interface SyncProgress {
@@ -20,8 +20,8 @@ const mebibytesPerSecond = (sectors: number, ms: number): string => fixed((secto
 
 /** @returns undefined when no resync or verify is running */
 export function syncProgress(s: PeerDeviceStatistics): SyncProgress | undefined {
-  if (s.rsTotal === 0) return undefined;
-  const toGo = s.ovLeft !== 0 ? s.ovLeft : s.outOfSync - s.resyncFailed;
+  const toGo = syncLeft(s);
+  if (toGo === undefined) return undefined;
   const done = s.rsTotal - toGo;
   return {
     isVerify: s.ovLeft !== 0,

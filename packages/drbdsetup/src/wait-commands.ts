@@ -6,15 +6,20 @@ import {
   RETURN_CODES,
   type ReplicationState,
   returnCodeText,
+  syncLeft,
 } from '@udrbd/control';
 import { isBeyondEstablished } from './colors.js';
 import { CommandExit, EXIT_USAGE } from './command-io.js';
 import { engineGone, listeningRefused, refuseExcess } from './events-command.js';
 import { isGiven, lastValueOf, type Session } from './invocation.js';
 import { parseScaledNumber } from './numbers.js';
+import { progressLine } from './progress-bar.js';
 
 const EXIT_TIMEOUT = 5;
 const TIMEOUT_MAX_S = 300_000;
+/** What takes no time needs no bar. */
+const PROGRESS_FIRST_MS = 300;
+const PROGRESS_MS = 1000;
 
 interface Awaited {
   readonly peerNodeId: number;
@@ -42,9 +47,16 @@ export async function runWait(session: Session): Promise<number> {
 
   return await new Promise<number>((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined;
+    const progress = isSync && session.io.stdoutIsTty ? showProgress(session, remaining) : undefined;
     const finish = (status: number) => {
       clearTimeout(timer);
+      progress?.end();
       resolve(status);
+    };
+    const fail = (error: unknown) => {
+      clearTimeout(timer);
+      progress?.end();
+      reject(error);
     };
     const isAllDone = () => [...remaining.values()].every(isDone);
     /** Runs out when the smallest limit does; all limits used up is a timeout even if nothing is told. */
@@ -69,6 +81,7 @@ export async function runWait(session: Session): Promise<number> {
           return;
         }
         const name = `drbd ${event.resource} connection to peer-id ${event.peerNodeId} ('${event.connection}')`;
+        progress?.erase();
         session.io.stderr(`\n${name} is ${connectionState}, but I'm configured to wait anways (--wait-after-sb)\n`);
       } else if (event.kind === 'peer-device') {
         const key = `${event.peerNodeId} ${event.volume}`;
@@ -81,10 +94,50 @@ export async function runWait(session: Session): Promise<number> {
     };
     arm();
     engine.events({ subscribe: true }, accept).then(
-      (last) => reject(listeningRefused(session, last)),
-      (error: unknown) => reject(error instanceof ConnectionClosed ? engineGone(session) : error),
+      (last) => fail(listeningRefused(session, last)),
+      (error: unknown) => fail(error instanceof ConnectionClosed ? engineGone(session) : error),
     );
   });
+}
+
+/** For a person at a terminal: how far the slowest of those awaited is, on one line that is gone in the end. */
+function showProgress({ io, engine, resource = '' }: Session, awaited: ReadonlyMap<string, Awaited>): { erase(): void; end(): void } {
+  let timer: NodeJS.Timeout | undefined;
+  let isOver = false;
+  let text = '';
+  const erase = () => {
+    if (text !== '') io.stdout('\r\x1b[K');
+    text = '';
+  };
+  const draw = async (): Promise<void> => {
+    const snapshot = (await engine.request('snapshot', { resource })).data?.resources[0];
+    if (isOver) return;
+    const peers = (snapshot?.connections ?? []).flatMap(({ peerNodeId, name, peerDevices }) =>
+      peerDevices.filter(({ volume }) => awaited.has(`${peerNodeId} ${volume}`)).map((peer) => ({ name, ...peer })),
+    );
+    const done = peers.filter(({ state }) => state.replicationState === 'Established').length;
+    const slowest = peers
+      .filter(({ statistics }) => syncLeft(statistics) !== undefined)
+      .sort((a, b) => (syncLeft(b.statistics) ?? 0) - (syncLeft(a.statistics) ?? 0))[0];
+    const missing = peers.find(({ state }) => state.replicationState === 'Off')?.name;
+    const subject = slowest === undefined ? resource : `${resource} ${slowest.name}/${slowest.volume}`;
+    const line = slowest && progressLine(slowest.statistics, (io.columns ?? 80) - subject.length - 2);
+    const waiting = missing === undefined ? `${done} of ${peers.length} in sync` : `waiting for ${missing}`;
+    text = `${subject}: ${line ?? waiting}`.slice(0, (io.columns ?? 80) - 1);
+    io.stdout(`\r${text}\x1b[K`);
+    timer = setTimeout(again, PROGRESS_MS);
+  };
+  // The stream of events tells when the engine is gone.
+  const again = () => void draw().catch(() => undefined);
+  timer = setTimeout(again, PROGRESS_FIRST_MS);
+  return {
+    erase,
+    end() {
+      isOver = true;
+      clearTimeout(timer);
+      erase();
+    },
+  };
 }
 
 async function awaitedPeerDevices(session: Session, timeoutsS: readonly number[]): Promise<Awaited[]> {

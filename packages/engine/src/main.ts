@@ -13,6 +13,7 @@ import { type EngineEnvironment, readEnvironment } from './desk/environment.js';
 import { ENGINE_VERSION, FrontDesk } from './desk/front-desk.js';
 import { lockInstance } from './desk/instance-lock.js';
 import { type Log, openLog } from './desk/log.js';
+import { MetricsServer } from './desk/metrics-server.js';
 import { ReactorThread } from './desk/reactor-thread.js';
 
 const USAGE = `usage: udrbd-engine [--foreground]
@@ -105,12 +106,14 @@ async function serve(environment: EngineEnvironment, log: Log): Promise<void> {
   );
   desk.use(reactor);
   const server = new ControlServer(`${environment.runDir}/control.sock`, desk, log);
+  const metrics = environment.metrics && new MetricsServer(environment.metrics, () => desk.metrics(), log);
   let isEnding = false;
   const end = (signal: string) => {
     if (isEnding) return;
     isEnding = true;
     log('info', `${signal}: going down`);
     void (async () => {
+      metrics?.close();
       await desk.shutDown();
       await server.close();
       await Promise.race([reactor.stop(), new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
@@ -125,6 +128,7 @@ async function serve(environment: EngineEnvironment, log: Log): Promise<void> {
   process.on('uncaughtException', (error) => log('err', `internal error: ${error.stack ?? error.message}`));
   try {
     await reactor.ready;
+    await metrics?.listen();
     await server.listen();
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { FrontEndKind } from '../reactor/messages.js';
+import { type MetricsAddress, parseMetricsAddress } from './metrics-server.js';
 
 export interface EngineEnvironment {
   readonly runDir: string;
@@ -14,6 +15,8 @@ export interface EngineEnvironment {
   readonly lockMemory: boolean;
   readonly applicationSlots: number;
   readonly peerSlots: number;
+  /** Where the metrics are served; undefined: nowhere. */
+  readonly metrics: MetricsAddress | undefined;
 }
 
 const MIB = 1 << 20;
@@ -41,6 +44,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): EngineEnvironment {
     lockMemory: env.UDRBD_NO_MLOCK !== '1',
     applicationSlots: number('UDRBD_APPLICATION_SLOTS', 16, 8192, 1024),
     peerSlots: number('UDRBD_PEER_SLOTS', 16, 8192, 1024),
+    metrics: env.UDRBD_METRICS ? parseMetricsAddress(env.UDRBD_METRICS) : undefined,
   };
 }
 

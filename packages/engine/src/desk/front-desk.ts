@@ -11,6 +11,7 @@ import {
   type Notification,
   type Outcome,
   PEER_DEVICE_OPTIONS,
+  prometheusText,
   RESOURCE_OPTIONS,
   RETURN_CODES,
   type Refusal,
@@ -130,6 +131,11 @@ export class FrontDesk implements ControlHandler {
   subscribe(listener: (batch: readonly Notification[]) => void): () => void {
     this.#subscribers.add(listener);
     return () => this.#subscribers.delete(listener);
+  }
+
+  /** What the metrics server serves. */
+  async metrics(): Promise<string> {
+    return prometheusText(await this.#snapshots(undefined), ENGINE_VERSION);
   }
 
   // The reactor's side.

@@ -1,5 +1,6 @@
 /** Whether a resource may be promoted here, and how good an idea that is: `may_promote` and `promotion_score` of events2. */
-import type { DeviceState, PeerDeviceState, PeerDeviceStatistics, ResourceState, Role } from '@udrbd/control';
+import type { DeviceState, PeerDeviceState, PeerDeviceStatistics, ResourceSnapshot, ResourceState } from './snapshot.js';
+import type { Role } from './states.js';
 
 export interface Promotion {
   readonly mayPromote: boolean;
@@ -16,7 +17,7 @@ interface PeerDeviceView {
   readonly statistics: PeerDeviceStatistics;
 }
 
-export const NO_PROMOTION: Promotion = { mayPromote: false, score: 0 };
+const NO_PROMOTION: Promotion = { mayPromote: false, score: 0 };
 /** In the flags a peer sends with its UUIDs: its data do not depend on anybody else's. */
 const UUID_FLAG_STABLE = 0x20;
 const COUNT_MAX = 99;
@@ -44,3 +45,13 @@ export function promotionOf({ state, peerRoles, devices }: PromotionInput): Prom
     score: (hasAllDisks ? 10_000 : 0) + 100 * Math.min(ownUpToDate, COUNT_MAX) + Math.min(replicasMin, COUNT_MAX),
   };
 }
+
+export const promotionOfResource = ({ state, devices, connections }: ResourceSnapshot): Promotion =>
+  promotionOf({
+    state,
+    peerRoles: connections.map((connection) => connection.state.role),
+    devices: devices.map((device) => ({
+      state: device.state,
+      peers: connections.flatMap(({ peerDevices }) => peerDevices.filter(({ volume }) => volume === device.volume)),
+    })),
+  });
