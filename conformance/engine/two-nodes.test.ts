@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { configure } from './configure.js';
 import { bundleEngine, EngineProcess } from './engine-process.js';
 import { freePort } from './free-port.js';
 import { createImage, dataBytes, readImage } from './images.js';
@@ -11,28 +12,6 @@ import { NbdClient } from './nbd-client.js';
 
 const SIZE = 32 << 20;
 const DATA = dataBytes(SIZE);
-
-async function configure(engine: EngineProcess, nodeId: number, image: string, local: number, remote: number): Promise<void> {
-  const peerNodeId = 1 - nodeId;
-  await engine.ask('new-resource', { resource: 'r0', nodeId, options: {} });
-  await engine.ask('new-minor', { resource: 'r0', minor: nodeId, volume: 0, options: {} });
-  await engine.ask('attach', { minor: nodeId, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
-  await engine.ask('new-peer', { resource: 'r0', peerNodeId, options: { _name: `node${peerNodeId}`, protocol: 'C', 'connect-int': 1 } });
-  // A fixed rate: the controller would begin slowly.
-  await engine.ask('peer-device-options', {
-    resource: 'r0',
-    peerNodeId,
-    volume: 0,
-    options: { 'c-plan-ahead': 0, 'resync-rate': 200_000 },
-    setDefaults: false,
-  });
-  await engine.ask('new-path', {
-    resource: 'r0',
-    peerNodeId,
-    local: { family: 'ipv4', address: '127.0.0.1', port: local },
-    remote: { family: 'ipv4', address: '127.0.0.1', port: remote },
-  });
-}
 
 t.test('two nodes', async (t) => {
   const dir = mkdtempSync(`${tmpdir()}/udrbd-`);

@@ -22,6 +22,7 @@ import { allocateSlots, attach } from './attach.js';
 import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
+import { beginPendingGeneration } from './fencing.js';
 import { durably, keepGenerations, newCurrentUuid } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
 import { introduce, openLink } from './link.js';
@@ -321,6 +322,7 @@ function demote(res: Resource, openVolumes: readonly number[], reply: Reply): vo
 }
 
 function resumeIo(res: Resource, reply: Reply): void {
+  for (const volume of res.volumes.values()) beginPendingGeneration(res, volume);
   changeResource(res, () => ({ suspUser: false, suspNoData: false, suspFencing: false }), { hard: true });
   res.suspNoData = false;
   res.suspFencing = false;

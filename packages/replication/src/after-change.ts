@@ -4,6 +4,7 @@
  */
 import { UUID_FLAG } from '@udrbd/wire';
 import { startBitmapExchange } from './bitmap-exchange.js';
+import { peerIsGoodAgain } from './fencing.js';
 import { newCurrentUuid, sendUuidsToAll } from './generation-changes.js';
 import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
@@ -66,6 +67,7 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   if (!both(old) && both(next)) {
     volume.crashedPrimary = false;
     if (pd.peerUuids !== undefined) pd.peerUuids.flags &= ~UUID_FLAG.CRASHED_PRIMARY;
+    peerIsGoodAgain(res, pd.connection);
   }
   if (!lacksData(old) && lacksData(next)) res.helper('pri-on-incon-degr', volume, pd.connection);
   if (res.suspNoData && !lacksData(next) && old.conn !== next.conn) res.thawNoData();
@@ -91,7 +93,8 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   // The role of a peer that is gone is not known: then only a Primary here begins a new generation.
   const someoneWrites = next.role === ROLE.Primary || next.peerRole === ROLE.Primary;
   if (lostContactToPeerData(old, next) && someoneWrites && volume.diskState >= DISK.UpToDate) {
-    if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
+    if (res.isSuspended) volume.generationPending = true;
+    else if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
   }
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
     if (old.peerRole === ROLE.Secondary && next.peerRole === ROLE.Primary && volume.diskState === DISK.UpToDate) {

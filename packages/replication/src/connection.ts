@@ -140,6 +140,10 @@ export class Connection {
   pingsOwed = 0;
   /** Counts links, so that something left over from an earlier one is recognised. */
   linkNumber = 0;
+  /** How many times it was established. */
+  connects = 0;
+  /** What waits for the fence-peer handler that runs. */
+  readonly whenFenced: ((isFenced: boolean) => void)[] = [];
   handshakeDeadline: Millis = Number.POSITIVE_INFINITY;
   /** The oldest unsent entry when it was last looked at, and since when it is that one. */
   sendProgress = 0;

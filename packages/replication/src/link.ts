@@ -13,6 +13,7 @@ import {
 import { type Connection, newReceiveEpoch } from './connection.js';
 import type { LinkEnd } from './core.js';
 import { digestNumber } from './digests.js';
+import { peerLost, settlePendingGeneration } from './fencing.js';
 import { finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
@@ -143,6 +144,8 @@ function startProtocol(res: Resource, c: Connection): void {
   c.phase = 'running';
   c.handshakeDeadline = Number.POSITIVE_INFINITY;
   c.connectedSince = res.now;
+  c.connects++;
+  for (const pd of c.peerDevices) settlePendingGeneration(res, pd.volume);
   sendProtocol(res, c);
   for (const pd of c.peerDevices) introduce(res, pd.volume.number, c);
   changeConnection(res, c, CONN.WFReportParams, {}, { hard: true });
@@ -194,6 +197,7 @@ const STATE_AFTER: Readonly<Record<LinkEnd, ConnNumber>> = {
 export function linkDown(res: Resource, c: Connection, why: LinkEnd, detail: string): void {
   const reason = c.closeReason ?? why;
   if (detail !== '' && !c.closing) res.logConnection('warning', c, detail);
+  const wasEstablished = c.phase === 'running';
   const goingDown = c.state === CONN.Disconnecting || c.state === CONN.StandAlone;
   c.phase = 'none';
   c.closing = false;
@@ -208,6 +212,7 @@ export function linkDown(res: Resource, c: Connection, why: LinkEnd, detail: str
   c.agreement?.done(-15);
   c.agreement = undefined;
   c.drained = true;
+  if (wasEstablished) peerLost(res, c);
   res.wantSettle();
 }
 

@@ -3,6 +3,7 @@ import type { ReturnCode } from '@udrbd/control';
 import { answer, nameOfCode, type Reply } from './admin.js';
 import { askPeer, REQUEST } from './agreement.js';
 import type { Connection } from './connection.js';
+import { fencePeer } from './fencing.js';
 import { newCurrentUuid } from './generation-changes.js';
 import { withPrimaryBit } from './generations.js';
 import { ping } from './link.js';
@@ -14,9 +15,23 @@ import { changeResource, type Wanted } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
 
+/** As many times as DRBD 8.4 asks; each may run the fence-peer handler. */
+const TRIES = 4;
+
+interface Attempt {
+  readonly force: boolean;
+  readonly triesLeft: number;
+  /** Another Primary may be waited for, once. */
+  readonly mayWait: boolean;
+  /** Peers are out of sight and a Consistent disk is as good as it gets: they were fenced. */
+  readonly fenced: ReadonlySet<Volume>;
+  /** By force: peers that could not be fenced are taken for Outdated. */
+  readonly outdatesPeers: boolean;
+}
+
 export function promote(res: Resource, force: boolean, reply: Reply): void {
   for (const c of res.connections) if (c !== undefined) ping(res, c);
-  attempt(res, force, true, reply);
+  attempt(res, { force, triesLeft: TRIES, mayWait: true, fenced: new Set(), outdatesPeers: false }, reply);
 }
 
 /** Volumes whose own data are declared good, when force has to. */
@@ -30,21 +45,26 @@ function forcedVolumes(res: Resource): Set<Volume> {
   return volumes;
 }
 
-function attempt(res: Resource, force: boolean, mayWait: boolean, reply: Reply): void {
+function attempt(res: Resource, given: Attempt, reply: Reply): void {
   if (res.role === ROLE.Primary) return reply();
   if (res.connections.some((c) => c?.agreement !== undefined)) return reply({ name: 'SS_IN_TRANSIENT_STATE' });
   let forced = new Set<Volume>();
-  const wanted = (volume: Volume): Wanted => (forced.has(volume) ? { role: ROLE.Primary, disk: DISK.UpToDate } : { role: ROLE.Primary });
+  const wanted = (volume: Volume, pd: PeerDevice | undefined): Wanted => ({
+    role: ROLE.Primary,
+    ...(forced.has(volume) || given.fenced.has(volume) ? { disk: DISK.UpToDate } : {}),
+    ...(given.outdatesPeers && pd !== undefined && isOutOfSight(pd) ? { peerDisk: DISK.Outdated } : {}),
+  });
   let code: ReturnCode = changeResource(res, wanted, { dryRun: true });
-  if (code === 'SS_NO_UP_TO_DATE_DISK' && force) {
+  if (code === 'SS_NO_UP_TO_DATE_DISK' && given.force) {
     forced = forcedVolumes(res);
     code = changeResource(res, wanted, { dryRun: true });
   }
-  if (code === 'SS_TWO_PRIMARIES' && mayWait) {
+  if (code === 'SS_TWO_PRIMARIES' && given.mayWait) {
     // The other Primary may be dead or about to step down: the ping will tell.
-    res.later(res.pingTimeoutMs() + 100, () => attempt(res, force, false, reply));
+    res.later(res.pingTimeoutMs() + 100, () => attempt(res, { ...given, mayWait: false }, reply));
     return;
   }
+  if (given.triesLeft > 0 && !given.outdatesPeers && isForFencing(res, code)) return fenceFirst(res, given, code, reply);
   if (code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') {
     changeResource(res, wanted, { dryRun: true, verbose: true });
     return reply(answer(code));
@@ -56,6 +76,36 @@ function attempt(res: Resource, force: boolean, mayWait: boolean, reply: Reply):
     promoted(res, forced);
     reply();
   });
+}
+
+const isOutOfSight = (pd: PeerDevice): boolean => pd.conn < CONN.Connected && pd.peerDisk > DISK.Outdated;
+
+const consistentVolumes = (res: Resource): Volume[] => [...res.volumes.values()].filter(({ diskState }) => diskState === DISK.Consistent);
+
+/** Whether knowing that the peers are Outdated would help. */
+const isForFencing = (res: Resource, code: ReturnCode): boolean =>
+  code === 'SS_PRIMARY_NOP' || (code === 'SS_NO_UP_TO_DATE_DISK' && consistentVolumes(res).length > 0);
+
+function fenceFirst(res: Resource, given: Attempt, code: ReturnCode, reply: Reply): void {
+  const lost = res.connections.filter((c) => c?.peerDevices.some(isOutOfSight)) as Connection[];
+  let outstanding = 1;
+  let isFenced = lost.length > 0;
+  const next = (ok: boolean): void => {
+    isFenced &&= ok;
+    if (--outstanding > 0) return;
+    const triesLeft = given.triesLeft - 1;
+    if (isFenced && code === 'SS_NO_UP_TO_DATE_DISK') {
+      return attempt(res, { ...given, triesLeft, fenced: new Set(consistentVolumes(res)) }, reply);
+    }
+    const outdatesPeers = !isFenced && given.force && code === 'SS_PRIMARY_NOP';
+    if (outdatesPeers) res.log('warning', undefined, undefined, 'Forced into split brain situation!');
+    attempt(res, { ...given, triesLeft, outdatesPeers }, reply);
+  };
+  for (const c of lost) {
+    outstanding++;
+    fencePeer(res, c, next);
+  }
+  next(true);
 }
 
 function askPeers(res: Resource, forced: ReadonlySet<Volume>, done: (refusal: ReturnCode | undefined) => void): void {

@@ -695,10 +695,23 @@ export class FrontDesk implements ControlHandler {
       ...(volume !== undefined && { volume: volume.volume, minor: volume.minor }),
     } as const;
     this.#tell([{ ...about, action: 'call' }]);
-    const call = { handler: message.name, resource: entry.name, variables: this.#handlerVariables(entry, connection, volume) };
+    const variables = this.#handlerVariables(entry, connection, volume);
+    if (message.name.includes('fence')) variables.UP_TO_DATE_NODES = await this.#upToDateNodes(entry);
+    const call = { handler: message.name, resource: entry.name, variables };
     const exitCode = await runHandler(this.#environment.helper, call, this.#log);
     this.#tell([{ ...about, action: 'response', status: exitCode === HANDLER_NOT_RUN ? 0 : exitCode * 256 }]);
     this.#post({ type: 'helper-done', host: message.host, token: message.token, exitCode });
+  }
+
+  /** Mask of the nodes all of whose disks are known to be UpToDate. */
+  async #upToDateNodes(entry: ResourceEntry): Promise<string> {
+    const answer = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
+    const { volumes, connections } = answer.type === 'snapshot' ? answer.snapshot.core : { volumes: [], connections: [] };
+    let mask = volumes.length > 0 && volumes.every(({ diskState }) => diskState === 'UpToDate') ? 2 ** entry.nodeId : 0;
+    for (const { peerNodeId, peerDevices } of connections) {
+      if (peerDevices.length > 0 && peerDevices.every(({ peerDiskState }) => peerDiskState === 'UpToDate')) mask += 2 ** peerNodeId;
+    }
+    return `0x${mask.toString(16).toUpperCase().padStart(8, '0')}`;
   }
 
   #handlerVariables(

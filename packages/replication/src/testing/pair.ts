@@ -23,6 +23,10 @@ export class MemoryNode {
   /** Meta-data writes are answered only when this is false. */
   holdMeta = false;
   readonly heldMeta: number[] = [];
+  /** By handler; 0 by default. They answer only when `holdHelpers` is false. */
+  readonly exitCodes: Record<string, number> = {};
+  holdHelpers = false;
+  readonly heldHelpers: number[] = [];
   peer: MemoryNode | undefined;
   linkWanted = false;
   linked = false;
@@ -180,7 +184,8 @@ export class MemoryNode {
           break;
         case 'helper':
           this.helpers.push(effect.name);
-          core.helperDone(clock.now, effect.token, 0);
+          if (this.holdHelpers) this.heldHelpers.push(effect.token);
+          else core.helperDone(clock.now, effect.token, this.exitCodes[effect.name] ?? 0);
           break;
         case 'log':
           this.logs.push(effect.text);

@@ -1,0 +1,62 @@
+/** What `drbdadm up` does, through the control socket, for tests with two engines on this host. */
+import { dirname } from 'node:path';
+import type { NetOptions } from '@udrbd/control';
+import { run as drbdmeta } from '@udrbd/drbdmeta';
+import type { EngineProcess } from './engine-process.js';
+
+/**
+ * Resource r0 with one volume, attached, not yet connected. Minor and node id are the same number, 0 or 1.
+ * @param local - port on the loopback address, as is `remote`
+ */
+export async function configure(
+  engine: EngineProcess,
+  nodeId: 0 | 1,
+  image: string,
+  local: number,
+  remote: number,
+  net: Partial<NetOptions> = {},
+): Promise<void> {
+  const peerNodeId = 1 - nodeId;
+  await engine.ask('new-resource', { resource: 'r0', nodeId, options: {} });
+  await engine.ask('new-minor', { resource: 'r0', minor: nodeId, volume: 0, options: {} });
+  await engine.ask('new-peer', {
+    resource: 'r0',
+    peerNodeId,
+    options: { _name: `node${peerNodeId}`, protocol: 'C', 'connect-int': 1, ...net },
+  });
+  // A fixed rate: the controller would begin slowly.
+  await engine.ask('peer-device-options', {
+    resource: 'r0',
+    peerNodeId,
+    volume: 0,
+    options: { 'c-plan-ahead': 0, 'resync-rate': 200_000 },
+    setDefaults: false,
+  });
+  await engine.ask('new-path', {
+    resource: 'r0',
+    peerNodeId,
+    local: { family: 'ipv4', address: '127.0.0.1', port: local },
+    remote: { family: 'ipv4', address: '127.0.0.1', port: remote },
+  });
+  await applyActivityLog(nodeId, image);
+  await engine.ask('attach', { minor: nodeId, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
+}
+
+/** As `drbdadm attach` does it first. */
+async function applyActivityLog(minor: number, image: string): Promise<void> {
+  let said = '';
+  const status = await drbdmeta(['--force', String(minor), 'v09', image, 'internal', 'apply-al'], {
+    stdout: (text) => {
+      said += String(text);
+    },
+    stderr: (text) => {
+      said += text;
+    },
+    env: { UDRBD_LOCK_DIR: dirname(image) },
+    stdinIsTty: false,
+    stdoutIsTty: false,
+    readLine: async () => null,
+    acceptsFiles: true,
+  });
+  if (status !== 0) throw new Error(`apply-al: ${status}\n${said}`);
+}
