@@ -92,8 +92,7 @@ const ROWS: readonly Row[] = [
     since: '9.32.0',
     stdout: (text, situation) =>
       isAdjust(situation)
-        ? text
-            .split('\n')
+        ? [...new Set(text.split('\n'))]
             .filter((line) => !line.startsWith('drbdsetup wait-connect-connection'))
             .sort()
             .join('\n')
@@ -104,7 +103,10 @@ const ROWS: readonly Row[] = [
     since: '9.34',
     stderr: (text, situation) =>
       isAdjust(situation)
-        ? text.replace(/^.*There is a reference to a volume .*\n/gm, '').replace(/^.*: in resource .*\n {4}\S+ is also used .*\n/gm, '')
+        ? text
+            .replace(/^drbdsetup show:[0-9]+/gm, 'drbdsetup show')
+            .replace(/^.*There is a reference to a volume .*\n/gm, '')
+            .replace(/^.*: in resource .*\n {4}\S+ is also used .*\n/gm, '')
         : text,
   },
   {
@@ -143,11 +145,12 @@ const ROWS: readonly Row[] = [
   {
     why: 'resync-after is looked at once, on this node, and not by dump',
     since: '9.34',
-    apart: ({ stderr }, { argv }) => argv.some((word) => word.startsWith('dump')) && stderr.includes("'resync-after' option"),
+    apart: ({ stderr }, { argv }) =>
+      stderr.includes('resync-after contains') ||
+      (argv.some((word) => word.startsWith('dump')) && stderr.includes("'resync-after' option")),
     stderr: (text) =>
       text
         .replace(/^.*in resource .*:\n\tresource '.*' mentioned in 'resync-after' option is not known.*\n/gm, '')
-        .replace(/(^.*in resource .*:\n\tresync-after contains '.*\n)\1+/gm, '$1')
         .replace(/(^Resource '.*' has no volume [0-9]+\n)\1+/gm, '$1'),
   },
 ];

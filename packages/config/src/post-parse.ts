@@ -96,9 +96,9 @@ function connect(config: Config, res: Resource, checks: VolumeChecks & Connectio
     expandMeshes(res, checks);
     createImplicitConnection(res, config.valid, checks);
     resolveEndpoints(res, checks);
-    if (config.valid) madeUp = assignImplicitNodeIds(res, checks.report);
+    madeUp = assignImplicitNodeIds(res, checks.report);
+    checkNodeIds(res, checks);
   }
-  if (config.valid) checkNodeIds(res, checks);
   return madeUp;
 }
 

@@ -45,7 +45,7 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
     case 'device': {
       if (!host.byAddress) state.once(line, 'device statement', `${key}:device`);
       const volume = implicitVolume(state, host.volumes, line);
-      readDevice(state, volume, node, isLocal);
+      readDevice(state, volume, node, isLocal, line);
       checkMinorOnce(state, host, volume, file, 0);
       return;
     }
@@ -62,8 +62,8 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
       readMetaDisk(state, implicitVolume(state, host.volumes, line), node);
       return;
     case 'volume':
-      readVolume(state, host.volumes, node, (volume, child) => {
-        readVolumeStatement(state, volume, child, isLocal);
+      readVolume(state, host.volumes, node, (volume, child, at) => {
+        readVolumeStatement(state, volume, child, isLocal, at);
         if (child.type === 'device') checkMinorOnce(state, host, volume, file, 0);
       });
       return;
@@ -120,12 +120,12 @@ export function readStacked(state: ReadState, res: Resource, node: Node): void {
     switch (child.type) {
       case 'device': {
         const volume = implicitVolume(state, host.volumes, child.at.line);
-        readDevice(state, volume, child, true);
+        readDevice(state, volume, child, true, node.at.line, true);
         break;
       }
       case 'volume':
         readVolume(state, host.volumes, child, (volume, statement) => {
-          if (statement.type === 'device') readDevice(state, volume, statement, true);
+          if (statement.type === 'device') readDevice(state, volume, statement, true, node.at.line);
           else readVolumeOptions(state, volume, statement);
         });
         break;

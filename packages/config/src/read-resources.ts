@@ -62,14 +62,14 @@ export function readResourceStatement(state: ReadState, res: Resource, node: Nod
     }
     case 'device': {
       state.once(line, 'device statement', `${res.name}:device`);
-      readDevice(state, implicitVolume(state, res.volumes, line), node, true);
+      readDevice(state, implicitVolume(state, res.volumes, line), node, true, line);
       return;
     }
     case 'meta-disk':
       readMetaDisk(state, implicitVolume(state, res.volumes, line), node);
       return;
     case 'volume':
-      readVolume(state, res.volumes, node, (volume, child) => readVolumeStatement(state, volume, child, true));
+      readVolume(state, res.volumes, node, (volume, child, at) => readVolumeStatement(state, volume, child, true, at));
       return;
     case 'disk-options':
       state.once(line, 'disk section', `${res.name}:disk`);

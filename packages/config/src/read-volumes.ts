@@ -20,21 +20,26 @@ export function implicitVolume(state: ReadState, volumes: Volume[], line: number
 }
 
 /** A `volume` section; the volumes stay sorted by number. */
-export function readVolume(state: ReadState, volumes: Volume[], node: Node, statement: (volume: Volume, child: Node) => void): void {
+export function readVolume(
+  state: ReadState,
+  volumes: Volume[],
+  node: Node,
+  statement: (volume: Volume, child: Node, line: number) => void,
+): void {
   const number = node.words[0];
   if (number === undefined || node.openLine === undefined) state.syntaxError();
   const volume = newVolume(numberOf(number));
   const after = volumes.findIndex((v) => v.vnr > volume.vnr);
   if (after < 0) volumes.push(volume);
   else volumes.splice(after, 0, volume);
-  for (const child of node.body) statement(volume, child);
+  for (const child of node.body) statement(volume, child, node.at.line);
   state.complete(node);
 }
 
-export function readVolumeStatement(state: ReadState, volume: Volume, node: Node, checkDeviceName: boolean): void {
+export function readVolumeStatement(state: ReadState, volume: Volume, node: Node, checkDeviceName: boolean, line: number): void {
   switch (node.type) {
     case 'device':
-      readDevice(state, volume, node, checkDeviceName);
+      readDevice(state, volume, node, checkDeviceName, line);
       return;
     case 'disk':
       readDisk(state, volume, node, node.at.line);
@@ -83,11 +88,12 @@ export function readMetaDisk(state: ReadState, volume: Volume, node: Node): void
   volume.metaDiskLine = node.at.line;
 }
 
-export function readDevice(state: ReadState, volume: Volume, node: Node, isLocal: boolean): void {
+/** @param at - line to which messages about the device point */
+export function readDevice(state: ReadState, volume: Volume, node: Node, isLocal: boolean, at: number, anyName = false): void {
   const given = node.words[0]?.text;
   const device = given?.startsWith('drbd') ? `/dev/${given}` : given;
-  if (device !== undefined && isLocal && !isDeviceName(device))
-    state.error(node.at.line, 'device name must start with /dev/drbd\n\t(/dev/ is optional, but drbd is required)');
+  if (device !== undefined && isLocal && !anyName && !isDeviceName(device))
+    state.error(at, 'device name must start with /dev/drbd\n\t(/dev/ is optional, but drbd is required)');
   state.complete(node);
   volume.deviceHere = true;
   volume.deviceLine = node.at.line;
@@ -99,6 +105,6 @@ export function readDevice(state: ReadState, volume: Volume, node: Node, isLocal
   volume.device = device;
   const verdict = checkDevice(device, minor, isLocal, state.context.isDrbdDevice);
   if (verdict.minor !== undefined) volume.minor = verdict.minor;
-  for (const problem of verdict.errors) state.error(node.at.line, problem);
-  if (verdict.warning !== undefined) state.warn(node.at.line, verdict.warning);
+  for (const problem of verdict.errors) state.error(at, problem);
+  if (verdict.warning !== undefined && !anyName) state.warn(at, verdict.warning);
 }
