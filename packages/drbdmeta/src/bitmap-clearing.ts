@@ -3,8 +3,10 @@
 import { Exit } from './exit.js';
 import { ppsize } from './numbers.js';
 import { offsetText } from './offsets.js';
+import { Progress } from './progress.js';
 import type { Volume } from './volume.js';
 
+const TAG = 'md_initialize_common:BM';
 const CHUNK_BYTES = 32 * 1024 * 1024;
 /** Most that is asked of the kernel at once. */
 const ZEROOUT_BYTES = 2 ** 30;
@@ -39,18 +41,29 @@ export function clearBitmap(volume: Volume, offset: number, lengthBytes: number)
     if (dialect.saysClearing && options.verbose >= 2) {
       for (let done = 0; done < lengthBytes; done += ZEROOUT_BYTES) {
         const range = `[${offsetText(offset + done)}, ${Math.min(ZEROOUT_BYTES, lengthBytes - done)}]`;
-        io.stderr(` ${'md_initialize_common:BM'.padEnd(26)}: ioctl(${device.fdLabel}, BLKZEROOUT, ${range})\n`);
+        io.stderr(` ${TAG.padEnd(26)}: ioctl(${device.fdLabel}, BLKZEROOUT, ${range})\n`);
       }
     }
     if (options.dryRun) return;
   }
   const allowed = volume.writableRange;
   const showsProgress = isLoud && lengthBytes > CHUNK_BYTES;
+  const byte = setsAll ? 0xff : 0;
+  const progress = new Progress(io, options, 'clearing bitmap');
+  const isDone =
+    mode !== 'pwrite' &&
+    byte === 0 &&
+    offset >= allowed.first &&
+    offset + lengthBytes <= allowed.end &&
+    device.zeroOut(TAG, offset, lengthBytes);
   for (let done = 0; done < lengthBytes; ) {
-    const part = Math.min(CHUNK_BYTES, lengthBytes - done);
+    const length = Math.min(CHUNK_BYTES, lengthBytes - done);
     if (showsProgress && done > 0) io.stderr(`\r${Math.floor((done * 100) / lengthBytes)}%`);
-    device.write('md_initialize_common:BM', { byte: setsAll ? 0xff : 0, length: part }, offset + done, allowed, !isLoud);
-    done += part;
+    else progress.at(done, lengthBytes);
+    if (isDone) device.announce(TAG, { byte, length }, offset + done, allowed, !isLoud);
+    else device.write(TAG, { byte, length }, offset + done, allowed, !isLoud);
+    done += length;
   }
+  progress.end();
   if (showsProgress) io.stderr('\r100%\n');
 }

@@ -1,5 +1,6 @@
 // The device (or image file) that holds the meta-data: open, size, positioned reads and writes.
 
+import { spawnSync } from 'node:child_process';
 import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { alignedBuffer } from './aligned-buffer.js';
 import type { CommandIo } from './command-io.js';
@@ -35,6 +36,8 @@ export interface OpenRequest {
 
 /** Most that is read at once: far more than an activity log or a window of the bitmap. */
 const READ_MAX = 1024 * 1024 * 1024;
+/** Shorter ranges are written sooner than a process starts. */
+const ZERO_OUT_MIN = 16 * 1024 * 1024;
 
 export class Device {
   readonly path: string;
@@ -190,6 +193,29 @@ export class Device {
       this.#io.stderr(`pwrite(${this.fdLabel},...,${data.length},${offsetText(offset)}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
     }
+  }
+
+  /**
+   * Lets the kernel zero a long range, which needs no transfer: fallocate(1) does for a file or a block device what BLKZEROOUT does.
+   * @returns false if it cannot, or the range is short; then it has to be written
+   */
+  zeroOut(tag: string, offset: number, length: number): boolean {
+    if (length < ZERO_OUT_MIN || this.#options.dryRun) return false;
+    if (this.#postponed) {
+      this.#postponed.push(() => {
+        if (!this.#fallocate(offset, length)) this.#put(tag, { byte: 0, length }, offset);
+      });
+      return true;
+    }
+    return this.#fallocate(offset, length);
+  }
+
+  #fallocate(offset: number, length: number): boolean {
+    const range = ['--keep-size', '--offset', `${offset}`, '--length', `${length}`, '/proc/self/fd/3'];
+    const done = (way: string): boolean =>
+      spawnSync('fallocate', [way, ...range], { stdio: ['ignore', 'ignore', 'ignore', this.#fd] }).status === 0;
+    // A file in memory can only have a hole there, which reads the same.
+    return done('--zero-range') || (!this.isBlockDevice && done('--punch-hole'));
   }
 
   /** What was written so far is on the medium before anything written later. */
