@@ -122,6 +122,7 @@ export class Operator {
     const candidate = prng.pick(up);
     if (world.isForced) {
       // The very first promotion of a fresh pair.
+      if (this.#isRivalPromoting(candidate)) return;
       const disk = candidate.snapshot()!.volumes[0]?.diskState;
       if (disk === 'Inconsistent' && nodes.every((node) => !isEverUpToDate(world, node))) return this.#promote(candidate, true);
       if (nodes.some((node) => isEverUpToDate(world, node))) world.isForced = false;
@@ -132,11 +133,16 @@ export class Operator {
     this.#promote(candidate, false);
   }
 
+  /** The other node has been told to promote and has not answered. */
+  #isRivalPromoting(node: SimNode): boolean {
+    const rival = this.#promoting;
+    return rival !== undefined && rival.node !== node && rival.node.isUp && rival.node.incarnation === rival.incarnation;
+  }
+
   /** Whether the node has everything that was ever completed, and nobody else began a generation of its own. */
   #isCurrent(node: SimNode): boolean {
     const world = this.#world;
-    const rival = this.#promoting;
-    if (rival !== undefined && rival.node !== node && rival.node.isUp && rival.node.incarnation === rival.incarnation) return false;
+    if (this.#isRivalPromoting(node)) return false;
     const snapshot = node.snapshot()!;
     if (snapshot.volumes[0]?.diskState !== 'UpToDate') return false;
     const peer = node.side === 0 ? 1 : 0;
