@@ -1,6 +1,6 @@
 import t from 'tap';
 import { OP } from './requests.js';
-import { clock, Pair } from './testing/pair.js';
+import { clock, network, Pair } from './testing/pair.js';
 
 const block = (fill: number, bytes = 4096): Uint8Array => new Uint8Array(bytes).fill(fill);
 const FAST = { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 };
@@ -156,4 +156,47 @@ t.test('garbage drops the link and the node retries', async (t) => {
   t.match(pair.state(pair.a), /^(Unconnected|Connecting)/);
   pair.run(5000);
   t.equal(pair.state(pair.a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+});
+
+t.test('a write that the disk still works on when the peer comes back is in the bitmap that it gets', async (t) => {
+  const pair = synced();
+  pair.partition();
+  pair.a.holdWrites = true;
+  pair.a.submit(OP.Write, 80, block(0x66));
+  pair.rest();
+  pair.heal();
+  pair.run(50);
+  t.match(pair.state(pair.b), /SyncTarget/, 'there is something to sync');
+  pair.a.holdWrites = false;
+  for (const slot of pair.a.heldWrites.splice(0)) pair.a.core.diskDone(clock.now, slot, 0);
+  pair.run(5000);
+  t.match(pair.state(pair.a), /Established.*UpToDate\/UpToDate/);
+  t.equal(pair.b.disk[80 * 512], 0x66);
+  t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 0);
+});
+
+t.test('a discard that fails is an error of the disk', async (t) => {
+  const pair = synced();
+  pair.a.failNextWrite = 5;
+  const slot = pair.a.submit(OP.Discard, 80, 4096);
+  pair.rest();
+  t.match(pair.a.completions.at(-1), { slot, errno: 0 }, 'the peer has it');
+  t.match(pair.state(pair.a), /Diskless\/UpToDate/);
+});
+
+t.test('a ping that overtakes the features is answered', async (t) => {
+  const pair = new Pair();
+  pair.configure();
+  network.isDown = true;
+  pair.connect();
+  const { core } = pair.a;
+  core.linkUp(clock.now, 0, true);
+  const ping = Buffer.from('8620ec20000000130000000000000000', 'hex');
+  t.equal(core.receive(clock.now, 0, 1, ping, 0, ping.length), ping.length);
+  t.equal(core.outbox(0, 1).queued, 0, 'not before the dialect is known');
+  const features = Buffer.alloc(80);
+  features.write('83740267fffe0048000000640000000d00000065', 'hex');
+  core.receive(clock.now, 0, 0, features, 0, features.length);
+  t.equal(core.outbox(0, 1).queued, 1);
+  t.ok(!pair.a.logs.some((line) => line.includes('magic')));
 });

@@ -192,6 +192,8 @@ t.test('judge', async (t) => {
   const promote = judge(CONNECTED, { ...CONNECTED, role: Primary }, CTX, false);
   t.match(promote, { code: 'SS_SUCCESS', state: { role: Primary } });
   t.equal(judge(CONNECTED, CONNECTED, CTX, false).code, 'SS_NOTHING_TO_DO');
+  const stale = { ...CONNECTED, disk: DISK.Outdated, peerDisk: DISK.Diskless };
+  t.equal(judge(stale, { ...stale, role: Primary }, CTX, false).code, 'SS_NO_UP_TO_DATE_DISK', 'wrong already, and worse then');
   t.equal(judge(CONNECTED, { ...CONNECTED, disk: DISK.Outdated }, CTX, false).code, 'SS_NOTHING_TO_DO', 'raised again by the connection');
   const diskless = { ...ALONE, disk: DISK.Diskless };
   t.equal(judge(diskless, { ...diskless, role: Primary }, CTX, false).code, 'SS_NO_UP_TO_DATE_DISK');

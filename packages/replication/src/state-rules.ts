@@ -447,8 +447,10 @@ export function judge(old: StateView, wanted: StateView, ctx: JudgeContext, hard
   if (impossible !== undefined) return outcome(impossible);
   if (hard) return outcome('SS_SUCCESS');
   const invalid = validity(state, ctx);
-  // A state that is wrong already may stay wrong in the same way.
+  // A state that is wrong already may stay wrong in the same way, but not become wrong in another one.
   if (invalid !== undefined && validity(old, ctx) !== invalid) return outcome(invalid);
+  const worse = invalid === undefined ? undefined : VALID.find((rule) => rule.violated(state, ctx) && !rule.violated(old, ctx));
+  if (worse !== undefined) return outcome(worse.code);
   return outcome(softTransition(old, state, ctx) ?? 'SS_SUCCESS');
 }
 

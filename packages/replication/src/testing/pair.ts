@@ -23,6 +23,9 @@ export class MemoryNode {
   /** Meta-data writes are answered only when this is false. */
   holdMeta = false;
   readonly heldMeta: number[] = [];
+  /** Writes are answered only when this is false. */
+  holdWrites = false;
+  readonly heldWrites: number[] = [];
   /** By handler; 0 by default. They answer only when `holdHelpers` is false. */
   readonly exitCodes: Record<string, number> = {};
   holdHelpers = false;
@@ -132,14 +135,18 @@ export class MemoryNode {
           const errno = this.failNextWrite;
           this.failNextWrite = 0;
           if (errno === 0) this.disk.set(this.buffers.get(slot)!.subarray(0, length), at);
-          core.diskDone(clock.now, slot, errno);
+          if (this.holdWrites) this.heldWrites.push(slot);
+          else core.diskDone(clock.now, slot, errno);
           break;
         }
         case EFFECT.DiskDiscard:
-        case EFFECT.DiskWriteZeroes:
-          this.disk.fill(0, at, at + length);
-          core.diskDone(clock.now, slot, 0);
+        case EFFECT.DiskWriteZeroes: {
+          const errno = this.failNextWrite;
+          this.failNextWrite = 0;
+          if (errno === 0) this.disk.fill(0, at, at + length);
+          core.diskDone(clock.now, slot, errno);
           break;
+        }
         case EFFECT.DiskFlush:
           core.diskDone(clock.now, slot, 0);
           break;
