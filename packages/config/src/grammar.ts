@@ -344,9 +344,15 @@ class DrbdParser extends EmbeddedActionsParser {
     this.#end(this.CONSUME(Semicolon));
   });
 
-  /** `minor N;`, `NAME [minor N];`, or any one token, which stock swallows without a word. */
+  /** `minor N;`, `NAME [minor N];`, or any one token, even the end of the file, which stock swallows without a word. */
   readonly device = this.RULE('device', () => {
-    const self = this.#start('device', this.CONSUME(kw('device')));
+    const at = this.CONSUME(kw('device'));
+    const self = this.#start('device', at);
+    this.OPTION(() => this.SUBRULE(this.deviceName, { ARGS: [self] }));
+    if (self.endLine === undefined) this.#end(at);
+  });
+
+  readonly deviceName = this.RULE('deviceName', (self: Node = node('device', NOWHERE)) => {
     this.OR1({
       DEF: [
         {
@@ -375,7 +381,6 @@ class DrbdParser extends EmbeddedActionsParser {
           },
         },
         { ALT: () => this.#end(this.CONSUME(Swallowed)) },
-        { ALT: () => this.#end(this.CONSUME(EOF)) },
       ],
       ERR_MSG: EXPECTED.device,
     });
