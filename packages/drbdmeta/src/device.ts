@@ -155,6 +155,7 @@ export class Device {
         this.#io.stderr('If you want to force this, tell me to --ignore-sanity-checks\n');
         throw new Exit(10);
       }
+      this.#io.stderr('Ignored due to --ignore-sanity-checks\n');
     }
     if (!isQuiet && (this.#options.verbose >= 2 || this.#options.dryRun)) {
       this.#io.stderr(`${this.#line(tag, 'pwrite', data.length, offset)}${this.#options.dryRun ? ' SKIPPED DUE TO DRY-RUN' : ''}\n`);

@@ -55,7 +55,12 @@ export const applyAl: Command = {
 
     const hasHotExtents = replay.verdict === 'replayed';
     if (hasHotExtents && needsBits) markOutOfSync(volume, replay.hotExtents);
-    if (md.format === 'v07') return 0;
+    if (md.format === 'v07') {
+      // Its log stays as it is, and it has no flag that says so.
+      if (!(hasHotExtents && needsBits)) return 0;
+      volume.device.barrier();
+      return volume.writeSuperblock() ? 0 : volume.fail('update failed');
+    }
     if (hasHotExtents || isUnusable || isOldStyle) {
       // The bits must be on disk before the log forgets why they are set, and the log before the flag says so.
       volume.device.barrier();
