@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { commands } from './commands.js';
+import { configuration } from './configuration.js';
 import { memory } from './memory.js';
 import { metadata } from './metadata.js';
 import { native } from './native.js';
@@ -9,7 +10,7 @@ import type { Table } from './table.js';
 import { markdown } from './table.js';
 import { vm } from './vm.js';
 
-const BENCHES: Readonly<Record<string, () => Promise<Table>>> = { commands, memory, metadata, native, vm };
+const BENCHES: Readonly<Record<string, () => Promise<Table>>> = { commands, configuration, memory, metadata, native, vm };
 
 const words = process.argv.slice(2);
 const unknown = words.filter((word) => BENCHES[word] === undefined);

@@ -64,5 +64,6 @@ export function glob(directory: string, pattern: string): string[] {
     }
     found = next;
   }
-  return found.filter((path) => existsSync(asText(resolve(directory, path)))).sort(byBytes);
+  if (pattern.endsWith('/')) found = found.filter((path) => existsSync(asText(resolve(directory, path))));
+  return found.sort(byBytes);
 }

@@ -2,6 +2,7 @@
 import {
   accessSync,
   constants,
+  lstatSync,
   mkdirSync,
   readFileSync,
   readlinkSync,
@@ -54,21 +55,36 @@ function readText(path: string): SourceText {
 
 function realPathOr(path: string): string {
   try {
-    return asBytes(realpathSync(asText(path)));
+    return asBytes(realpathSync.native(asText(path)));
   } catch {
     // What does not exist has no other name.
     return path;
   }
 }
 
+/** Directories by the name they were asked for; most files of a configuration stand in the same one or two. */
+const realDirectories = new Map<string, string>();
+
+function realDirectoryOf(path: string): string {
+  const directory = dirname(path);
+  let real = realDirectories.get(directory);
+  if (real === undefined) {
+    real = realPathOr(directory);
+    realDirectories.set(directory, real);
+  }
+  return real;
+}
+
+const inRealDirectory = (path: string): string => join(realDirectoryOf(path), basename(path));
+
 const source: ConfigSource = {
   read: (directory, name) => readText(resolve(directory, name)),
   glob,
-  canonical: (directory, name) => {
-    const path = resolve(directory, name);
-    return join(realPathOr(dirname(path)), basename(path));
+  canonical: (directory, name) => inRealDirectory(resolve(directory, name)),
+  identity: (directory, name) => {
+    const path = inRealDirectory(resolve(directory, name));
+    return lstatSync(asText(path), { throwIfNoEntry: false })?.isSymbolicLink() === true ? realPathOr(path) : path;
   },
-  identity: (directory, name) => realPathOr(resolve(directory, name)),
 };
 
 function isLocalAddress(address: Address): boolean {
