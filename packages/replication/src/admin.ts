@@ -23,6 +23,7 @@ import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { beginPendingGeneration } from './fencing.js';
+import { forgetPeer } from './forget-peer.js';
 import { durably, keepGenerations, newCurrentUuid } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
 import { introduce, openLink } from './link.js';
@@ -78,6 +79,8 @@ export function control(res: Resource, request: ControlRequest, reply: Reply): v
       if (request.command === 'del-peer') return delPeer(res, c, reply);
       return reply(netOptions(res, c, request.options, request.setDefaults));
     }
+    case 'forget-peer':
+      return forgetPeer(res, request.peerNodeId, reply);
     case 'primary':
       return promote(res, request.force, reply);
     case 'secondary':
@@ -123,7 +126,10 @@ function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, re
     case 'attach':
       return attach(res, volume, request.disk, reply);
     case 'detach':
-      return detach(res, volume, request.force, reply);
+      return detach(res, volume, request.force, (error) => {
+        if (error === undefined && request.diskless) volume.deviceOptions = { ...volume.deviceOptions, diskless: true };
+        reply(error);
+      });
     case 'disk-options':
       if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
       volume.disk.options = merged(DISK_OPTIONS, volume.disk.options, request.options, request.setDefaults);
@@ -132,8 +138,10 @@ function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, re
       return reply();
     case 'invalidate': {
       if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
-      const pd = volume.peerDevices.find((p) => p.conn >= CONN.Connected) ?? volume.peerDevices[0];
-      return fullSync(res, volume, pd, 'target', reply);
+      const { fromPeerNodeId: from } = request;
+      const able = volume.peerDevices.filter((p) => from === undefined || p.connection.peerNodeId === from);
+      if (from !== undefined && able.length === 0) return reply(no('ERR_INVALID_REQUEST', 'unknown connection'));
+      return fullSync(res, volume, able.find((p) => p.conn >= CONN.Connected) ?? able[0], 'target', reply);
     }
     case 'outdate':
       if (volume.peerDevices.some((pd) => pd.conn >= CONN.Connected)) return reply(no('SS_CONNECTED_OUTDATES'));

@@ -16,10 +16,12 @@ export type ControlRequest =
   | { readonly command: 'del-minor'; readonly volume: number }
   /** The host has opened the disk and read the meta-data; on refusal it gets `closeDisk`. */
   | { readonly command: 'attach'; readonly volume: number; readonly disk: BackingDisk }
-  | { readonly command: 'detach'; readonly volume: number; readonly force: boolean }
+  /** `diskless`: the device is to have no disk from now on. */
+  | { readonly command: 'detach'; readonly volume: number; readonly force: boolean; readonly diskless?: boolean }
   | { readonly command: 'disk-options'; readonly volume: number; readonly options: Options; readonly setDefaults: boolean }
   | { readonly command: 'new-peer'; readonly connection: number; readonly peerNodeId: number; readonly options: Options }
   | { readonly command: 'del-peer'; readonly connection: number }
+  | { readonly command: 'forget-peer'; readonly peerNodeId: number }
   | { readonly command: 'net-options'; readonly connection: number; readonly options: Options; readonly setDefaults: boolean }
   | {
       readonly command: 'peer-device-options';
@@ -33,7 +35,7 @@ export type ControlRequest =
   | { readonly command: 'primary'; readonly force: boolean }
   /** `openVolumes`: volumes whose block device somebody holds open for writing; such a volume is not demoted. */
   | { readonly command: 'secondary'; readonly openVolumes: readonly number[]; readonly force: boolean }
-  | { readonly command: 'invalidate'; readonly volume: number }
+  | { readonly command: 'invalidate'; readonly volume: number; readonly fromPeerNodeId?: number }
   | { readonly command: 'invalidate-remote'; readonly connection: number; readonly volume: number }
   | { readonly command: 'outdate'; readonly volume: number }
   | { readonly command: 'pause-sync'; readonly connection: number; readonly volume: number }

@@ -46,6 +46,8 @@ export const ENGINE_VERSION = '0.1.0';
 const NODE_ID_NONE = 0xffff_ffff;
 /** An answer waits at most this long for block devices to follow. */
 const DEVICE_WAIT_MS = 5000;
+/** First protocol version with bitmap based resyncs on demand. */
+const APV_BITMAP_RESYNC = 120;
 /** Progress of a resync is told this often. */
 const PROGRESS_MS = 3000;
 
@@ -228,10 +230,7 @@ export class FrontDesk implements ControlHandler {
         return answer;
       }
       case 'rename-resource':
-        if (this.#resources.has(request.newName)) {
-          return refuse('ERR_ALREADY_EXISTS', `Cannot rename to ${request.newName}: a resource with that name already exists\n`);
-        }
-        return unsupported('rename-resource');
+        return this.#rename(entry, request.newName);
       case 'del-resource':
         return this.#deleteResource(entry);
       case 'primary': {
@@ -248,7 +247,7 @@ export class FrontDesk implements ControlHandler {
       case 'new-peer':
         return this.#newPeer(entry, request);
       case 'forget-peer':
-        return entry.connections.has(request.peerNodeId) ? refuse('ERR_NET_CONFIGURED') : unsupported('forget-peer');
+        return this.#control(entry, { command: 'forget-peer', peerNodeId: request.peerNodeId });
       default:
         return 'peerNodeId' in request ? this.#operateConnection(request as ConnectionRequest, entry) : unsupported(request.command);
     }
@@ -307,7 +306,10 @@ export class FrontDesk implements ControlHandler {
           options: changed(defaultOptions(PEER_DEVICE_OPTIONS), request),
           setDefaults: request.setDefaults,
         });
-      case 'invalidate-remote':
+      case 'invalidate-remote': {
+        const refused = request.resetBitmap ? undefined : this.#needsBitmapResync(entry, request.peerNodeId);
+        return refused ?? this.#control(entry, { command: 'invalidate-remote', connection: number, volume: request.volume });
+      }
       case 'pause-sync':
       case 'resume-sync':
         return this.#control(entry, { command: request.command, connection: number, volume: request.volume });
@@ -326,7 +328,7 @@ export class FrontDesk implements ControlHandler {
       case 'attach':
         return this.#attach(entry, volume, request);
       case 'detach':
-        return this.#detach(entry, volume, request.force);
+        return this.#detach(entry, volume, request.force, request.diskless);
       case 'disk-options': {
         const { size: _size, ...defaults } = defaultOptions(DISK_OPTIONS);
         const options = changed(defaults, request);
@@ -339,9 +341,16 @@ export class FrontDesk implements ControlHandler {
         if (answer.ok && volume.disk !== undefined) volume.disk.options = { ...volume.disk.options, ...options };
         return answer;
       }
-      case 'invalidate':
+      case 'invalidate': {
+        const { syncFromPeerNodeId: from } = request;
+        if (!request.resetBitmap) {
+          const refused = this.#needsBitmapResync(entry, from);
+          if (refused !== undefined) return refused;
+        }
+        return this.#control(entry, { command: 'invalidate', volume: number, ...(from !== undefined && { fromPeerNodeId: from }) });
+      }
       case 'outdate':
-        return this.#control(entry, { command: request.command, volume: number });
+        return this.#control(entry, { command: 'outdate', volume: number });
       case 'suspend-io':
       case 'resume-io':
         return this.#control(entry, { command: request.command });
@@ -456,9 +465,10 @@ export class FrontDesk implements ControlHandler {
     return answer;
   }
 
-  async #detach(entry: ResourceEntry, volume: VolumeEntry, force: boolean): Promise<Answer> {
+  async #detach(entry: ResourceEntry, volume: VolumeEntry, force: boolean, diskless = false): Promise<Answer> {
     const names = this.#names(entry, volume);
-    const answer = await this.#control(entry, { command: 'detach', volume: volume.volume, force });
+    const answer = await this.#control(entry, { command: 'detach', volume: volume.volume, force, diskless });
+    if (answer.ok && diskless) volume.options = { ...volume.options, diskless };
     if (answer.ok && !force) await volume.closing;
     if (answer.ok && volume.devicePath !== undefined && volume.disk === undefined) {
       await removeLinks(this.#environment.devDir, names, volume.devicePath);
@@ -561,6 +571,34 @@ export class FrontDesk implements ControlHandler {
     return this.#deleteResource(entry);
   }
 
+  /** Links, journal and clients learn the new name; the log of the reactor goes on with the one it began with. */
+  async #rename(entry: ResourceEntry, newName: string): Promise<Answer> {
+    if (this.#resources.has(newName)) {
+      return refuse('ERR_ALREADY_EXISTS', `Cannot rename to ${newName}: a resource with that name already exists\n`);
+    }
+    const { name, told } = entry;
+    for (const volume of entry.volumes.values()) {
+      if (volume.devicePath !== undefined) await removeLinks(this.#environment.devDir, this.#names(entry, volume), volume.devicePath);
+    }
+    this.#resources.delete(name);
+    entry.name = newName;
+    this.#resources.set(newName, entry);
+    if (told !== undefined) entry.told = { ...told, name: newName };
+    this.#tell([{ kind: 'resource', action: 'rename', resource: name, newName }]);
+    for (const volume of entry.volumes.values()) await this.#linkNames(entry, volume, true);
+    this.#log('info', `drbd ${name}: is ${newName} from now on`);
+    return DONE;
+  }
+
+  /** A resync of what the bitmap says, without setting all of it first, is younger than the peers this engine talks to. */
+  #needsBitmapResync(entry: ResourceEntry, peerNodeId: number | undefined): Answer | undefined {
+    const isTooOld = entry.state?.core.connections.some(
+      (c) =>
+        c.state === 'Connected' && (peerNodeId === undefined || c.peerNodeId === peerNodeId) && c.agreedProtocolVersion < APV_BITMAP_RESYNC,
+    );
+    return isTooOld ? refuse('ERR_APV_TOO_LOW', `Need protocol level ${APV_BITMAP_RESYNC} to initiate bitmap based resync`) : undefined;
+  }
+
   // Talking to the reactor.
 
   #post(message: DeskMessage): void {
@@ -604,6 +642,7 @@ export class FrontDesk implements ControlHandler {
 
   #view(entry: ResourceEntry, state: HostSnapshot): ResourceSnapshot {
     return viewOf(state, {
+      name: entry.name,
       drbd8Compat: entry.drbd8Compat,
       pathsOf: (number) => entry.connectionByNumber(number)?.paths ?? [],
       isOpen: (volume) => entry.volumes.get(volume)?.isOpen ?? false,

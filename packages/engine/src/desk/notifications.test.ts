@@ -94,7 +94,7 @@ const CONNECTION: CoreSnapshot['connections'][number] = {
 const view = (snapshot: CoreSnapshot, established = -1): ResourceSnapshot =>
   viewOf(
     { core: snapshot, openVolumes: [0], established: established < 0 ? [] : [{ connection: 0, path: established }] },
-    { drbd8Compat: false, pathsOf: () => [{ local: LOCAL, remote: REMOTE }], isOpen: () => false },
+    { name: snapshot.name, drbd8Compat: false, pathsOf: () => [{ local: LOCAL, remote: REMOTE }], isOpen: () => false },
   );
 
 t.test('a core snapshot in the terms of the control socket', async (t) => {

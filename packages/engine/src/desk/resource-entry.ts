@@ -24,7 +24,7 @@ export interface DiskEntry {
 export interface VolumeEntry {
   readonly volume: number;
   readonly minor: number;
-  readonly options: Options;
+  options: Options;
   disk: DiskEntry | undefined;
   /** Settles when the disk that was detached has been closed. */
   closing: Promise<void>;
@@ -37,7 +37,7 @@ export interface VolumeEntry {
 }
 
 export class ResourceEntry {
-  readonly name: string;
+  name: string;
   readonly nodeId: number;
   readonly drbd8Compat: boolean;
   /** Number towards the reactor. */

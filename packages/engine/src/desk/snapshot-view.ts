@@ -15,6 +15,7 @@ import {
   type PeerDeviceSnapshot,
   type PeerDeviceStatistics,
   RESOURCE_OPTIONS,
+  type ReplicationState,
   type ResourceSnapshot,
 } from '@udrbd/control';
 import type {
@@ -28,6 +29,8 @@ import type { HostSnapshot, PathSetup } from '../reactor/messages.js';
 type CoreVerify = NonNullable<NonNullable<CorePeerDevice['resync']>['verify']>;
 
 export interface ViewContext {
+  /** The present one; the core keeps the name it was created with. */
+  readonly name: string;
   readonly drbd8Compat: boolean;
   /** Paths by connection number. */
   pathsOf(connection: number): readonly PathSetup[];
@@ -48,7 +51,7 @@ const complete = <T extends OptionTable>(table: T, given: Options): OptionValues
 export function viewOf(host: HostSnapshot, context: ViewContext): ResourceSnapshot {
   const { core } = host;
   return {
-    name: core.name,
+    name: context.name,
     nodeId: core.nodeId,
     drbd8Compat: context.drbd8Compat,
     options: complete(RESOURCE_OPTIONS, core.options),
@@ -192,9 +195,12 @@ const NO_RESYNC: ResyncStatistics = {
   rsCSyncRate: 0,
 };
 
+/** In other states what is left of a resync is over. */
+const SYNCING: ReadonlySet<ReplicationState> = new Set(['SyncSource', 'SyncTarget', 'VerifyS', 'VerifyT', 'PausedSyncS', 'PausedSyncT']);
+
 function resyncOf(peer: CorePeerDevice): ResyncStatistics {
   const { resync } = peer;
-  if (resync === undefined) return NO_RESYNC;
+  if (resync === undefined || !SYNCING.has(peer.replicationState)) return NO_RESYNC;
   const marks = Math.max(1, resync.markTime.length);
   // The oldest mark, and the one before the youngest: windows of about 18 and 3 seconds.
   const long = (resync.lastMark + 2) % marks;
