@@ -56,6 +56,9 @@ export interface Placement {
   readonly usableSectors: number;
 }
 
+/** Sectors: super block and a log of 32 KiB. */
+const FIXED_BM_OFFSET = 72;
+
 const alignUp = (value: number, to: number): number => Math.ceil(value / to) * to;
 const alignDown = (value: number, to: number): number => Math.floor(value / to) * to;
 
@@ -91,7 +94,8 @@ export function placement(input: PlacementInput): Placement {
   const alSectors = alSizeBytes / SECTOR_BYTES;
   const superblockOffsetBytes = superblockOffset(input.kind, input.deviceBytes, input.index);
   let al_offset = SUPERBLOCK_BYTES / SECTOR_BYTES;
-  let bm_offset = (al_offset + alSectors) | 0;
+  // The fixed layout of v07 knows one size of the activity log only.
+  let bm_offset = input.kind === 'fixed-internal' ? FIXED_BM_OFFSET : (al_offset + alSectors) | 0;
   let md_size_sect: number;
   let bmSizeBytes: number;
   if (input.kind === 'internal') {
@@ -101,7 +105,7 @@ export function placement(input: PlacementInput): Placement {
     bm_offset = -(bmSizeBytes / SECTOR_BYTES + alSectors) | 0;
     md_size_sect = (bmSizeBytes / SECTOR_BYTES + alSectors + SUPERBLOCK_BYTES / SECTOR_BYTES) >>> 0;
   } else {
-    md_size_sect = Math.floor((input.kind === 'flex-external' ? input.deviceBytes : INDEXED_AREA_BYTES) / SECTOR_BYTES);
+    md_size_sect = Math.floor((input.kind === 'flex-external' ? input.deviceBytes : INDEXED_AREA_BYTES) / SECTOR_BYTES) % 0x1_0000_0000;
     bmSizeBytes = Math.max(0, md_size_sect - bm_offset) * SECTOR_BYTES;
   }
   return {

@@ -173,7 +173,8 @@ async function initialize(volume: Volume, maxPeers: number, overwrites: boolean)
   const length = isWhole ? p.bmSizeBytes : fromDevice;
   const { first, end } = volume.writableRange;
   // A device without room for the bitmap is refused below; then nothing at all is written.
-  const fits = p.bmOffsetBytes >= first && p.bmOffsetBytes + length <= end;
+  const written = options.initializeBitmap === 'skip' ? 0 : length;
+  const fits = p.bmOffsetBytes >= first && p.bmOffsetBytes + written <= end;
   if (fits || p.alOffsetBytes < first) volume.initializeActivityLog('md_initialize_common:AL');
   clearBitmap(volume, p.bmOffsetBytes, length);
   device.barrier();
