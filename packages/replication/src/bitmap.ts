@@ -26,6 +26,10 @@ export class Bitmap {
   #dirty: Uint8Array;
   #dirtyPages = 0;
 
+  /** How many times bits were cleared, and how many of them stand for data that have been flushed since. */
+  clears = 0;
+  flushedClears = 0;
+
   /**
    * @param image - the bitmap area as read from disk, whole 4 KiB pages; taken over
    * @param maxPeers - number of interleaved slots
@@ -141,6 +145,7 @@ export class Bitmap {
       bit += to - from + 1;
     }
     this.#weight[slot] = this.#weight[slot]! - changed;
+    if (changed > 0) this.clears++;
     return changed;
   }
 

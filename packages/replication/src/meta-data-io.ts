@@ -111,13 +111,22 @@ export function writeBitmap(res: Resource, volume: Volume, which: 'all' | 'chang
   finish(0);
 }
 
+/** A cleared bit says that the data are good: they have to be durable before it is. */
 function writePages(res: Resource, volume: Volume, first: number, end: number, done: (errno: number) => void): void {
   const disk = volume.disk!;
   const image = disk.bitmap.bytes;
   const bytes = image.subarray(first * PAGE_BYTES, Math.min(end * PAGE_BYTES, image.length));
+  const { bitmap } = disk;
+  const isCached = disk.options['disk-flushes'] && disk.given.hasWriteCache;
+  let clears = bitmap.flushedClears;
+  const preflush = (): boolean => {
+    if (isCached) ({ clears } = bitmap);
+    return clears !== bitmap.flushedClears;
+  };
   volume.bitmapWrites++;
-  res.metaWrite(volume, disk.given.bitmapOffsetBytes + first * PAGE_BYTES, bytes, false, disk.options['md-flushes'], (errno) => {
+  res.metaWrite(volume, disk.given.bitmapOffsetBytes + first * PAGE_BYTES, bytes, preflush, disk.options['md-flushes'], (errno) => {
     if (errno !== 0) volume.bitmapWriteError = errno;
+    else bitmap.flushedClears = Math.max(bitmap.flushedClears, clears);
     done(errno);
     if (--volume.bitmapWrites > 0) return;
     const result = volume.bitmapWriteError;

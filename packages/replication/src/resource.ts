@@ -389,7 +389,15 @@ export class Resource implements ReplicationCore {
     this.effects.push(EFFECT.ResumeReceive, c.index, 0);
   }
 
-  metaWrite(volume: Volume, offsetBytes: number, bytes: Uint8Array, preflush: boolean, fua: boolean, done: (errno: number) => void): void {
+  /** @param preflush - asked when the write is issued, which is when its bytes are taken: writes to the same place wait for each other */
+  metaWrite(
+    volume: Volume,
+    offsetBytes: number,
+    bytes: Uint8Array,
+    preflush: boolean | (() => boolean),
+    fua: boolean,
+    done: (errno: number) => void,
+  ): void {
     const write: QueuedMetaWrite = {
       offsetBytes,
       lengthBytes: bytes.length,
@@ -398,7 +406,11 @@ export class Resource implements ReplicationCore {
           volume.metaWrites.done(write);
           done(errno);
         });
-        this.cold({ type: 'metaWrite', write: { token, volume: volume.number, offsetBytes, bytes, preflush, fua } });
+        const isFlushed = typeof preflush === 'boolean' ? preflush : preflush();
+        this.cold({
+          type: 'metaWrite',
+          write: { token, volume: volume.number, offsetBytes, bytes: bytes.slice(), preflush: isFlushed, fua },
+        });
       },
     };
     volume.metaWrites.add(write);
