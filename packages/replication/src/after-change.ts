@@ -85,6 +85,7 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     // Blocks of an earlier resync that it never answered.
     pd.resyncPending = pd.resyncRequests.length;
     sendUuids(res, pd);
+    pd.comparedGenerations = undefined;
     sendState(res, pd);
   }
   if (old.conn === CONN.StartingSyncT && next.conn !== old.conn && pd.connection.stalled) res.resumeReceive(pd.connection);

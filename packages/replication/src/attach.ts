@@ -3,6 +3,7 @@ import { DISK_OPTIONS, type DiskOptions, defaultOptions, type Refusal, type Retu
 import { AL_EXTENTS_MIN, alExtentsLimit, MDF, MDF_PEER, type MetaData } from '@udrbd/metadata';
 import { ActivityLog } from './activity-log.js';
 import { Bitmap } from './bitmap.js';
+import { newCurrentUuid } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
 import type { BackingDisk } from './host.js';
 import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
@@ -211,6 +212,8 @@ function takeState(res: Resource, volume: Volume, reply: (error?: Refusal) => vo
       changePeerDevice(res, pd, outdated ? { disk: state, peerDisk: DISK.Outdated } : { disk: state }, { hard: true });
     }
     if (volume.peerDevices.length === 0) changeVolume(res, volume, { disk: state }, { hard: true });
+    // What is written from here on is on this disk alone.
+    if (res.role === ROLE.Primary && volume.diskState === DISK.UpToDate) newCurrentUuid(res, volume);
   }
   res.volumeChanged(volume);
   markMetaDataDirty(res, volume);

@@ -272,6 +272,8 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     old.disk >= DISK.Negotiating &&
     wantsHandshake(pd, old.conn, old.disk, peer)
   ) {
+    // A peer that attached has not seen ours yet, and has to come to the same verdict.
+    if (peer.disk === DISK.Negotiating && old.conn === CONN.Connected) pd.comparedGenerations = volume.generationsFor(pd);
     const outcome = handshake(res, pd, peer.role as RoleNumber, peerDisk);
     if (outcome !== undefined) conn = outcome;
     else if (old.disk === DISK.Negotiating) {
@@ -325,6 +327,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     pd.stateSent = false;
     syncMetaData(res, volume);
   }
+  pd.comparedGenerations = undefined;
   continueBitmapSend(res, pd);
   return undefined;
 }

@@ -185,7 +185,7 @@ export function sendSizes(res: Resource, pd: PeerDevice, exportedSectors: number
 
 export function sendUuids(res: Resource, pd: PeerDevice, extraFlags = 0n): void {
   const c = pd.connection;
-  const g = pd.volume.generationsFor(pd);
+  const g = pd.comparedGenerations ?? pd.volume.generationsFor(pd);
   let flags = extraFlags;
   if (c.discardMyData) flags |= UUID_FLAG.DISCARD_MY_DATA;
   if (pd.volume.crashedPrimary) flags |= UUID_FLAG.CRASHED_PRIMARY;

@@ -28,6 +28,8 @@ export class PeerDevice {
   resyncSuspUser = false;
   options: PeerDeviceOptions;
   peerUuids: PeerUuids | undefined;
+  /** Ours as they were compared with those of a peer that attaches, until it has been told. */
+  comparedGenerations: Generations | undefined;
   /** Capacity of the peer's disk for data as it said in P_SIZES, sectors; 0: none or unknown. */
   peerDiskSectors = 0;
   /** The peer's configured size, sectors. */
@@ -87,6 +89,7 @@ export class PeerDevice {
   linkGone(): void {
     this.replication = CONN.WFReportParams;
     this.peerUuids = undefined;
+    this.comparedGenerations = undefined;
     this.stateSent = false;
     this.considerResync = false;
     this.packetSeq = 0;
