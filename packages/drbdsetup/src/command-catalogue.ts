@@ -136,6 +136,6 @@ export function longOptionsOf(row: CommandRow): LongOption[] {
     ...(row.ownFlags ?? []),
     ...(takesSetDefaults(row) ? [{ name: 'set-defaults', short: '(', value: 'none' } as const] : []),
     ...fields,
-    ...Object.keys(ALIASES[row.name] ?? {}).map((name): LongOption => ({ name, value: 'optional' })),
+    ...Object.keys(ALIASES[row.name] ?? {}).map((name): LongOption => ({ name, value: 'optional', isAlias: true })),
   ];
 }

@@ -1,11 +1,13 @@
 /**
- * The rules of GNU getopt_long, which scripts rely on: options and arguments in any order, unique prefixes of long options, values
+ * The rules of GNU getopt_long, which scripts rely on: options and arguments in any order, abbreviated long options, values
  * attached with `=` or (required ones only) as the next word, clustered short options, `--` as the end of options.
  */
 export interface LongOption {
   readonly name: string;
   readonly short?: string;
   readonly value: 'none' | 'required' | 'optional';
+  /** A second name of another option. */
+  readonly isAlias?: true;
 }
 
 export interface GivenOption {
@@ -65,9 +67,15 @@ export function parseArguments(words: readonly string[], known: readonly LongOpt
   return { options, positionals };
 }
 
+/**
+ * Like the original, an abbreviation is not ambiguous when the options it may stand for are alike for getopt: with the same kind of
+ * value, and neither a short form. Then the first one is meant.
+ */
 function findLong(name: string, known: readonly LongOption[]): LongOption | undefined {
   const exact = known.find((option) => option.name === name);
   if (exact !== undefined) return exact;
-  const candidates = known.filter((option) => option.name.startsWith(name));
-  return candidates.length === 1 ? candidates[0] : undefined;
+  const [first, ...others] = known.filter((option) => option.name.startsWith(name));
+  const isAlike = (option: LongOption): boolean =>
+    option.value === first?.value && option.short === first.short && option.isAlias === first.isAlias;
+  return others.every(isAlike) ? first : undefined;
 }

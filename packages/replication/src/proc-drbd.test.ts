@@ -157,6 +157,70 @@ t.test('a resync, as recorded on both nodes', async (t) => {
   );
 });
 
+t.test('several volumes: by minor, each with its own state', async (t) => {
+  const volume = (number: number, minor: number, rest: Partial<VolumeSnapshot> = {}): VolumeSnapshot => ({
+    ...VOLUME,
+    volume: number,
+    minor,
+    ...rest,
+  });
+  const peer = (number: number, rest: Partial<PeerDeviceSnapshot>): PeerDeviceSnapshot => ({ ...PEER, volume: number, ...rest });
+  const many: ResourceSnapshot = {
+    ...RESOURCE,
+    writeOrdering: 'drain',
+    volumes: [
+      volume(2, 10, { bmWrites: 7, lowerPending: 3, upperPending: 4 }),
+      volume(0, 1, { diskState: 'Detaching' }),
+      volume(1, 2),
+      volume(3, 4, { diskState: 'Diskless' }),
+    ],
+    connections: [
+      {
+        ...CONNECTION,
+        protocol: 'A',
+        epochs: 5,
+        peerDevices: [
+          peer(0, { replicationState: 'Ahead', peerDiskState: 'Consistent', outOfSyncSectors: 4097, resync: resync(10, 5, 1, 10, 1) }),
+          peer(1, { replicationState: 'VerifyS', sentSectors: 9, resync: resync(262_144, 131_072, 18, 212_992, 30, 10_240) }),
+          peer(2, {
+            replicationState: 'PausedSyncT',
+            resyncSuspendedDependency: true,
+            resync: resync(10, 5, 1, 10, 1),
+            pending: 1,
+            unacked: 2,
+          }),
+          peer(3, { replicationState: 'Established' }),
+        ],
+      },
+    ],
+  };
+  const behind = build(
+    { minor: 3, diskState: 'Inconsistent' },
+    { replicationState: 'Behind' },
+    { peerRole: 'Primary', protocol: 'A' },
+    { role: 'Secondary' },
+  );
+  t.equal(
+    body([many, behind]),
+    '\n 1: cs:Ahead ro:Primary/Secondary ds:Failed/Consistent A r-----\n' +
+      '    ns:748 nr:0 dw:0 dr:748 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:5 wo:d oos:2048\n' +
+      ' 2: cs:VerifyS ro:Primary/Secondary ds:UpToDate/UpToDate A r-----\n' +
+      '    ns:4 nr:0 dw:0 dr:748 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:5 wo:d oos:0\n' +
+      '\t[=========>..........] verified: 50.2% (524288/1048576)K\n' +
+      '\tfinish: 0:00:28 speed: 18,204 (17,476) want: 10,240 K/sec\n' +
+      ' 3: cs:Behind ro:Secondary/Primary ds:Inconsistent/UpToDate A r-----\n' +
+      '    ns:748 nr:0 dw:0 dr:748 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f oos:0\n' +
+      ' 4: cs:Connected ro:Primary/Secondary ds:Diskless/UpToDate A r-----\n' +
+      '    ns:748 nr:0 dw:0 dr:748 al:8 bm:0 lo:0 pe:0 ua:0 ap:0 ep:5 wo:d oos:0\n' +
+      '\n10: cs:PausedSyncT ro:Primary/Secondary ds:UpToDate/UpToDate A ra----\n' +
+      '    ns:748 nr:0 dw:0 dr:748 al:8 bm:0 lo:3 pe:1 ua:2 ap:4 ep:5 wo:d oos:0\n',
+  );
+  const target = build({}, { replicationState: 'VerifyT', resync: resync(262_144, 131_072, 18, 212_992, 30, 10_240) });
+  t.match(body([target]), /verified: 50\.2% .*\n\tfinish: 0:00:28 speed: 18,204 \(17,476\) K\/sec\n$/, 'only the asking side wants a rate');
+  const suspended = build({ alSuspended: true }, { resyncSuspendedUser: true }, {}, { suspendedUser: true });
+  t.match(body([suspended]), / C s--u-s\n/);
+});
+
 t.test('computed progress lines', async (t) => {
   const lines = (word: 'SyncSource' | 'SyncTarget', r: ResyncSnapshot): string =>
     body([build({}, { replicationState: word, resync: r })])

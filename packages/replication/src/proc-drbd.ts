@@ -43,10 +43,11 @@ function formatDevice(resource: ResourceSnapshot, volume: VolumeSnapshot): strin
   const protocol = connection === undefined || conn === 'StandAlone' ? ' ' : connection.protocol;
   const disks = `${diskWord(volume.diskState)}/${diskWord(peer?.peerDiskState ?? 'DUnknown')}`;
   const states = `cs:${conn} ro:${resource.role}/${connection?.peerRole ?? 'Unknown'} ds:${disks}`;
+  // DRBD 8.4 has a counter for writes of the bitmap and never counts.
   let text = `${minor}: ${states} ${protocol} ${formatFlags(resource, volume, peer)}\n`;
   text +=
     `    ns:${kibibytes(peer?.sentSectors ?? 0)} nr:${kibibytes(peer?.receivedSectors ?? 0)}` +
-    ` dw:${kibibytes(volume.writtenSectors)} dr:${kibibytes(volume.readSectors)} al:${volume.alWrites} bm:${volume.bmWrites}` +
+    ` dw:${kibibytes(volume.writtenSectors)} dr:${kibibytes(volume.readSectors)} al:${volume.alWrites} bm:0` +
     ` lo:${volume.lowerPending} pe:${peer?.pending ?? 0} ua:${peer?.unacked ?? 0} ap:${volume.upperPending}` +
     ` ep:${connection?.epochs ?? 1} wo:${ORDERING_LETTER[resource.writeOrdering]} oos:${kibibytes(peer?.outOfSyncSectors ?? 0)}\n`;
   const isSync = conn === 'SyncSource' || conn === 'SyncTarget';
