@@ -87,9 +87,13 @@ export interface Node {
 /** The first thing the grammar could not accept. Nothing after it has been read. */
 export interface SyntaxProblem {
   readonly line: number;
+  /** 0 at the end of the file. */
   readonly column: number;
   /** Complete text of the message, without position. */
   readonly message: string;
+  /** What stood there, and the words that could have, for suggestions. */
+  readonly found: string;
+  readonly expected: readonly string[];
 }
 
 export interface ParsedFile {

@@ -729,6 +729,8 @@ export function parse(text: string, entry: 'file' | 'template' | 'show' | 'proxy
     line: beginning ?? (atEnd ? endLine : (token.startLine ?? endLine)),
     column: atEnd ? 0 : (token.startColumn ?? 0),
     message: describe(error.message, token),
+    found: atEnd ? '' : token.image,
+    expected: error.message.match(/[a-z][a-z-]+/g) ?? [],
   };
   return { root, problem };
 }

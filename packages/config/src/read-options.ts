@@ -3,7 +3,7 @@ import type { Node } from './ast.js';
 import type { OptionEntry, OptionList, Resource } from './model.js';
 import { expectedIn, lookUp } from './option-sections.js';
 import { checkValue } from './option-values.js';
-import type { Option, OptionGroup } from './options.js';
+import { type Option, type OptionGroup, optionsOf } from './options.js';
 import type { ReadState } from './read-state.js';
 import { shown } from './syntax-problem.js';
 
@@ -48,7 +48,11 @@ export function readOption(state: ReadState, node: Node, section: Node['type'], 
   const plain = negated ? written.slice(3) : written;
   const target = findTarget(lists, section === 'syncer' ? (SYNCER_ALIASES[written] ?? written) : written);
   const found = target ?? (negated ? findTarget(lists, section === 'syncer' ? (SYNCER_ALIASES[plain] ?? plain) : plain) : undefined);
-  if (found === undefined) state.fatal(node.at.line, `Parse error: '${expectedIn(section)}' expected,\n\tbut got '${shown(written)}'`);
+  if (found === undefined) {
+    const candidates = lists.flatMap(([, groups]) => groups.flatMap(optionsOf)).map((option) => option.name);
+    const message = `Parse error: '${expectedIn(section)}' expected,\n\tbut got '${shown(written)}'`;
+    state.fatal(node.at.line, message, undefined, undefined, { ...node.at, candidates });
+  }
   const [list, option] = found;
   const value = readOptionValue(state, node, option);
   const fallback = target === undefined ? 'no' : 'yes';
@@ -66,7 +70,9 @@ export function readOptionValue(state: ReadState, node: Node, option: Option): s
       let message = `Parse error: while parsing value ('${shown(text)}')\nfor ${option.name}. Value is ${refusal}.`;
       if (option.kind === 'enum') message += `\nAllowed values are: ${option.values.join(' | ')}`;
       if (refusal === 'too long' && 'maxLength' in option) message += `\nmax len: ${option.maxLength}`;
-      state.error(word?.line ?? state.file.problem?.line ?? node.at.line, message);
+      const candidates = 'values' in option ? option.values : undefined;
+      const wrong = word === undefined ? undefined : { ...word, ...(candidates === undefined ? {} : { candidates }) };
+      state.error(word?.line ?? state.file.problem?.line ?? node.at.line, message, undefined, wrong);
     }
   }
   state.complete(node);

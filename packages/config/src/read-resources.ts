@@ -139,7 +139,7 @@ export function readTemplate(state: ReadState, res: Resource, node: Node): void 
   }
   const parsed = parse(content.text, 'template');
   const canonical = source.canonical(saved.directory, name);
-  state.file = { name, canonical, directory: parentOf(canonical), problem: parsed.problem };
+  state.file = { name, canonical, directory: parentOf(canonical), problem: parsed.problem, text: content.text };
   const common = parsed.root.body.find((child) => child.type === 'common');
   // The text behind the section is not read, so a problem there is none.
   if (common === undefined || common.openLine === undefined) state.syntaxError();

@@ -1,7 +1,9 @@
 /** What is shared while a configuration is read: where we are, what has been seen, and how problems are told. */
 import type { Node, ParsedFile, Word } from './ast.js';
 import { type Address, type Config, DEFAULT_GLOBALS } from './model.js';
+import { nearest } from './nearest.js';
 import { EXIT, Fatal, type Report } from './report.js';
+import { KEYWORDS } from './tokens.js';
 import { Uniqueness } from './uniqueness.js';
 
 export type SourceText = { readonly text: string } | { readonly error: 'missing' | 'directory' | 'unreadable'; readonly reason: string };
@@ -21,6 +23,8 @@ export interface ConfigSource {
 export interface ReadContext {
   readonly source: ConfigSource;
   readonly report: Report;
+  /** Called behind the message about it. */
+  readonly show?: (place: Place) => void;
   readonly nodeName: string;
   isLocalAddress(address: Address): boolean;
   /** Whether the path is a block special file with DRBD's major number. */
@@ -49,6 +53,25 @@ export interface OpenFile {
   readonly canonical: string;
   readonly directory: string;
   readonly problem: ParsedFile['problem'];
+  readonly text: string;
+}
+
+/** Where in a text something is wrong, for who can be shown it. */
+export interface Place {
+  /** The line as it stands in the file. */
+  readonly text: string;
+  /** Counted from 1; 0 = the whole line. */
+  readonly column: number;
+  readonly length: number;
+  /** What may have been meant. */
+  readonly suggestion: string | undefined;
+}
+
+/** A word of the file that is wrong, and the words that could stand there. */
+export interface WrongWord {
+  readonly column: number;
+  readonly text: string;
+  readonly candidates?: Iterable<string>;
 }
 
 export class ReadState {
@@ -57,7 +80,7 @@ export class ReadState {
   readonly unique: Uniqueness;
   /** Files read so far, by identity. */
   readonly seen = new Set<string>();
-  file: OpenFile = { name: '', canonical: '', directory: '.', problem: undefined };
+  file: OpenFile = { name: '', canonical: '', directory: '.', problem: undefined, text: '' };
   /** The text is the output of `drbdsetup show`. */
   readonly isShow: boolean;
   /** Where the last section with options or of a host began; some messages point there whatever they are about. */
@@ -83,19 +106,33 @@ export class ReadState {
   /** Ends the reading with what the grammar could not accept. */
   syntaxError(): never {
     const { problem, name } = this.file;
+    const keywords = [...KEYWORDS.keys(), 'protocol'].filter((word) => !word.startsWith('_'));
     if (problem === undefined) throw new Error('a section without an end in a file without a problem');
-    return this.fatal(problem.line, problem.message, EXIT.configInvalid, name);
+    const near = nearest(problem.found, problem.expected) ?? nearest(problem.found, keywords);
+    const wrong = { column: problem.column, text: problem.found, candidates: near === undefined ? [] : [near] };
+    return this.fatal(problem.line, problem.message, EXIT.configInvalid, name, wrong);
   }
 
-  fatal(line: number, message: string, exitCode: number = EXIT.configInvalid, file = this.file.name): never {
+  fatal(line: number, message: string, exitCode: number = EXIT.configInvalid, file = this.file.name, wrong?: WrongWord): never {
     this.context.report(`${file}:${line}: ${message}\n`);
+    this.#show(line, wrong);
     throw new Fatal(exitCode);
   }
 
   /** Reports an error and goes on; the configuration is invalid from now on. */
-  error(line: number, message: string, file = this.file.name): void {
+  error(line: number, message: string, file = this.file.name, wrong?: WrongWord): void {
     this.context.report(`${file}:${line}: ${message}\n`);
+    this.#show(line, wrong);
     this.config.valid = false;
+  }
+
+  #show(line: number, wrong: WrongWord | undefined): void {
+    const { show } = this.context;
+    if (show === undefined) return;
+    const text = this.file.text.split('\n')[line - 1];
+    if (text === undefined || text.trim() === '') return;
+    const suggestion = wrong?.candidates === undefined ? undefined : nearest(wrong.text, wrong.candidates);
+    show({ text: text.replace(/\r$/, ''), column: wrong?.column ?? 0, length: wrong?.text.length ?? 0, suggestion });
   }
 
   warn(line: number, message: string): void {

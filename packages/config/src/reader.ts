@@ -38,14 +38,14 @@ export function readStdin(state: ReadState, directory: string, name: string, tex
 /** Reads the output of `drbdsetup show`; what is found wrong with it later is ascribed to the configuration. @throws Fatal */
 export function readShow(state: ReadState, text: string, configFile: string): void {
   const parsed = parse(text, 'show');
-  state.file = { name: 'drbdsetup show', canonical: configFile, directory: '.', problem: parsed.problem };
+  state.file = { name: 'drbdsetup show', canonical: configFile, directory: '.', problem: parsed.problem, text };
   for (const node of parsed.root.body) readResource(state, node);
 }
 
-function readText(state: ReadState, text: string, file: Omit<OpenFile, 'problem'>): void {
+function readText(state: ReadState, text: string, file: Omit<OpenFile, 'problem' | 'text'>): void {
   const saved = state.file;
   const parsed = parse(text);
-  state.file = { ...file, problem: parsed.problem };
+  state.file = { ...file, problem: parsed.problem, text };
   for (const node of parsed.root.body) readTopLevel(state, node);
   if (parsed.problem !== undefined) state.syntaxError();
   state.file = saved;

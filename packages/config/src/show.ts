@@ -40,7 +40,7 @@ function emptyState(report: Report): ReadState {
 export function loadProxySettings(text: string, name: string, report: Report): LoadedProxySettings {
   const state = emptyState(report);
   const parsed = parse(text, 'proxy');
-  state.file = { name, canonical: name, directory: '.', problem: parsed.problem };
+  state.file = { name, canonical: name, directory: '.', problem: parsed.problem, text };
   const [section] = parsed.root.body;
   if (section === undefined) return { ok: true, settings: undefined };
   const settings = { options: [] as OptionList, plugins: [] as string[] };

@@ -4,6 +4,7 @@ import { type Command, DEPRECATED, findCommand } from './commands.js';
 import { contextOf } from './contexts.js';
 import { acceptedOptions, isGeneral } from './general-options.js';
 import { getoptLong } from './getopt.js';
+import { suggestCommand } from './hints.js';
 import type { AdmIo } from './io.js';
 import type { BackendOption, Settings } from './session.js';
 
@@ -59,6 +60,7 @@ export function readCommandLine(argv: readonly string[], io: AdmIo): CommandLine
   if (command === undefined) {
     if (operands.length === 0) return usage(undefined, 'No command specified');
     io.stderr(`${io.programName}: Unknown command '${operands[0]}'\n`);
+    if (io.stderrIsTty === true) io.stderr(suggestCommand(operands[0]!));
     return exit(1);
   }
   const checked: BackendOption[] = [];

@@ -38,6 +38,8 @@ export interface SpawnResult {
 export interface AdmIo extends CommandIo {
   /** Name by which messages call this program. */
   readonly programName: string;
+  /** Whether somebody reads the messages at a terminal, who can be shown more. */
+  readonly stderrIsTty?: boolean;
   readonly cwd: string;
   readonly hostName: string;
   readonly source: ConfigSource;

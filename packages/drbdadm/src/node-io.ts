@@ -2,6 +2,7 @@
 import {
   accessSync,
   constants,
+  fstatSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -211,6 +212,9 @@ export function nodeIo(): AdmIo {
     },
     get stdoutIsTty() {
       return process.stdout.isTTY === true;
+    },
+    get stderrIsTty() {
+      return fstatSync(2).isCharacterDevice() && process.stderr.isTTY === true;
     },
     get columns() {
       return process.stdout.columns > 0 ? process.stdout.columns : 80;

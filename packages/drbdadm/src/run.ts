@@ -1,8 +1,9 @@
 /** drbdadm from its command line to its exit code. */
-import { type ConfigFile, type LoadRequest, loadConfig } from '@udrbd/config';
+import { type ConfigFile, type LoadRequest, loadConfig, type Place } from '@udrbd/config';
 import { type CommandLine, readCommandLine } from './command-line.js';
 import { type Command, isHandler, isProxyCommand } from './commands.js';
 import { dispatch } from './dispatch.js';
+import { pointAt } from './hints.js';
 import type { AdmIo } from './io.js';
 import { isTty, type Session } from './session.js';
 import { moduleVersion } from './version.js';
@@ -29,7 +30,7 @@ async function help(line: Exclude<CommandLine, { kind: 'exit' | 'run' }>, io: Ad
   if (line.kind === 'version') io.stdout(versionText(io));
   else if (line.kind === 'hidden-commands') io.stdout(hiddenCommands());
   else {
-    io.stdout(usage(line.command, line.reason, io.programName));
+    io.stdout(usage(line.command, line.reason, io.programName, io.stdoutIsTty));
     return line.exitCode;
   }
   return 0;
@@ -65,6 +66,7 @@ async function runCommand(line: CommandLine & { kind: 'run' }, io: AdmIo): Promi
   const loaded = loadConfig(request, {
     source: io.source,
     report: (text) => io.stderr(text),
+    ...(io.stderrIsTty === true && { show: (place: Place) => io.stderr(pointAt(place, io.columns)) }),
     nodeName,
     isLocalAddress: (address) => io.isLocalAddress(address),
     isDrbdDevice: (path) => io.isDrbdDevice(path),

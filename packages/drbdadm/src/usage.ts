@@ -23,14 +23,42 @@ function columns(level: Command['level']): string {
     .join('');
 }
 
-export function usage(command: Command | undefined, reason: string | undefined, programName: string): string {
+/** For people: what belongs together. A command of the normal help that stands nowhere comes last. */
+const TASKS: readonly (readonly [string, readonly string[]])[] = [
+  ['Start and stop', ['up', 'down', 'adjust', 'adjust-with-progress', 'wait-connect', 'wait-sync', 'wait-con-int']],
+  ['Who may write', ['primary', 'secondary', 'role']],
+  ['Look', ['status', 'cstate', 'dstate', 'show-gi', 'get-gi', 'dump', 'dump-xml', 'hidden-commands']],
+  ['Data and resynchronisation', ['invalidate', 'invalidate-remote', 'verify', 'pause-sync', 'resume-sync', 'outdate', 'resize']],
+  ['Connections', ['connect', 'disconnect', 'new-peer', 'del-peer', 'new-path', 'del-path', 'forget-peer']],
+  ['Disks', ['attach', 'detach']],
+  ['Settings of what runs', ['resource-options', 'net-options', 'disk-options', 'peer-device-options']],
+  ['Meta-data', ['create-md', 'dump-md', 'dump-superblock', 'wipe-md', 'apply-al', 'repair-md']],
+];
+const PER_ROW = 3;
+
+function tasks(): string {
+  const listed = new Set(TASKS.flatMap(([, names]) => names));
+  const others = COMMANDS.filter((c) => c.level === 1 && !listed.has(c.name)).map((c) => c.name);
+  const groups = others.length > 0 ? [...TASKS, ['Other', others] as const] : TASKS;
+  let text = '';
+  for (const [task, names] of groups) {
+    text += `\n${task.toUpperCase()}:\n`;
+    for (let i = 0; i < names.length; i += PER_ROW) {
+      const row = names.slice(i, i + PER_ROW).map((name) => name.padEnd(24));
+      text += ` ${row.join('').trimEnd()}\n`;
+    }
+  }
+  return text;
+}
+
+export function usage(command: Command | undefined, reason: string | undefined, programName: string, byTask = false): string {
   let text = `\nUSAGE: ${programName} ${command?.name ?? 'COMMAND'} [OPTION...] {all|RESOURCE...}\n\nGENERAL OPTIONS:\n`;
   for (const option of GENERAL_OPTIONS) text += `  ${longForm(option)}${shortForm(option)}\n`;
   if (command?.context !== undefined) {
     text += `\nOPTIONS FOR ${command.name}:\n`;
     for (const option of contextOf(command.context)) text += `  ${longForm(option)}\n`;
   }
-  if (command === undefined) text += `\nCOMMANDS:\n${columns(1)}`;
+  if (command === undefined) text += byTask ? tasks() : `\nCOMMANDS:\n${columns(1)}`;
   text += `\nVersion: ${VERSION} (api:2)\n${BUILD_TAG}\n`;
   return reason === undefined ? text : `${text}\n${reason}\n`;
 }
