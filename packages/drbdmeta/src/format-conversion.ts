@@ -23,8 +23,8 @@ export function convert(volume: Volume, existing: Existing): MetaData {
   }
   if (target === 'v09') return relocate(volume, toV09from08(md));
   if (target === 'v07') {
-    md = relocate(volume, toV07from08(md));
     volume.io.stdout('Converting meta data...\nConversion v08 -> v07 is BROKEN!\nBe prepared to manually intervene!\n');
+    md = relocate(volume, toV07from08(md));
   }
   return md;
 }
@@ -33,7 +33,9 @@ function relocate(volume: Volume, md: MetaData): MetaData {
   const p = volume.placementFor(md);
   place(md, p);
   volume.sayOffsets(p);
-  if (!checkSuperblock(md, volume.kind, volume.device.sizeBytes).isValid) {
+  const { isValid, messages } = checkSuperblock(md, volume.kind, volume.device.sizeBytes);
+  for (const message of messages) volume.io.stderr(`${message}\n`);
+  if (!isValid) {
     volume.io.stderr('Conversion failed.\nThis is a bug :(\n');
     throw new Exit(111);
   }
