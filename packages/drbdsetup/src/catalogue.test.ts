@@ -10,7 +10,7 @@ import {
   RESOURCE_OPTIONS,
 } from '@udrbd/control';
 import t from 'tap';
-import { COMMANDS, longOptionsOf } from './command-catalogue.js';
+import { COMMANDS, findCommand, longOptionsOf } from './command-catalogue.js';
 import { parseArguments } from './getopt.js';
 
 function rowOf(option: Option): object {
@@ -70,6 +70,9 @@ t.test('the rules of getopt_long', async (t) => {
   t.strictSame(parse('--wfc 3 --wfc-timeout=4 -t5 -t 6'), ['wfc-timeout=3 wfc-timeout=4 wfc-timeout=5 wfc-timeout=6']);
   t.strictSame(parse('--wait'), ['wait'], 'an exact name wins over longer ones');
   t.equal(parse('--wa'), undefined, 'ambiguous');
+  const alike = parseArguments(['--on-no=x'], longOptionsOf(findCommand('resource-options')!));
+  t.strictSame(alike?.options, [{ name: 'on-no-data-accessible', value: 'x' }], 'the first of several that are alike');
+  t.equal(parseArguments(['--al=1'], longOptionsOf(findCommand('attach')!)), undefined, 'these are not');
   t.equal(parse('--bogus'), undefined);
   t.equal(parse('--verbose=1'), undefined, 'takes no value');
   t.equal(parse('--wfc-timeout'), undefined, 'lacks its value');
