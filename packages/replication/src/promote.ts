@@ -4,10 +4,9 @@ import { answer, nameOfCode, type Reply } from './admin.js';
 import { askPeer, REQUEST } from './agreement.js';
 import type { Connection } from './connection.js';
 import { fencePeer } from './fencing.js';
-import { newCurrentUuid } from './generation-changes.js';
+import { durably, newCurrentUuid } from './generation-changes.js';
 import { withPrimaryBit } from './generations.js';
 import { ping } from './link.js';
-import { syncMetaData } from './meta-data-io.js';
 import { sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
@@ -141,7 +140,8 @@ function promoted(res: Resource, forced: ReadonlySet<Volume>): void {
       const fresh = (isForced || (alone && volume.diskState === DISK.UpToDate)) && newCurrentUuid(res, volume, isForced);
       if (!fresh) {
         disk.metaData.current_uuid = withPrimaryBit(disk.metaData.current_uuid, true);
-        syncMetaData(res, volume);
+        // A crash after the first write has to find a Primary's super block, or its activity log counts for nothing.
+        durably(res, volume);
       }
     }
     for (const pd of volume.peerDevices) {

@@ -228,7 +228,12 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   c.sentEpochWrites++;
   let net = NET.Pending | NET.Queued | NET.InLog;
   let flags = 0;
-  if (c.wireProtocol === 2) {
+  const modifiers = requests.flags[slot]!;
+  if (c.wireProtocol !== 3 && (modifiers & REQ_FUA) !== 0 && pd.volume.diskState !== DISK.UpToDate) {
+    // Only the peer's disk counts: what has to be durable is acked when it is.
+    net |= NET.ExpectWriteAck;
+    flags |= DP.SEND_WRITE_ACK;
+  } else if (c.wireProtocol === 2) {
     net |= NET.ExpectReceiveAck;
     flags |= DP.SEND_RECEIVE_ACK;
   } else if (c.wireProtocol === 3) {
@@ -237,7 +242,6 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   }
   const { conn } = pd;
   if (conn >= CONN.SyncSource && conn <= CONN.PausedSyncT) flags |= DP.MAY_SET_IN_SYNC | DP.SEND_WRITE_ACK;
-  const modifiers = requests.flags[slot]!;
   if ((modifiers & REQ_FUA) !== 0) flags |= DP.FUA;
   if ((modifiers & REQ_PREFLUSH) !== 0) flags |= DP.FLUSH;
   c.net[slot] = net;

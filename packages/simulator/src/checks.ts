@@ -212,7 +212,8 @@ export class Checks {
     }
     for (const id of lost) {
       const write = history.write(id)!;
-      if (write.node === side && write.durable) {
+      // A node without a disk has flushed nothing of its own.
+      if (write.node === side && write.durable && before?.volumes[0]?.diskState !== 'Diskless') {
         world.violation(`D2 ${node.name}: write ${id} at sector ${write.sector} was flushed and is lost by a power cut`);
         return;
       }

@@ -146,6 +146,8 @@ export class SimNode implements LinkUser {
   }
 
   #expectSuccess(command: string, error: string | undefined): void {
+    // The disk may fail while it is being attached.
+    if (error?.startsWith('ERR_IO_MD_DISK') === true && this.#world.plan.diskErrorsPerMillion > 0) return;
     if (error !== undefined) this.#world.violation(`L1 ${this.name}: ${command} was refused: ${error}`);
   }
 
