@@ -134,8 +134,12 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
   const step = (errno: number): void => {
     if (errno !== 0) failed = errno;
     if (--steps > 0) return;
-    if (failed !== 0 || volume.disk !== disk) reply(no('ERR_IO_MD_DISK'));
-    else takeState(res, volume, reply);
+    if (failed === 0 && volume.disk === disk) return takeState(res, volume, reply);
+    if (volume.disk !== disk) return reply(no('ERR_IO_MD_DISK'));
+    // Not attached: the host closes it.
+    volume.whenDiskless.push(() => reply(no('ERR_IO_MD_DISK')));
+    changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
+    res.wantSettle();
   };
   const isFresh = md.effective_size === 0;
   markOutOfSync(res, volume, isFresh);
