@@ -25,6 +25,8 @@ export const NET = {
   InLog: 128,
   /** A read that the peer serves. */
   Read: 256,
+  /** A later write to these blocks did not go to the peer: they are not equal, whatever the ack of this one says. */
+  Overwritten: 512,
 } as const;
 
 /** Mirrored writes between two barriers of the peer. */

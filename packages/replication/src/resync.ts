@@ -557,6 +557,8 @@ export function resyncBlockAcked(pd: PeerDevice, sector: number, lengthBytes: nu
     pd.connection.resyncSectorsInFlight -= lengthBytes / 512;
   }
   if (pd.volume.disk === undefined || pd.bitmapSlot < 0) return;
-  if (ok) pd.volume.disk.bitmap.clearRange(pd.bitmapSlot, sector, lengthBytes);
-  else resyncFailed(pd, lengthBytes);
+  // One that comes after the end of the resync may be older than a write that the peer did not get.
+  const isSource = pd.conn === CONN.SyncSource || pd.conn === CONN.PausedSyncS;
+  if (ok && isSource) pd.volume.disk.bitmap.clearRange(pd.bitmapSlot, sector, lengthBytes);
+  else if (!ok) resyncFailed(pd, lengthBytes);
 }

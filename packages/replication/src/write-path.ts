@@ -212,6 +212,7 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   const { requests } = res;
   const c = pd.connection;
   if (sendsOutOfSync(pd)) {
+    outdateEarlier(res, pd, slot);
     const bit = pd.bitmapSlot;
     if (bit < 0 || pd.volume.disk!.bitmap.setRange(bit, requests.sector[slot]!, requests.lengthBytes[slot]!) > 0)
       sendOutOfSync(res, pd, slot);
@@ -273,6 +274,20 @@ function missed(res: Resource, pd: PeerDevice, slot: number): void {
   const { disk } = pd.volume;
   if (disk === undefined || pd.bitmapSlot < 0) return;
   disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
+  outdateEarlier(res, pd, slot);
+}
+
+/** Earlier writes to the slot's blocks whose epoch is not through must not clear their bits at its end. */
+function outdateEarlier(res: Resource, pd: PeerDevice, slot: number): void {
+  const { requests } = res;
+  const c = pd.connection;
+  const start = requests.sector[slot]!;
+  const behind = start + requests.lengthBytes[slot]! / 512;
+  for (let earlier = c.logHead; earlier >= 0; earlier = c.logNext[earlier]!) {
+    if (requests.volume[earlier] !== pd.volume.number) continue;
+    const sector = requests.sector[earlier]!;
+    if (sector < behind && start < sector + requests.lengthBytes[earlier]! / 512) c.net[earlier] = c.net[earlier]! | NET.Overwritten;
+  }
 }
 
 /** The barrier of the last epoch on the wire, when it has not been sent yet. */
@@ -405,7 +420,7 @@ function destroy(res: Resource, volume: Volume, slot: number): void {
     pd.connection.net[slot] = 0;
     if (!isWrite || disk === undefined || pd.bitmapSlot < 0) continue;
     if (!localOk || (net & NET.Ok) === 0) disk.bitmap.setRange(pd.bitmapSlot, sector, length);
-    else if ((net & NET.SetInSync) !== 0) disk.bitmap.clearRange(pd.bitmapSlot, sector, length);
+    else if ((net & (NET.SetInSync | NET.Overwritten)) === NET.SetInSync) disk.bitmap.clearRange(pd.bitmapSlot, sector, length);
   }
   dropExtents(res, volume, slot);
   requests.release(slot);
