@@ -200,3 +200,60 @@ t.test('a ping that overtakes the features is answered', async (t) => {
   t.equal(core.outbox(0, 1).queued, 1);
   t.ok(!pair.a.logs.some((line) => line.includes('magic')));
 });
+
+t.test('a new Primary writes when its super block says so', async (t) => {
+  const pair = synced();
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.run(100);
+  pair.a.holdMeta = true;
+  pair.a.control({ command: 'primary', force: false });
+  pair.rest();
+  const slot = pair.a.submit(OP.Write, 80, block(0x31));
+  pair.rest();
+  t.not(pair.b.disk[80 * 512], 0x31, 'not yet');
+  pair.a.holdMeta = false;
+  for (const token of pair.a.heldMeta.splice(0)) pair.a.core.metaDone(clock.now, token, 0);
+  pair.rest();
+  t.match(pair.a.completions.at(-1), { slot, errno: 0 });
+  t.equal(pair.b.disk[80 * 512], 0x31);
+});
+
+t.test('an attach whose meta-data cannot be written leaves no disk', async (t) => {
+  const pair = new Pair();
+  const { a } = pair;
+  a.control({ command: 'new-minor', volume: 0, minor: 0, options: {} });
+  a.control({ command: 'new-peer', connection: 0, peerNodeId: 1, options: { _name: 'b' } });
+  a.failNextMeta = 5;
+  const attach = a.control({ command: 'attach', volume: 0, disk: a.backing() });
+  pair.rest();
+  t.equal(a.code(attach), 'ERR_IO_MD_DISK');
+  t.equal(a.core.snapshot(clock.now).volumes[0]!.diskState, 'Diskless');
+  const again = a.control({ command: 'attach', volume: 0, disk: a.backing() });
+  pair.rest();
+  t.equal(a.code(again), 'ok');
+});
+
+t.test('the end of an epoch clears no bit of a block that was written again without the peer', async (t) => {
+  const pair = synced();
+  pair.partition();
+  pair.a.submit(OP.Write, 80, block(1));
+  pair.a.submit(OP.Write, 800, block(1));
+  pair.rest();
+  // A resync that asks for nothing.
+  const options = { 'resync-rate': 1, 'c-plan-ahead': 0 };
+  pair.b.control({ command: 'peer-device-options', connection: 0, volume: 0, options, setDefaults: false });
+  pair.heal();
+  pair.run(200);
+  t.match(pair.state(pair.b), /SyncTarget/);
+  pair.b.holdFlushes = true;
+  pair.a.submit(OP.Write, 80, block(2));
+  pair.rest();
+  pair.b.control({ command: 'detach', volume: 0, force: true });
+  pair.rest();
+  pair.a.submit(OP.Write, 80, block(3));
+  pair.rest();
+  for (const token of pair.b.heldFlushes.splice(0)) pair.b.core.flushDone(clock.now, token, 0);
+  pair.run(100);
+  t.equal(pair.a.core.requests.freeApplicationSlots, 64, 'all epochs are through');
+  t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 16);
+});

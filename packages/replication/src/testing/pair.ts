@@ -26,6 +26,11 @@ export class MemoryNode {
   /** Writes are answered only when this is false. */
   holdWrites = false;
   readonly heldWrites: number[] = [];
+  /** So are flushes for the peer's barriers. */
+  holdFlushes = false;
+  readonly heldFlushes: number[] = [];
+  /** The next meta-data write fails with this. */
+  failNextMeta = 0;
   /** By handler; 0 by default. They answer only when `holdHelpers` is false. */
   readonly exitCodes: Record<string, number> = {};
   holdHelpers = false;
@@ -173,10 +178,14 @@ export class MemoryNode {
         case 'metaWrite':
           this.disk.set(effect.write.bytes, effect.write.offsetBytes);
           if (this.holdMeta) this.heldMeta.push(effect.write.token);
-          else core.metaDone(clock.now, effect.write.token, 0);
+          else {
+            core.metaDone(clock.now, effect.write.token, this.failNextMeta);
+            this.failNextMeta = 0;
+          }
           break;
         case 'flush':
-          core.flushDone(clock.now, effect.token, 0);
+          if (this.holdFlushes) this.heldFlushes.push(effect.token);
+          else core.flushDone(clock.now, effect.token, 0);
           break;
         case 'openLink':
           this.linkWanted = true;
