@@ -257,3 +257,18 @@ t.test('the end of an epoch clears no bit of a block that was written again with
   t.equal(pair.a.core.requests.freeApplicationSlots, 64, 'all epochs are through');
   t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 16);
 });
+
+t.test('protocol A on a node without data of its own completes with the ack of the peer', async (t) => {
+  const pair = synced({ protocol: 'A' });
+  pair.a.control({ command: 'detach', volume: 0, force: false, diskless: false });
+  pair.rest();
+  const slot = pair.a.submit(OP.Write, 80, block(0x5a));
+  while (pair.a.step());
+  t.notOk(
+    pair.a.completions.some((done) => done.slot === slot),
+    'handed over is not enough',
+  );
+  pair.rest();
+  t.match(pair.a.completions.at(-1), { slot, errno: 0 });
+  t.equal(pair.b.disk[80 * 512], 0x5a);
+});

@@ -230,14 +230,12 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   let net = NET.Pending | NET.Queued | NET.InLog;
   let flags = 0;
   const modifiers = requests.flags[slot]!;
-  if (c.wireProtocol !== 3 && (modifiers & REQ_FUA) !== 0 && pd.volume.diskState !== DISK.UpToDate) {
-    // Only the peer's disk counts: what has to be durable is acked when it is.
-    net |= NET.ExpectWriteAck;
-    flags |= DP.SEND_WRITE_ACK;
-  } else if (c.wireProtocol === 2) {
+  // Without good data here a write that did not arrive there would be nowhere.
+  const protocol = pd.volume.diskState === DISK.UpToDate ? c.wireProtocol : 3;
+  if (protocol === 2) {
     net |= NET.ExpectReceiveAck;
     flags |= DP.SEND_RECEIVE_ACK;
-  } else if (c.wireProtocol === 3) {
+  } else if (protocol === 3) {
     net |= NET.ExpectWriteAck;
     flags |= DP.SEND_WRITE_ACK;
   }

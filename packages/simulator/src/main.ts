@@ -22,6 +22,9 @@ interface Share {
   readonly canary: Canary | undefined;
 }
 
+// The reader of a pipe has seen enough.
+process.stdout.on('error', () => process.exit(1));
+
 const live = (seed: number, canary: Canary | undefined, trace?: (line: string) => void): LifeResult =>
   runLife(seed, createCore, { ...(canary === undefined ? {} : { canary }), ...(trace === undefined ? {} : { trace }) });
 
