@@ -101,6 +101,10 @@ export class Cluster {
     return join(this.#runDir(node), 'nbd', `${FIRST_MINOR[node] + number}.sock`);
   }
 
+  controlSocket(node: NodeName): string {
+    return join(this.#runDir(node), 'control.sock');
+  }
+
   /** Resident memory of a node's engine in MiB. */
   residentMiB(node: NodeName): number {
     const status = readFileSync(`/proc/${this.#pid(node)}/status`, 'utf8');
@@ -147,7 +151,7 @@ export class Cluster {
   }
 }
 
-function dial(path: string): ControlClient {
+export function dial(path: string): ControlClient {
   const socket = connect(path).setEncoding('utf8');
   return createClient({
     send: (text) => void socket.write(text),

@@ -11,6 +11,8 @@ export interface CommandIo {
   readonly columns?: number;
   /** @returns the next line of stdin without its line break, or null at its end */
   readLine(): Promise<string | null>;
+  /** @returns what stdin has as soon as it has something, or null at its end; absent: whoever waits for a byte waits for its line */
+  readText?(): Promise<string | null>;
   /**
    * Takes the keyboard, key by key.
    * @param restore - written to the terminal when a signal ends the program before `release`

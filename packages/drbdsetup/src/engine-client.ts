@@ -19,6 +19,8 @@ export const socketPath = (env: Env): string => join(runDir(env), 'control.sock'
 
 const START_TIMEOUT_MS = 60_000;
 const RETRY_MS = 50;
+/** As long as this a busy engine is asked again. */
+const BUSY_MS = 10_000;
 
 /** Why there is no engine to talk to. */
 export class NoEngine extends Error {
@@ -45,6 +47,7 @@ export async function openEngine(
   if (first instanceof Object && 'client' in first) return first.client;
   if (env.UDRBD_NO_START === '1') throw new NoEngine('absent', 'No such file or directory');
   if (first.errno === 'ENOENT' && !needsEngine) return idleClient();
+  if (first.errno === 'EAGAIN') throw new NoEngine('failed', `can not connect to ${path}: too many clients wait`);
   if (first.errno === 'EACCES') throw new NoEngine('failed', `can not connect to ${path}: permission denied`);
   const started = startEngine(env, path);
   engineStarts?.(started);
@@ -53,7 +56,16 @@ export async function openEngine(
 
 type Attempt = { readonly client: ControlClient } | { readonly errno: string };
 
-function tryConnect(path: string): Promise<Attempt> {
+/** Asks again while the engine's queue of connections is full: it is there, and busy. */
+async function tryConnect(path: string): Promise<Attempt> {
+  for (let waited = 0; ; waited += RETRY_MS) {
+    const attempt = await connectOnce(path);
+    if ('client' in attempt || attempt.errno !== 'EAGAIN' || waited > BUSY_MS) return attempt;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+function connectOnce(path: string): Promise<Attempt> {
   return new Promise((resolve) => {
     const socket = connect(path);
     socket.once('error', (error: NodeJS.ErrnoException) => resolve({ errno: error.code ?? 'EIO' }));

@@ -76,10 +76,12 @@ export async function runEvents(session: Session): Promise<number> {
   return 0;
 }
 
-/** `n` asks for the state again, a line break means nothing, anything else and the end of input end the command. */
+/** The byte `n` asks for the state again, a line break means nothing, anything else and the end of input end the command. */
 async function pollStdin({ io }: Session, again: () => Promise<void>): Promise<void> {
-  for (let line = await io.readLine(); line !== null; line = await io.readLine()) {
-    for (const letter of line) {
+  const read = () => (io.readText === undefined ? io.readLine() : io.readText());
+  for (let text = await read(); text !== null; text = await read()) {
+    for (const letter of text) {
+      if (letter === '\n') continue;
       if (letter !== 'n') return;
       await again();
     }

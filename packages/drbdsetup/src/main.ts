@@ -1,12 +1,10 @@
 /** The executable: drbdsetup on the real terminal, environment and exit status. */
 import { writeSync } from 'node:fs';
-import type { Interface } from 'node:readline';
 import { isatty } from 'node:tty';
 import type { CommandIo } from './command-io.js';
 import { run } from './run.js';
 
-let lines: AsyncIterator<string> | undefined;
-let reader: Interface | undefined;
+let input: AsyncIterator<unknown> | undefined;
 
 const io: CommandIo = {
   stdout: (text) => void process.stdout.write(text),
@@ -15,14 +13,12 @@ const io: CommandIo = {
   stdinIsTty: isatty(0),
   stdoutIsTty: process.stdout.isTTY === true,
   ...(process.stdout.isTTY === true && process.stdout.columns > 0 ? { columns: process.stdout.columns } : {}),
-  async readLine() {
-    if (lines === undefined) {
-      const { createInterface } = await import('node:readline');
-      reader = createInterface({ input: process.stdin });
-      lines = reader[Symbol.asyncIterator]();
-    }
-    const next = await lines.next();
-    return next.done === true ? null : next.value;
+  // No command of this program wants whole lines.
+  readLine: () => Promise.resolve(null),
+  async readText() {
+    input ??= process.stdin.setEncoding('utf8')[Symbol.asyncIterator]();
+    const next = await input.next();
+    return next.done === true ? null : String(next.value);
   },
   openTerminal(lastWords) {
     const { stdin, stdout } = process;
@@ -65,7 +61,4 @@ if (io.stdoutIsTty) {
 }
 
 process.exitCode = await run(process.argv.slice(2), io);
-if (reader !== undefined) {
-  reader.close();
-  process.stdin.destroy();
-}
+if (input !== undefined) process.stdin.destroy();

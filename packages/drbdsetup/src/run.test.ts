@@ -266,6 +266,10 @@ t.test('events2 --poll', async (t) => {
   const once = readGolden('v9.34/ev_exists.txt').find(({ command }) => command === 'events2 --now')!.stdout;
   t.strictSame(await outcome(['events2', '--now', '--poll'], ['n', '']), { status: 0, stdout: once + once, stderr: '' });
   t.strictSame(await outcome(['events2', '--poll'], ['n', 'q']), { status: 0, stdout: once, stderr: '' });
+  const io = captureIo(env());
+  const bytes = ['nn\n', 'n', '\n', 'x', 'n'];
+  t.equal(await run(['events2', '--now', '--poll'], { ...io, stdout: io.stdout.bind(io), readText: async () => bytes.shift() ?? null }), 0);
+  t.strictSame([io.out, bytes], [once.repeat(4), ['n']], 'byte by byte, lines do not matter');
 });
 
 const peerDevice = (replicationState: 'Off' | 'Established' | 'SyncTarget'): Notification[] =>

@@ -225,3 +225,26 @@ t.test('a reader of events that is too slow is told, the others get every one in
   for (const reader of readers) reader.destroy();
   await until(() => listeners.size === 0);
 });
+
+t.test('a thousand readers', async (t) => {
+  const { server, path, listeners } = setUp(t);
+  await server.listen();
+  const READERS = 1000;
+  const COUNT = 50;
+  const lines = new Array<number>(READERS).fill(0);
+  const readers = lines.map((_, index) => {
+    const reader = connect(path);
+    reader.on('data', (bytes) => {
+      for (let at = bytes.indexOf(10); at >= 0; at = bytes.indexOf(10, at + 1)) lines[index]! += 1;
+    });
+    reader.write('{"id":1,"command":"events"}\n');
+    return reader;
+  });
+  await until(() => lines.every((count) => count === 1));
+  t.equal(listeners.size, 1, 'the server listens once for all of them');
+  for (let n = 0; n < COUNT; n++) for (const listener of listeners) listener([{ action: 'destroy', kind: 'resource', resource: `r${n}` }]);
+  await until(() => lines.every((count) => count === 1 + COUNT));
+  for (const reader of readers) reader.destroy();
+  await until(() => listeners.size === 0);
+  t.pass('all of them got everything');
+});

@@ -65,7 +65,8 @@ export class ControlServer {
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
       const umask = process.umask(0o177);
-      this.#server.listen(this.#path, () => {
+      // A burst of clients longer than the queue would be refused rather than kept waiting.
+      this.#server.listen({ path: this.#path, backlog: CLIENTS_MAX }, () => {
         chmodSync(this.#path, 0o600);
         this.#server.removeListener('error', reject);
         this.#server.on('error', (error) => this.#log('err', `control socket: ${error.message}`));

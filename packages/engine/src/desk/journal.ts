@@ -39,6 +39,8 @@ export class JournalFile {
   readonly #path: string;
   #writing: Promise<void> = Promise.resolve();
   #next: string | undefined;
+  /** What the file says. */
+  #written: string | undefined;
 
   constructor(path: string) {
     this.#path = path;
@@ -47,21 +49,28 @@ export class JournalFile {
   /** Writes the journal; of several in a row only the last one is certain to be written. */
   write(journal: Journal): Promise<void> {
     const isIdle = this.#next === undefined;
-    this.#next = `${JSON.stringify(journal, undefined, 1)}\n`;
-    if (isIdle) this.#writing = this.#writing.then(() => this.#flush());
+    const text = `${JSON.stringify(journal, undefined, 1)}\n`;
+    // Most operations change states, not what is configured.
+    if (isIdle && text === this.#written) return this.#writing;
+    this.#next = text;
+    // A write that failed (a full disk) does not keep the next one from being tried.
+    if (isIdle) this.#writing = this.#writing.catch(() => undefined).then(() => this.#flush());
     return this.#writing;
   }
 
   async remove(): Promise<void> {
-    await this.#writing;
+    await this.#writing.catch(() => undefined);
+    this.#written = undefined;
     await rm(this.#path, { force: true });
   }
 
   async #flush(): Promise<void> {
     const text = this.#next ?? '';
     this.#next = undefined;
+    this.#written = undefined;
     const temporary = `${this.#path}.new`;
     await writeFile(temporary, text, { mode: 0o600, flush: true });
     await rename(temporary, this.#path);
+    this.#written = text;
   }
 }

@@ -39,6 +39,8 @@ export interface ViewContext {
 }
 
 const SECTORS_PER_BIT = 8;
+/** Peers up to protocol 101 do not send it. With two nodes, data that are UpToDate depend on nobody else's. */
+const UUID_FLAG_STABLE = 0x20;
 
 export const uuidText = (uuid: bigint): string => uuid.toString(16).toUpperCase().padStart(16, '0');
 
@@ -158,7 +160,7 @@ function peerDeviceOf(peer: CorePeerDevice): PeerDeviceSnapshot {
       outOfSync: peer.outOfSyncSectors,
       bitmapUuid: uuidText(peer.bitmapUuid),
       flags: peer.peerDeviceFlags,
-      uuidFlags: 0,
+      uuidFlags: peer.peerDiskState === 'UpToDate' ? UUID_FLAG_STABLE : 0,
       ...resyncOf(peer),
     },
   };
