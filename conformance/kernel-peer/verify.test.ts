@@ -121,6 +121,11 @@ t.test('verify and checksums', async (t) => {
       ({ cs }) => cs === 'VerifyT',
     );
     t.match(await pair.kernel.options.peer.run('cat /proc/drbd'), /verified:/);
+    const { statistics } = (await ours.resource(pair.name)).connections[0]!.peerDevices[0]!;
+    t.ok(statistics.ovLeft > 0 && statistics.ovLeft <= statistics.rsTotal, `${statistics.ovLeft} of ${statistics.rsTotal} left`);
+    t.equal(statistics.ovStartSector, 8000);
+    const proc = await ours.client.request('proc', {});
+    t.match(proc.data?.text, /cs:VerifyS .*\n.*\n\t\[[=>.]+\] verified: +\d+\.\d% \(\d+\/\d+\)K\n\tfinish: .* want: [\d,]+ K\/sec/);
     await pair.disconnectOurs();
     const reached = /Online Verify reached sector (\d+)/.exec(ours.log.slice(mark))?.[1];
     t.ok(Number(reached) >= 8000, `reached ${reached}`);
