@@ -9,7 +9,7 @@ import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type ControlClient, createClient, RETURN_CODES, type Reply, type Transport } from '@udrbd/control';
+import { CONTROL_VERSION, type ControlClient, createClient, RETURN_CODES, type Reply, type Transport } from '@udrbd/control';
 import type { CommandIo } from './command-io.js';
 
 type Env = CommandIo['env'];
@@ -25,10 +25,10 @@ const BUSY_MS = 10_000;
 /** Why there is no engine to talk to. */
 export class NoEngine extends Error {
   override readonly name = 'NoEngine';
-  /** `absent`: it does not run and must not be started; `failed`: it could not be started. */
-  readonly reason: 'absent' | 'failed';
+  /** `absent`: it does not run and must not be started; `failed`: it could not be started; `mismatch`: it speaks another language. */
+  readonly reason: 'absent' | 'failed' | 'mismatch';
 
-  constructor(reason: 'absent' | 'failed', message: string) {
+  constructor(reason: NoEngine['reason'], message: string) {
     super(message);
     this.reason = reason;
   }
@@ -38,10 +38,17 @@ export class NoEngine extends Error {
  * @param needsEngine - whether the command makes sense only with an engine; if not, it is answered as if nothing were configured
  * @throws NoEngine
  */
-export async function openEngine(
-  { env, engineStarts }: Pick<CommandIo, 'env' | 'engineStarts'>,
-  needsEngine: boolean,
-): Promise<ControlClient> {
+export async function openEngine(io: Pick<CommandIo, 'env' | 'engineStarts'>, needsEngine: boolean): Promise<ControlClient> {
+  const client = await anyEngine(io, needsEngine);
+  // After an upgrade the engine may still be the old one: better no change than one it understands in its own way.
+  const { data } = await client.request('version', {}).catch(() => ({ data: undefined }));
+  if (data === undefined || data.control === CONTROL_VERSION) return client;
+  client.close();
+  const versions = `\tAPI version drbdsetup: ${CONTROL_VERSION} engine: ${data.control}\n\tengine ${data.engine}, pid ${data.pid}: restart it`;
+  throw new NoEngine('mismatch', versions);
+}
+
+async function anyEngine({ env, engineStarts }: Pick<CommandIo, 'env' | 'engineStarts'>, needsEngine: boolean): Promise<ControlClient> {
   const path = socketPath(env);
   const first = await tryConnect(path);
   if (first instanceof Object && 'client' in first) return first.client;

@@ -41,7 +41,9 @@ t.test('usage errors', async (t) => {
 });
 
 t.test('queries', async (t) => {
-  for (const scenario of ['healthy', 'three', 'none', 'detached', 'diskless', 'nodev', 'noconn']) {
+  for (const scenario of 'healthy fresh alone connecting synctarget syncsource verify pausedsync detached diskless suspended three noconn nodev none nonames compat84'.split(
+    ' ',
+  )) {
     engine.snapshot = parseSnapshot(readVector(`scenarios/${scenario}.state`));
     engine.initial = [{ action: 'exists', kind: '-' }];
     for (const { command, stdout, stderr, status } of readGolden(`v9.34/${scenario}.txt`)) {
@@ -67,6 +69,8 @@ t.test('without an engine', async (t) => {
     ['status', 20],
     ['role r0', 20],
     ['events2 --now', 20],
+    ['bogus', 20],
+    ['status --bogus', 20],
     ['new-resource r0 0', 20],
     ['down r0', 0],
     ['secondary r0', 0],
@@ -91,6 +95,18 @@ t.test('without an engine', async (t) => {
     t.equal(await run(wordsOf(command), io), status, `${command}, none was ever started`);
     t.equal(io.out, stdout, command);
   }
+});
+
+t.test('an engine that speaks another language', async (t) => {
+  engine.controlVersion = 7;
+  for (const command of ['status', 'down', 'primary r0']) {
+    t.strictSame(await outcome(wordsOf(command)), {
+      status: 20,
+      stdout: '',
+      stderr: 'API mismatch!\n\tAPI version drbdsetup: 1 engine: 7\n\tengine 0.1.0, pid 4711: restart it\n',
+    });
+  }
+  t.strictSame(engine.requests, [], 'nothing was asked of it');
 });
 
 t.test('an engine that can not be started', async (t) => {

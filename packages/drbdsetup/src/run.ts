@@ -1,7 +1,7 @@
 /** The command as a function: words in, exit status out. The order of the steps decides which error a user sees. */
-import { ConnectionClosed } from '@udrbd/control';
+import { ConnectionClosed, type ControlClient } from '@udrbd/control';
 import { type CommandRow, findCommand, longOptionsOf } from './command-catalogue.js';
-import { CommandExit, type CommandIo, EXIT_USAGE } from './command-io.js';
+import { CommandExit, type CommandIo, EXIT_ENGINE_GONE, EXIT_USAGE } from './command-io.js';
 import { NoEngine, openEngine } from './engine-client.js';
 import { parseArguments } from './getopt.js';
 import { type Invocation, isGiven, type Session, takeContext, widthOf } from './invocation.js';
@@ -72,27 +72,45 @@ async function dispatch(argv: readonly string[], io: CommandIo): Promise<number>
   if (name === undefined) throw usage();
   if (isHelp(name)) return help(name === 'xml-help', words[1], io);
 
-  const row = findCommand(name);
-  if (row === undefined) throw usage('invalid command');
-  const parsed = parseArguments(words.slice(1), longOptionsOf(row));
-  if (parsed === undefined) throw usage();
-  const invocation = takeContext(io, row, parsed);
-  const runner = await runnerOf(row);
-  const engine = await openEngine(io, needsEngine(invocation)).catch((error: unknown) => {
-    if (!(error instanceof NoEngine)) throw error;
-    const stderr =
-      error.reason === 'absent'
-        ? `Failed to modprobe drbd (${error.message})\n`
-        : `Could not connect to 'drbd' generic netlink family\n${error.message}\n`;
-    throw new CommandExit(TEAR_DOWN.has(name) ? 0 : EXIT_USAGE, { stderr });
-  });
+  // Where no engine may be started, its absence is the first thing to be told, as stock tells that of its module.
+  const present = io.env.UDRBD_NO_START === '1' ? await engineFor(name, io, true) : undefined;
+  try {
+    const row = findCommand(name);
+    if (row === undefined) throw usage('invalid command');
+    const parsed = parseArguments(words.slice(1), longOptionsOf(row));
+    if (parsed === undefined) throw usage();
+    const invocation = takeContext(io, row, parsed);
+    const runner = await runnerOf(row);
+    return await withEngine(runner, invocation, present ?? (await engineFor(name, io, needsEngine(invocation))));
+  } finally {
+    present?.close();
+  }
+}
+
+async function withEngine(runner: Runner, invocation: Invocation, engine: ControlClient): Promise<number> {
   try {
     return await runner({ ...invocation, engine });
   } catch (error) {
-    if (error instanceof ConnectionClosed) throw new CommandExit(121, { stderr: `${invocation.object}: module unloaded\n` });
+    if (error instanceof ConnectionClosed) throw new CommandExit(EXIT_ENGINE_GONE, { stderr: `${invocation.object}: module unloaded\n` });
     throw error;
   } finally {
     engine.close();
+  }
+}
+
+/** @throws CommandExit with the stock text when there is none */
+async function engineFor(name: string, io: CommandIo, needed: boolean): Promise<ControlClient> {
+  try {
+    return await openEngine(io, needed);
+  } catch (error) {
+    if (!(error instanceof NoEngine)) throw error;
+    const stderr = {
+      absent: `Failed to modprobe drbd (${error.message})\n`,
+      failed: `Could not connect to 'drbd' generic netlink family\n${error.message}\n`,
+      mismatch: `API mismatch!\n${error.message}\n`,
+    }[error.reason];
+    if (error.reason === 'mismatch') throw new CommandExit(EXIT_USAGE, { stderr });
+    throw new CommandExit(TEAR_DOWN.has(name) ? 0 : EXIT_USAGE, { stderr });
   }
 }
 

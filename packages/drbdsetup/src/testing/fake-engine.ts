@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  CONTROL_VERSION,
   createLineDecoder,
   encodeLine,
   type Notification,
@@ -18,12 +19,14 @@ import type { CommandIo } from '../command-io.js';
 
 export interface FakeEngine {
   readonly runDir: string;
-  /** Every request that was let in, queries included. */
+  /** Every request that was let in, queries included, but for the question for the version that every command asks first. */
   readonly requests: Request[];
   snapshot: Snapshot;
   /** What `events` tells at first, the end of the initial state included. */
   initial: readonly Notification[];
   timeoutType: TimeoutType;
+  /** What it says that it speaks. */
+  controlVersion: number;
   /** Answer to everything that is no query. */
   answer: (request: Request) => { readonly code: number; readonly info?: readonly string[] };
   /** Tells all subscribers. */
@@ -43,6 +46,7 @@ export async function startFakeEngine(): Promise<FakeEngine> {
     snapshot: { resources: [] },
     initial: [{ action: 'exists', kind: '-' }],
     timeoutType: 0,
+    controlVersion: CONTROL_VERSION,
     answer: () => ({ code: 101 }),
     notify(...events) {
       for (const [socket, id] of subscribers) for (const event of events) socket.write(encodeLine({ id, event }));
@@ -58,6 +62,9 @@ export async function startFakeEngine(): Promise<FakeEngine> {
   };
 
   const serve = (socket: Socket, request: Request): Reply | undefined => {
+    if (request.command === 'version') {
+      return { id: request.id, code: 101, info: [], data: { control: fake.controlVersion, engine: '0.1.0', pid: 4711 } };
+    }
     fake.requests.push(request);
     const { id } = request;
     switch (request.command) {
