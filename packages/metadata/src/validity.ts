@@ -47,9 +47,11 @@ export function checkSuperblock(md: MetaData, kind: MetaDataKind, deviceBytes: n
     return isBlockSize(md) ? { isValid: true, messages: [] } : no(blockSizeMessage(md));
   }
   if (md.al_offset !== (-alSectors | 0)) return no(`${format} al_offset: expected ${-alSectors | 0}, found ${md.al_offset}`);
-  if (!isBlockSize(md)) return no(blockSizeMessage(md));
+  const isPowerOfTwo = md.bm_bytes_per_bit >= SECTOR_BYTES && (md.bm_bytes_per_bit & (md.bm_bytes_per_bit - 1)) === 0;
+  if (!isPowerOfTwo) return no(blockSizeMessage(md));
   const bmSectors = bitmapBytes(Math.floor(deviceBytes / SECTOR_BYTES), md.bm_max_peers, md.bm_bytes_per_bit) / SECTOR_BYTES;
   if (md.bm_offset !== -(bmSectors + alSectors)) return no(`strange bm_offset ${md.bm_offset} (expected: ${-(bmSectors + alSectors)})`);
+  if (!isBlockSize(md)) return no(blockSizeMessage(md));
   const sizeExpected = bmSectors + alSectors + SUPERBLOCK_SECTORS;
   if (md.md_size_sect !== sizeExpected) {
     return { isValid: format !== 'v08', messages: [`strange md_size_sect ${md.md_size_sect} (expected: ${sizeExpected})`] };

@@ -15,6 +15,7 @@ import {
   isClean,
   isPmemActivityLog,
 } from '@udrbd/metadata';
+import { offsetText } from '../offsets.js';
 import { isSuppressed } from '../questions.js';
 import { Volume } from '../volume.js';
 import { type Command, type CommandContext, ignoreSurplus } from './command.js';
@@ -43,7 +44,10 @@ export const dumpMd: Command = {
     if (format === 'v09') emit(`max-peers ${md.bm_max_peers};\n`);
     emit(`# md_size_sect ${md.md_size_sect}\n`);
     if (volume.found === 'at last known location') emit(relocationNote(volume));
-    emit(`# md_offset ${places.superblockOffsetBytes}\n# al_offset ${places.alOffsetBytes}\n# bm_offset ${places.bmOffsetBytes}\n\n`);
+    const { superblockOffsetBytes, alOffsetBytes, bmOffsetBytes } = places;
+    emit(
+      `# md_offset ${offsetText(superblockOffsetBytes)}\n# al_offset ${offsetText(alOffsetBytes)}\n# bm_offset ${offsetText(bmOffsetBytes)}\n\n`,
+    );
     emit(dumpIdentifiers(md, dialect.printsMembers));
     emit(dumpSizes(md, bitmapBytes));
     const slots = format === 'v09' ? md.bm_max_peers : 1;
