@@ -188,9 +188,15 @@ export class Device {
       for (let done = 0; done < data.length; ) {
         const length = Math.min(buffer.length, data.length - done);
         if (data instanceof Uint8Array) buffer.set(data.subarray(done, done + length));
-        done += writeSync(this.#fd, buffer, 0, length, offset + done);
+        const written = writeSync(this.#fd, buffer, 0, length, offset + done);
+        done += written;
+        if (written === length) continue;
+        // A file system that ran full takes a part.
+        this.#io.stderr(`confused in ${tag}: expected to write ${data.length} bytes, actually wrote ${done}\n`);
+        throw new Exit(10);
       }
     } catch (error) {
+      if (error instanceof Exit) throw error;
       this.#io.stderr(`pwrite(${this.fdLabel},...,${data.length},${offsetText(offset)}) in ${tag} failed: ${strerror(error)}\n`);
       throw new Exit(10);
     }
