@@ -172,6 +172,19 @@ t.test('metrics over HTTP', async (t) => {
   t.equal(counters((await setup('metrics')).stdout), counters(text), 'the command prints the same');
 });
 
+t.test('events2 ends with its reader, events or not', async (t) => {
+  const script = `${sbin}/drbdsetup events2 r0 | grep -q -m1 may_promote`;
+  const began = performance.now();
+  t.equal(spawnSync('sh', ['-c', script], { env, timeout: 20_000 }).status, 0);
+  const alone = spawnSync('sh', ['-c', `{ ${sbin}/drbdsetup events2; echo "$?" >&2; } | { read line; sleep 1; }`], {
+    env,
+    timeout: 20_000,
+    encoding: 'utf8',
+  });
+  t.equal(alone.stderr, '0\n');
+  t.ok(performance.now() - began < 15_000);
+});
+
 t.test('names, peers and disks that come and go', async (t) => {
   const stream = execFile(`${sbin}/drbdsetup`, ['events2', 'all'], { env });
   let events = '';

@@ -19,6 +19,8 @@ export interface CommandIo {
    * @returns undefined when stdin and stdout are not both a terminal; absent where nobody may do that
    */
   openTerminal?(restore: string): Terminal | undefined;
+  /** Looks after whoever reads stdout; undefined when that can not be known. */
+  watchReader?(): { readonly gone: Promise<void>; stop(): void } | undefined;
   /** Told when the engine has to be started first: that does not count against the time the caller gives the command. */
   engineStarts?(started: Promise<unknown>): void;
 }

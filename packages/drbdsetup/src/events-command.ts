@@ -61,12 +61,12 @@ export async function runEvents(session: Session): Promise<number> {
     }
     if (last.code !== RETURN_CODES.NO_ERROR.code || subscribe) throw listeningRefused(session, last);
   };
-  const isPolling = isGiven(session, 'poll');
-  if (!isPolling) {
-    await fetch(!isNow);
+  const reader = isNow ? undefined : io.watchReader?.();
+  const stream = reader === undefined ? fetch(!isNow) : Promise.race([fetch(true), reader.gone]).finally(() => reader.stop());
+  if (!isGiven(session, 'poll')) {
+    await stream;
     return 0;
   }
-  const stream = fetch(!isNow);
   await Promise.race([stream, initialState]);
   const stdin = pollStdin(session, async () => {
     printer.expectInitialState(isNow);

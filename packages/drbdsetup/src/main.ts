@@ -2,6 +2,7 @@
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { CommandIo } from './command-io.js';
+import { watchPipeReader } from './pipe-reader.js';
 import { run } from './run.js';
 
 let input: AsyncIterator<unknown> | undefined;
@@ -20,6 +21,7 @@ const io: CommandIo = {
     const next = await input.next();
     return next.done === true ? null : String(next.value);
   },
+  watchReader: watchPipeReader,
   openTerminal(lastWords) {
     const { stdin, stdout } = process;
     if (!stdin.isTTY || !stdout.isTTY) return undefined;
