@@ -577,15 +577,19 @@ export class FrontDesk implements ControlHandler {
       return refuse('ERR_ALREADY_EXISTS', `Cannot rename to ${newName}: a resource with that name already exists\n`);
     }
     const { name, told } = entry;
-    for (const volume of entry.volumes.values()) {
-      if (volume.devicePath !== undefined) await removeLinks(this.#environment.devDir, this.#names(entry, volume), volume.devicePath);
-    }
+    const volumes = [...entry.volumes.values()];
+    const oldNames = volumes.map((volume) => this.#names(entry, volume));
+    // In one go, before anything is waited for: nobody may take the name meanwhile.
     this.#resources.delete(name);
     entry.name = newName;
     this.#resources.set(newName, entry);
     if (told !== undefined) entry.told = { ...told, name: newName };
     this.#tell([{ kind: 'resource', action: 'rename', resource: name, newName }]);
-    for (const volume of entry.volumes.values()) await this.#linkNames(entry, volume, true);
+    for (const [index, volume] of volumes.entries()) {
+      if (volume.devicePath === undefined) continue;
+      await removeLinks(this.#environment.devDir, oldNames[index]!, volume.devicePath);
+      await this.#linkNames(entry, volume, true);
+    }
     this.#log('info', `drbd ${name}: is ${newName} from now on`);
     return DONE;
   }
