@@ -1,5 +1,5 @@
 /** Takes a command to its targets: every resource or those named, and within them every volume, peer and path it loops over. */
-import { hasDisk, isIgnored, type Resource } from '@udrbd/config';
+import { type Connection, hasDisk, isIgnored, type Resource } from '@udrbd/config';
 import { type Action, actionOf, verboseFlags } from './actions.js';
 import { repeatedConnection, resolveArgument } from './arguments.js';
 import { isHandler, isProxyCommand } from './commands.js';
@@ -94,6 +94,15 @@ function stop(session: Session, exitCode: number): number {
   return exitCode;
 }
 
+/** Of several peers of a resource only the first one in the configuration can be worked on. */
+function ignoreFurtherPeers(resources: readonly Resource[], named: ReadonlySet<Connection>): void {
+  if (named.size < 2) return;
+  for (const res of resources) {
+    const [first, ...further] = res.connections.filter((c) => named.has(c));
+    for (const c of further) if (c.peer !== first?.peer) c.ignoreForNow = true;
+  }
+}
+
 async function onNamed(session: Session, args: readonly string[]): Promise<number> {
   const { config, io, command } = session;
   const repeated = repeatedConnection(config, args);
@@ -102,13 +111,24 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     return 1;
   }
   let highest = 0;
+  const known: string[] = [];
+  const named = new Set<Connection>();
+  // What is not there is told of before anything is done.
   for (const argument of args) {
+    const resolved = resolveArgument(config, argument);
+    if ('target' in resolved && resolved.target.connection !== undefined) named.add(resolved.target.connection);
+    if ('target' in resolved || resolved.final) known.push(argument);
+    else {
+      for (const message of resolved.messages) io.stderr(`${message}\n`);
+      highest = Math.max(highest, resolved.exitCode);
+    }
+  }
+  ignoreFurtherPeers(config.resources, named);
+  for (const argument of known) {
     const resolved = resolveArgument(config, argument);
     if (!('target' in resolved)) {
       for (const message of resolved.messages) io.stderr(`${message}\n`);
-      if (resolved.final) return stop(session, resolved.exitCode);
-      highest = Math.max(highest, resolved.exitCode);
-      continue;
+      return stop(session, resolved.exitCode);
     }
     const { target } = resolved;
     const { res, connection } = target;

@@ -14,12 +14,13 @@ const MAY_TEST = new Set(['dump', 'dump-xml', 'sh-nop']);
 
 /** @param argv - without the program's name @returns the exit code; everything has been printed */
 export async function run(argv: readonly string[], io: AdmIo): Promise<number> {
+  const nodeName = nodeNameOf(io);
   const line = readCommandLine(argv, io);
   switch (line.kind) {
     case 'exit':
       return line.exitCode;
     case 'run':
-      return runCommand(line, io);
+      return runCommand(line, nodeName, io);
     default:
       return help(line, io);
   }
@@ -46,9 +47,8 @@ function nodeNameOf(io: AdmIo): string {
   return io.env.UDRBD_NODE || io.hostName;
 }
 
-async function runCommand(line: CommandLine & { kind: 'run' }, io: AdmIo): Promise<number> {
+async function runCommand(line: CommandLine & { kind: 'run' }, nodeName: string, io: AdmIo): Promise<number> {
   const { command, args, settings } = line;
-  const nodeName = nodeNameOf(io);
   if (settings.configsToTest.length > 0 && !MAY_TEST.has(command.name)) {
     io.stderr('The --config-to-test (-t) option is only allowed with the dump and sh-nop commands\n');
     return 1;
