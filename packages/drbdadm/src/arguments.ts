@@ -16,8 +16,13 @@ interface Parts {
   readonly volume: number | undefined;
 }
 
+const MISSING_NUMBER = 'missing number argument';
+/** Stock ends differently for a number that is wrong and one that is not there. */
+const notANumber = (message: string): Resolved => ({ messages: [message], exitCode: message === MISSING_NUMBER ? 100 : 20, final: true });
+
 function numberOf(text: string): number | string {
-  if (text === '') return 'missing number argument';
+  if (text === '') return MISSING_NUMBER;
+  if (/^[0-9]+[^0-9]$/.test(text)) return `${text} is not a valid unit`;
   return /^[0-9]+$/.test(text) ? Number.parseInt(text, 10) : `${text} is not a valid number`;
 }
 
@@ -63,12 +68,12 @@ export function resolveArgument(config: Config, argument: string): Resolved {
   const undefinedHere: Resolved = { messages: [`'${argument}' not defined in your config (for this host).`], exitCode: 1, final: false };
   if (argument.startsWith('minor-')) {
     const minor = numberOf(argument.slice('minor-'.length));
-    if (typeof minor === 'string') return { messages: [minor], exitCode: 20, final: true };
+    if (typeof minor === 'string') return notANumber(minor);
     const found = byMinor(config, minor);
     return found === undefined ? undefinedHere : { target: { ...found, argument } };
   }
   const parts = splitArgument(argument);
-  if (typeof parts === 'string') return { messages: [parts], exitCode: 20, final: true };
+  if (typeof parts === 'string') return notANumber(parts);
   const res = config.resources.find((r) => r.name === parts.res && !r.ignore);
   if (res === undefined) return undefinedHere;
   const unexpected = `'${argument}' unexpected ctx_by_* result r=-2`;

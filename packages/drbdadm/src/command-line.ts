@@ -26,7 +26,8 @@ const OVERWRITE = '--overwrite-data-of-peer';
 
 const asBackendOption = (text: string): BackendOption => {
   const wanted = text === OVERWRITE ? '--force' : text;
-  return { name: wanted.replace(/^--/, '').split('=', 1)[0]!, text: wanted };
+  // What does not look like an option is none that a context could know.
+  return { name: wanted.startsWith('--') ? wanted.slice(2).split('=', 1)[0]! : `\0${wanted}`, text: wanted };
 };
 
 /** @param argv - without the program's name */
