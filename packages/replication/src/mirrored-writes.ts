@@ -10,7 +10,16 @@ import { type Connection, newReceiveEpoch, type ReceiveEpoch } from './connectio
 import { diskError, diskFailed, maybeDiskless } from './disk-errors.js';
 import { sendBarrierAck, sendBlockAck } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
-import { acquirePeerSlot, allocateBuffer, PEER, PEER_FLAGS_SHIFT, PEER_IN_AL, peerFlags, releasePeerSlot } from './peer-requests.js';
+import {
+  acquirePeerSlot,
+  allocateBuffer,
+  PEER,
+  PEER_FLAGS_SHIFT,
+  PEER_IN_AL,
+  PEER_LACKS,
+  peerFlags,
+  releasePeerSlot,
+} from './peer-requests.js';
 import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK } from './state-view.js';
@@ -45,6 +54,12 @@ export function beginMirroredWrite(
   const { requests } = res;
   requests.op[slot] = op;
   requests.state[slot]! |= dpFlags << PEER_FLAGS_SHIFT;
+  const { disk } = pd.volume;
+  if (pd.peerDisk < DISK.Inconsistent && disk !== undefined && pd.bitmapSlot >= 0) {
+    // It may get a disk while this one is held back: what is exchanged then has to have the bit.
+    requests.state[slot]! |= PEER_LACKS;
+    disk.bitmap.setRange(pd.bitmapSlot, sector, lengthBytes);
+  }
   let flags = 0;
   if ((dpFlags & DP.FUA) !== 0) flags |= REQ_FUA;
   if ((dpFlags & DP.FLUSH) !== 0) flags |= REQ_PREFLUSH;
@@ -83,8 +98,9 @@ function startMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
 /** Nothing overlapping is in the way any more. */
 export function mirroredWriteRunnable(res: Resource, pd: PeerDevice, slot: number): void {
   const { volume } = pd;
-  // We have the only disk: remember what the peer will miss, before the write.
-  if (pd.peerDisk < DISK.Inconsistent && volume.disk !== undefined && pd.bitmapSlot >= 0) {
+  // We had the only disk, or the link has gone: remember what the peer will miss, before the write.
+  const lacks = (res.requests.state[slot]! & PEER_LACKS) !== 0 || !pd.connection.isUp;
+  if (lacks && volume.disk !== undefined && pd.bitmapSlot >= 0) {
     volume.disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
     if (!referenceExtents(res, volume, slot)) return;
   }

@@ -27,8 +27,10 @@ export const PEER_HAS_BUFFER = 32;
 export const PEER_CHECKSUM = 64;
 /** A verify does not compare it: it may have been written to meanwhile. */
 export const PEER_SKIP = 128;
+/** The peer had no disk when it sent this write: it will miss it. */
+export const PEER_LACKS = 256;
 const KIND_MASK = 15;
-export const PEER_FLAGS_SHIFT = 8;
+export const PEER_FLAGS_SHIFT = 9;
 
 export const peerKind = (res: Resource, slot: number): number => res.requests.state[slot]! & KIND_MASK;
 /** The slot is in another stage of its work now. */

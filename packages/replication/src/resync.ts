@@ -143,11 +143,15 @@ export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): 
     });
     return;
   }
-  // Inconsistent has to be on disk before the first block is overwritten.
+  // Inconsistent has to be on disk before the first block is overwritten, and so has what the source has told us to differ: it
+  // forgets a block that we have acked, which a power cut may take away again.
   syncMetaData(res, volume, () => {
-    resync.ready = true;
-    resync.nextTurn = res.now;
-    resyncProgress(res, pd);
+    writeBitmap(res, volume, 'changed', () => {
+      if (pd.resync !== resync) return;
+      resync.ready = true;
+      resync.nextTurn = res.now;
+      resyncProgress(res, pd);
+    });
   });
 }
 
