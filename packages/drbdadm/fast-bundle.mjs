@@ -33,8 +33,7 @@ module.exports = function load(name, onScript) {
   } catch {
     // No cache: compile.
   }
-  const options = { filename, cachedData, importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER };
-  const script = new vm.Script('(function (exports, require, module, __filename, __dirname) {' + source + '\\n})', options);
+  const script = new vm.Script('(function (exports, require, module, __filename, __dirname) {' + source + '\\n})', { filename, cachedData });
   const loaded = { exports: {} };
   script.runInThisContext()(loaded.exports, require, loaded, filename, __dirname);
   if (onScript !== undefined) onScript(script);
@@ -85,6 +84,8 @@ export async function fastBundle(out) {
     format: 'cjs',
     platform: 'node',
     target: 'node20',
+    // A function from the code cache cannot use import(): what it imports later becomes a require().
+    supported: { 'dynamic-import': false },
     conditions: ['udrbd-source'],
     alias: { 'lodash-es': fileURLToPath(new URL('../config/slim-lodash.mjs', import.meta.url)) },
     define: { 'import.meta.url': '__moduleUrl' },
