@@ -25,6 +25,17 @@ export function attach(res: Resource, volume: Volume, given: BackingDisk, reply:
   } else bringUp(res, volume, reply);
 }
 
+/** What a Primary has above it was read from a peer: without that peer, only the same data may follow. */
+function refusesOtherData(res: Resource, volume: Volume, md: MetaData): Refusal | undefined {
+  const someoneIsPrimary = res.role === ROLE.Primary || volume.peerDevices.some((pd) => pd.peerRole === ROLE.Primary);
+  const peerHasData = volume.peerDevices.some((pd) => pd.peerDisk === DISK.UpToDate);
+  const { exposedUuid } = volume;
+  if (peerHasData || !someoneIsPrimary || exposedUuid === 0n || uuidEqual(exposedUuid, md.current_uuid)) return undefined;
+  const text = exposedUuid.toString(16).toUpperCase().padStart(16, '0');
+  res.log('err', volume, undefined, `Can only attach to data with current UUID=${text}`);
+  return no('ERR_DATA_NOT_CURRENT');
+}
+
 /** Everything that can refuse, without a trace on the disk. */
 function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | undefined {
   if (volume.diskState > DISK.Diskless || volume.disk !== undefined) return no('ERR_DISK_CONFIGURED');
@@ -32,17 +43,8 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
   const options: DiskOptions = { ...defaultOptions(DISK_OPTIONS), ...(given.options as Partial<DiskOptions>) };
   if (options.size > given.usableSectors) return no('ERR_DISK_TOO_SMALL');
   if (volume.sizeSectors > 0 && isInUse(res, volume) && given.usableSectors < volume.sizeSectors) return no('ERR_DISK_TOO_SMALL');
-  const someoneIsPrimary = res.role === ROLE.Primary || volume.peerDevices.some((pd) => pd.peerRole === ROLE.Primary);
-  const peerHasData = volume.peerDevices.some((pd) => pd.peerDisk === DISK.UpToDate);
-  if (!peerHasData && someoneIsPrimary && volume.exposedUuid !== 0n && !uuidEqual(volume.exposedUuid, md.current_uuid)) {
-    res.log(
-      'err',
-      volume,
-      undefined,
-      `Can only attach to data with current UUID=${volume.exposedUuid.toString(16).toUpperCase().padStart(16, '0')}`,
-    );
-    return no('ERR_DATA_NOT_CURRENT');
-  }
+  const notCurrent = refusesOtherData(res, volume, md);
+  if (notCurrent !== undefined) return notCurrent;
   const size = negotiatedSize(volume, given, options);
   const isConsistent = (md.flags & MDF.CONSISTENT) !== 0;
   if (isConsistent && size < md.effective_size && size !== options.size) {
@@ -134,10 +136,12 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
   const step = (errno: number): void => {
     if (errno !== 0) failed = errno;
     if (--steps > 0) return;
-    if (failed === 0 && volume.disk === disk) return takeState(res, volume, reply);
     if (volume.disk !== disk) return reply(no('ERR_IO_MD_DISK'));
+    // The peer may have gone meanwhile.
+    const refused = failed === 0 ? refusesOtherData(res, volume, md) : no('ERR_IO_MD_DISK');
+    if (refused === undefined) return takeState(res, volume, reply);
     // Not attached: the host closes it.
-    volume.whenDiskless.push(() => reply(no('ERR_IO_MD_DISK')));
+    volume.whenDiskless.push(() => reply(refused));
     changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
     res.wantSettle();
   };

@@ -81,6 +81,11 @@ export class Operator {
       if (worse === node) this.#demote(node, () => this.#reconnect(node));
       return;
     }
+    if (world.isQuiet && world.isBehind[node.side] && node.snapshot()?.role === 'Primary') {
+      world.isBehind[node.side] = false;
+      this.#demote(node, () => this.#reconnect(node));
+      return;
+    }
     let discardMyData = false;
     if (world.splitBrain[0] || world.splitBrain[1]) {
       const sizes = world.history.obliged.map((set) => set.size);

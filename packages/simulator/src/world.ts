@@ -48,6 +48,8 @@ export class World {
   #busy = 0;
   /** Log lines that decide what the operator does next, by node. */
   readonly splitBrain: [boolean, boolean] = [false, false];
+  /** A Primary that would have to take the other one's data. */
+  readonly isBehind: [boolean, boolean] = [false, false];
   unrelated = false;
   failures = 0;
 
@@ -129,6 +131,7 @@ export class World {
     }
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
     if (text.includes('Can only connect to data with current UUID=')) this.isDisklessRefused = true;
+    if (text.includes('I shall become SyncTarget, but I am primary!')) this.isBehind[node.side] = true;
     if (text.includes('Unrelated data')) {
       this.unrelated = true;
       if (!this.plan.careless) this.violation(`L1 ${node.name}: unrelated data`);
