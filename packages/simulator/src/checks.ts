@@ -143,6 +143,11 @@ export class Checks {
         this.excused[node.side].add(id);
         world.history.obliged[node.side].delete(id);
       }
+      if (world.isDiverged) {
+        // A careless operator's choice: what only this node has is given up.
+        for (const id of world.history.obliged[node.side])
+          if (!world.history.obliged[source].has(id)) world.history.obliged[node.side].delete(id);
+      }
     }
     const isPair = world.nodes.every((n) => isInSync(n === node ? after : n.snapshot()));
     if (isPair && !this.#wasPair) this.#paired();
