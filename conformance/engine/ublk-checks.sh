@@ -53,6 +53,38 @@ down() { umount /mnt/fs && on b drbdsetup down r0 && on a drbdsetup down r0; }
 check 'down' down
 gone() { ! ls /dev/ublkb* /dev/drbd* ; }
 check 'no device is left' gone
+# As the udev rules of drbd-utils have them: no number for a volume that is written without a section.
+for i in 3 4 5; do truncate -s 32M /tmp/d$i; losetup /dev/loop$i /tmp/d$i; done
+cat > /tmp/drbd.conf <<'E'
+global { usage-count no; }
+resource one {
+  device minor 3; disk /dev/loop3; meta-disk internal;
+  on alpha { node-id 0; address 127.0.0.1:7973; }
+  on beta { node-id 1; address 127.0.0.1:7974; }
+}
+resource two {
+  volume 0 { device minor 4; disk /dev/loop4; meta-disk internal; }
+  volume 6 { device minor 5; disk /dev/loop5; meta-disk internal; }
+  on alpha { node-id 0; address 127.0.0.1:7975; }
+  on beta { node-id 1; address 127.0.0.1:7976; }
+}
+E
+adm() { UDRBD_NODE=alpha on a drbdadm -c /tmp/drbd.conf "$@"; }
+come_up() { adm create-md --force all && adm up all; }
+check 'resources of drbdadm come up' come_up
+names() { local name; for name in $(cd /dev/drbd && find . -type l | sort); do echo -n "${name#./} $(basename "$(readlink -f /dev/drbd/$name)") "; done; }
+named() {
+  local text="by-disk/loop3 ublkb3 by-disk/loop4 ublkb4 by-disk/loop5 ublkb5 by-res/$1 ublkb3 by-res/two/0 ublkb4 by-res/two/6 ublkb5 "
+  names
+  equal "$text" "$(names)"
+}
+check 'they have the names that udev would give them' until_true 10 named one
+renamed() { on a drbdsetup rename-resource one new && names && equal ublkb3 "$(basename "$(readlink -f /dev/drbd/by-res/new)")"; }
+check 'a renamed resource too' renamed
+names_go() { on a drbdsetup down new && adm down two && gone; }
+check 'their names go' names_go
+no_word() { ! ls /tmp/a/run/config/*.unnumbered; }
+check 'and what drbdadm had left for the engine' no_word
 alike() { cmp -n 98000000 /tmp/a/disk /tmp/b/disk; }
 check 'both disks hold the same data' alike
 ends() { for node in a b; do kill $(cat /tmp/$node/run/engine.lock); done; until_true 10 eval '! pgrep -f udrbd-engine'; }

@@ -101,7 +101,8 @@ const down: Action = async (session, target, command) => {
   const code = await resourceCommand(session, target, command);
   if (code === 0 && !session.settings.dryRun) {
     session.io.unregister(`drbd-resource-${target.res.name}.conf`);
-    for (const volume of target.res.me?.volumes ?? []) session.io.unregister(`drbd-minor-${volume.minor}.conf`);
+    for (const volume of target.res.me?.volumes ?? [])
+      for (const kind of ['conf', 'unnumbered']) session.io.unregister(`drbd-minor-${volume.minor}.${kind}`);
   }
   return code;
 };

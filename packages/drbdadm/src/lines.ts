@@ -1,11 +1,14 @@
 /** The arguments of drbdsetup and drbdmeta, from the configuration. */
-import { addressArgument, type Host, type OptionList, type Volume } from '@udrbd/config';
+import { addressArgument, type Config, type Host, type OptionList, type Volume } from '@udrbd/config';
 import type { ContextName } from './contexts.js';
 import { backendOptions, type Call } from './helper.js';
 import type { Session, Target } from './session.js';
 
 /** Texts in the kernel interface are cut to this many bytes, terminator included. */
 const VALUE_MAX = 512;
+
+/** The names of the device leave out the volume number. */
+export const isUnnumbered = (config: Config, volume: Volume): boolean => volume.implicit && !config.global.udevAlwaysUseVnr;
 
 /**
  * Options of the configuration as `--name=value`, in list order. One that is also given on the command line is left out.

@@ -2,7 +2,7 @@
 import { dumpCommon, dumpGlobal, dumpResource, dumpXmlHead, dumpXmlResource, hasDisk, type Resource, XML_TAIL } from '@udrbd/config';
 import type { Action } from './actions.js';
 import type { ActionName } from './commands.js';
-import { metaDevice } from './lines.js';
+import { isUnnumbered, metaDevice } from './lines.js';
 import type { Session, Target } from './session.js';
 
 const printing =
@@ -21,7 +21,7 @@ const udev: Action = async ({ io, config }, { res, volume }) => {
     io.stderr('volume not specified\n');
     return 1;
   }
-  const number = volume.implicit && !config.global.udevAlwaysUseVnr ? '' : `/${volume.vnr}`;
+  const number = isUnnumbered(config, volume) ? '' : `/${volume.vnr}`;
   const link = `drbd/by-res/${res.name}${number}`;
   io.stdout(`DEVICE=drbd${volume.minor}\nSYMLINK=${link}\nSYMLINK_BY_RES=${link}\n`);
   if (hasDisk(volume)) io.stdout(`SYMLINK_BY_DISK=drbd/by-disk/${volume.disk!.replace(/^\/dev\//, '')}\n`);

@@ -4,7 +4,7 @@ import { type Action, attach } from './actions.js';
 import { findCommand } from './commands.js';
 import { type Deferred, schedule } from './deferred.js';
 import { backendOptions, run } from './helper.js';
-import { configuredOptions, minorOf, pathArguments, peerNodeId, setupCall } from './lines.js';
+import { configuredOptions, isUnnumbered, minorOf, pathArguments, peerNodeId, setupCall } from './lines.js';
 import type { Session, Target } from './session.js';
 
 /** new-resource, as `up` and `adjust` run it. */
@@ -29,7 +29,13 @@ export function scheduleNewMinor(session: Session, target: Target, after: Deferr
     const options = configuredOptions(session, volume.deviceOptions, 'device');
     const args = [res.name, minorOf(volume), String(volume.vnr), ...diskless, ...options];
     const code = await run(session, setupCall(res.name, 'short', 'new-minor', ...args));
-    if (code === 0 && !session.settings.dryRun) session.io.register(`drbd-minor-${volume.minor}.conf`, session.config.file);
+    if (code === 0 && !session.settings.dryRun) {
+      session.io.register(`drbd-minor-${volume.minor}.conf`, session.config.file);
+      // For the engine, which names the device as the udev rules would.
+      const unnumbered = `drbd-minor-${volume.minor}.unnumbered`;
+      if (isUnnumbered(session.config, volume)) session.io.register(unnumbered, session.config.file);
+      else session.io.unregister(unnumbered);
+    }
     return code;
   });
 }

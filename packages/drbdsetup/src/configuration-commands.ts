@@ -84,7 +84,7 @@ export async function runDown(session: Session): Promise<number> {
 const registrationDir = (env: CommandIo['env']): string => join(runDir(env), 'config');
 
 function unregister(env: CommandIo['env'], minors: readonly number[], resource?: string): void {
-  const names = minors.map((minor) => `drbd-minor-${minor}.conf`);
+  const names = minors.flatMap((minor) => [`drbd-minor-${minor}.conf`, `drbd-minor-${minor}.unnumbered`]);
   if (resource !== undefined) names.push(`drbd-resource-${resource}.conf`);
   for (const name of names) {
     try {

@@ -1,5 +1,6 @@
 /**
  * The names of a block device: `/dev/drbd<minor>`, `/dev/drbd/by-res/<resource>/<volume>`, `/dev/drbd/by-disk/<backing device>`.
+ * (`/dev/drbd/by-res/<resource>` for the one volume of a resource that is written without a volume section, as stock's udev rules have it).
  * Symbolic links to what serves the volume. A name that belongs to somebody else is left alone.
  */
 import { lstat, mkdir, readlink, rm, rmdir, symlink } from 'node:fs/promises';
@@ -9,12 +10,14 @@ export interface DeviceNames {
   readonly resource: string;
   readonly volume: number;
   readonly minor: number;
+  /** The resource has one volume, written without a volume section: its name is that of the resource. */
+  readonly isUnnumbered: boolean;
   /** Without it there is no by-disk name. */
   readonly backingDev: string | undefined;
 }
 
 export function linkPaths(devDir: string, names: DeviceNames): string[] {
-  const paths = [`${devDir}/drbd${names.minor}`, `${devDir}/drbd/by-res/${names.resource}/${names.volume}`];
+  const paths = [`${devDir}/drbd${names.minor}`, `${devDir}/drbd/by-res/${names.resource}${names.isUnnumbered ? '' : `/${names.volume}`}`];
   if (names.backingDev !== undefined) paths.push(`${devDir}/drbd/by-disk/${names.backingDev.replace(/^\/dev\//, '').replace(/^\/+/, '')}`);
   return paths;
 }

@@ -2,6 +2,7 @@
  * The front desk: every request of the control socket ends up here. It knows what is configured, checks what concerns more
  * than one resource, opens disks, runs handlers, and passes the rest on to the reactors, whose cores decide.
  */
+import { lstat } from 'node:fs/promises';
 import {
   CONTROL_VERSION,
   DEVICE_OPTIONS,
@@ -402,6 +403,7 @@ export class FrontDesk implements ControlHandler {
       closed: () => undefined,
       isDegraded: false,
       devicePath: undefined,
+      isUnnumbered: false,
       isOpen: false,
     };
     this.#minors.set(request.minor, { entry, volume });
@@ -812,11 +814,17 @@ export class FrontDesk implements ControlHandler {
   }
 
   #names(entry: ResourceEntry, volume: VolumeEntry): DeviceNames {
-    return { resource: entry.name, volume: volume.volume, minor: volume.minor, backingDev: volume.disk?.backingDev };
+    const { volume: number, minor, isUnnumbered, disk } = volume;
+    return { resource: entry.name, volume: number, minor, isUnnumbered, backingDev: disk?.backingDev };
   }
 
   async #linkNames(entry: ResourceEntry, volume: VolumeEntry, complain: boolean): Promise<void> {
     if (volume.devicePath === undefined) return;
+    // drbdadm leaves word.
+    volume.isUnnumbered = await lstat(`${this.#environment.runDir}/config/drbd-minor-${volume.minor}.unnumbered`).then(
+      () => true,
+      () => false,
+    );
     const failures = await createLinks(this.#environment.devDir, this.#names(entry, volume), volume.devicePath);
     if (complain) for (const failure of failures) this.#log('warning', `device link ${failure}`);
   }

@@ -33,6 +33,8 @@ export interface VolumeEntry {
   isDegraded: boolean;
   /** With ublk: size and writability as last told, and the block device. */
   devicePath: string | undefined;
+  /** See {@link DeviceNames}. */
+  isUnnumbered: boolean;
   isOpen: boolean;
 }
 
