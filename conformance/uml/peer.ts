@@ -46,6 +46,7 @@ export interface UmlPeer {
 }
 
 const BOOT_MS = 60_000;
+const ASK_AGAIN_MS = 5000;
 
 export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPeer> {
   const kernel = umlKernel();
@@ -110,8 +111,7 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
     try {
       return await agent.exec(text, timeoutMs);
     } catch (error) {
-      const look =
-        'cat /proc/uptime /proc/interrupts; grep -E "jiffies:|now at|next_event" /proc/timer_list; ps -o pid,ppid,stat,time,args';
+      const look = 'cat /proc/uptime /proc/interrupts; grep -E "jiffies:|now at|next_event" /proc/timer_list; ps -o pid,ppid,stat,args';
       const found = await agent.exec(look, 5000).catch(() => undefined);
       throw found === undefined ? error : new Error(`${(error as Error).message}\n${found.output}`);
     }
@@ -195,8 +195,36 @@ class Agent {
     });
     // Nobody listens any more once the time is up.
     result.catch(() => {});
+    this.send(id, text);
+    const asking = setInterval(() => this.askAgain(id, text), ASK_AGAIN_MS);
+    return within(result, timeoutMs, `\`${text}\` has not ended`).finally(() => clearInterval(asking));
+  }
+
+  private send(id: number, text: string): void {
     this.line.write(`${id} ${Buffer.from(text).toString('base64')}\n`);
-    return within(result, timeoutMs, `\`${text}\` has not ended`);
+  }
+
+  /** The console loses a line now and then: the request's, which is sent again then, or the answer's, which is fetched. */
+  private askAgain(id: number, text: string): void {
+    const question = this.next;
+    this.next += 1;
+    const forget = (): void => void this.waiting.delete(question);
+    this.waiting.set(question, {
+      settle: ({ output }) => {
+        const [what, status = ''] = output.trim().split(' ');
+        const waiting = this.waiting.get(id);
+        if (waiting === undefined || what === 'running') return;
+        if (what === 'lost') return this.send(id, text);
+        this.waiting.delete(id);
+        waiting.settle({ status: Number(status), output: output.slice(output.indexOf('\n') + 1) });
+      },
+      fail: forget,
+    });
+    const file = `/run/agent/${id}`;
+    this.send(
+      question,
+      `if [ -e ${file}.status ]; then echo "done $(cat ${file}.status)"; cat ${file}.out; elif [ -e ${file} ]; then echo running; else echo lost; fi`,
+    );
   }
 }
 

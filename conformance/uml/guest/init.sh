@@ -47,8 +47,11 @@ while read -r id text; do
     cd /root
     echo "$text" | $b base64 -d > /run/agent/$id
     $b sh /run/agent/$id > /run/agent/$id.out 2>&1 < /dev/null
+    status=$?
+    # For whoever asks again: the console loses a line now and then.
+    echo "$status" > /run/agent/$id.status
     # One write, so that answers do not mix.
-    echo "$id $? $($b base64 -w 0 < /run/agent/$id.out)"
+    echo "$id $status $($b base64 -w 0 < /run/agent/$id.out)"
   ) &
 done
 exec /bin/busybox sleep 1000000
