@@ -1,124 +1,174 @@
-/** kill -9 of either side while the Primary writes: after the restart the nodes find together and hold the same data. */
+/**
+ * kill -9 of either engine under load. Nobody does anything but start the program again: it takes over what its journal says, and the
+ * clients, which connect again, see a pause. UDRBD_KILLS sets how often, UDRBD_CRASH_SEED repeats a run's choices.
+ */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { run as drbdmeta } from '@udrbd/drbdmeta';
 import t from 'tap';
+import { configure } from './configure.js';
 import { bundleEngine, EngineProcess } from './engine-process.js';
 import { freePort } from './free-port.js';
 import { createImage, dataBytes, readImage } from './images.js';
-import { NbdClient } from './nbd-client.js';
+import { ReconnectingClient } from './reconnecting-client.js';
 
-const SIZE = 32 << 20;
-const BLOCKS = 4096;
+const SIZE = 64 << 20;
+const BLOCK = 4096;
+const WRITERS = 12;
+/** Blocks that the writers share; the append log lies behind them. */
+const BLOCKS = 6144;
+const KILLS = Number(process.env.UDRBD_KILLS ?? 6);
+
+/** Writes random blocks for ever; every block belongs to one writer, so that writes to it are in order. */
+class Load {
+  readonly acknowledged = new Map<number, Buffer>();
+  records = 0;
+  lastCompletion = 0;
+  #isStopping = false;
+  readonly #nbd: ReconnectingClient;
+  readonly #running: Promise<void>[];
+
+  constructor(nbd: ReconnectingClient) {
+    this.#nbd = nbd;
+    this.#running = [...Array.from({ length: WRITERS }, (_, writer) => this.#write(writer)), this.#append()];
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await Promise.all(this.#running);
+  }
+
+  /** The first completion after now. */
+  async progress(): Promise<number> {
+    const since = performance.now();
+    while (this.lastCompletion < since) await sleep(1);
+    return this.lastCompletion;
+  }
+
+  async #write(writer: number): Promise<void> {
+    while (!this.#isStopping) {
+      const block = Math.floor((Math.random() * BLOCKS) / WRITERS) * WRITERS + writer;
+      const data = randomBytes(BLOCK);
+      await this.#nbd.write(block * BLOCK, data);
+      this.acknowledged.set(block, data);
+      this.lastCompletion = performance.now();
+    }
+  }
+
+  /** A log whose records count once they were flushed. */
+  async #append(): Promise<void> {
+    while (!this.#isStopping && BLOCKS + this.records < dataBytes(SIZE) / BLOCK - 1) {
+      await this.#nbd.write((BLOCKS + this.records) * BLOCK, record(this.records));
+      await this.#nbd.flush();
+      this.records++;
+    }
+  }
+}
+
+function record(number: number): Buffer {
+  const bytes = Buffer.alloc(BLOCK, number & 0xff);
+  bytes.writeUInt32BE(number);
+  return bytes;
+}
 
 t.test('crashes under load', async (t) => {
   const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
   const program = await bundleEngine(`${dir}/bundle`);
-  const ports = [await freePort(), await freePort()];
-  const nodes = [0, 1].map((nodeId) => ({
-    nodeId,
-    engine: new EngineProcess(program, `${dir}/${nodeId}`),
-    image: `${dir}/${nodeId}.img`,
-  }));
-  const [a, b] = nodes as [(typeof nodes)[0], (typeof nodes)[0]];
+  const ports = [await freePort(), await freePort()] as const;
+  const a = new EngineProcess(program, `${dir}/a`);
+  const b = new EngineProcess(program, `${dir}/b`);
   t.teardown(async () => {
-    await Promise.allSettled(nodes.map(({ engine }) => engine.stop('SIGKILL')));
+    await Promise.allSettled([a, b].map((engine) => engine.stop('SIGKILL')));
     rmSync(dir, { recursive: true });
   });
-
-  /** What drbdadm up does on a node. */
-  const up = async ({ nodeId, engine, image }: (typeof nodes)[0]) => {
-    const peerNodeId = 1 - nodeId;
-    const said: string[] = [];
-    const status = await drbdmeta(['--force', String(nodeId), 'v09', image, 'internal', 'apply-al'], {
-      stdout: (text) => void said.push(String(text)),
-      stderr: (text) => void said.push(text),
-      env: { UDRBD_LOCK_DIR: dir },
-      stdinIsTty: false,
-      stdoutIsTty: false,
-      readLine: async () => null,
-      isAttached: async () => false,
-    });
-    t.equal(status, 0, said.join(''));
-    await engine.ask('new-resource', { resource: 'r0', nodeId, options: {} });
-    await engine.ask('new-minor', { resource: 'r0', minor: nodeId, volume: 0, options: {} });
-    await engine.ask('attach', { minor: nodeId, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
-    await engine.ask('new-peer', { resource: 'r0', peerNodeId, options: { _name: 'peer', 'connect-int': 1 } });
-    await engine.ask('peer-device-options', {
-      resource: 'r0',
-      peerNodeId,
-      volume: 0,
-      options: { 'c-plan-ahead': 0, 'resync-rate': 200_000 },
-      setDefaults: false,
-    });
-    await engine.ask('new-path', {
-      resource: 'r0',
-      peerNodeId,
-      local: { family: 'ipv4', address: '127.0.0.1', port: ports[nodeId] },
-      remote: { family: 'ipv4', address: '127.0.0.1', port: ports[peerNodeId] },
-    });
-    await engine.ask('connect', { resource: 'r0', peerNodeId, tentative: false, discardMyData: false });
-  };
+  createImage(`${dir}/a.img`, SIZE);
+  createImage(`${dir}/b.img`, SIZE);
+  await Promise.all([a.start(), b.start()]);
+  const net = { 'connect-int': 10, 'cram-hmac-alg': 'sha256', 'shared-secret': 'not for everybody' };
+  await configure(a, 0, `${dir}/a.img`, ports[0], ports[1], net);
+  await configure(b, 1, `${dir}/b.img`, ports[1], ports[0], net);
+  await a.ask('connect', { resource: 'r0', peerNodeId: 1, tentative: false, discardMyData: false });
+  await b.ask('connect', { resource: 'r0', peerNodeId: 0, tentative: false, discardMyData: false });
   const together = () =>
-    a.engine.until('r0', 'the resync', ({ devices, connections }) => {
-      const peer = connections[0]!.peerDevices[0]!.state;
-      return devices[0]!.state.diskState === 'UpToDate' && peer.diskState === 'UpToDate' && peer.replicationState === 'Established';
+    a.until('r0', 'the resync', ({ devices, connections }) => {
+      const { state } = connections[0]!.peerDevices[0]!;
+      return devices[0]!.state.diskState === 'UpToDate' && state.diskState === 'UpToDate' && state.replicationState === 'Established';
     });
-
-  for (const { image } of nodes) createImage(image, SIZE);
-  await Promise.all(nodes.map(({ engine }) => engine.start()));
-  for (const node of nodes) await up(node);
-  await a.engine.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
-  await a.engine.ask('primary', { resource: 'r0', force: true });
+  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
+  await a.ask('primary', { resource: 'r0', force: true });
   await together();
+  for (const { runDir } of [a, b]) t.equal(statSync(`${runDir}/journal.json`).mode & 0o777, 0o600, 'the journal holds secrets');
 
-  for (const victim of [b, a, b, a]) {
-    const nbd = await NbdClient.open(`${a.engine.runDir}/nbd/0.sock`);
-    /** Per block: content that was acknowledged, and what may have been written since. */
-    const acknowledged = new Map<number, Buffer>();
-    const possible = new Map<number, Buffer[]>();
-    let isStopping = false;
-    const writers = Array.from({ length: 16 }, async (_, writer) => {
-      while (!isStopping) {
-        // Each writer has blocks of its own, so that writes to one block are in order.
-        const block = Math.floor((Math.random() * BLOCKS) / 16) * 16 + writer;
-        const data = randomBytes(4096);
-        possible.set(block, [...(possible.get(block) ?? []), data]);
-        try {
-          await nbd.write(block * 4096, data);
-        } catch {
-          return;
-        }
-        acknowledged.set(block, data);
-        possible.set(block, []);
-      }
-    });
-    await sleep(400);
-    await victim.engine.stop('SIGKILL');
-    await sleep(300);
-    isStopping = true;
-    await Promise.all(writers);
-    nbd.destroy();
-    await victim.engine.start();
-    await up(victim);
-    if (victim === a) {
-      await a.engine.until('r0', 'the handshake', (r) => r.devices[0]!.state.diskState === 'UpToDate');
-      await a.engine.ask('primary', { resource: 'r0', force: false });
+  /** Role, options and connections, as `show` prints them. */
+  const configured = async (engine: EngineProcess) => {
+    const { name, state, options, devices, connections } = await engine.resource('r0');
+    return {
+      name,
+      role: state.role,
+      options,
+      devices: devices.map(({ minor, options, disk }) => ({ minor, options, disk })),
+      connections: connections.map(({ peerNodeId, options, paths, peerDevices }) => ({
+        peerNodeId,
+        options,
+        paths: paths.map(({ local, remote }) => ({ local, remote })),
+        peerDevices: peerDevices.map(({ volume, options }) => ({ volume, options })),
+      })),
+    };
+  };
+  const before = [await configured(a), await configured(b)];
+
+  const nbd = await ReconnectingClient.open(`${a.runDir}/nbd/0.sock`);
+  t.teardown(() => nbd.destroy());
+  const pauses: number[] = [];
+  const logs: string[] = [];
+  for (let kill = 0; kill < KILLS; kill++) {
+    // Two of three hit the Primary; one of four hits the engine that is just taking over.
+    const victim = kill % 3 === 2 ? b : a;
+    const load = new Load(nbd);
+    await sleep(100 + Math.random() * 500);
+    const killedAt = performance.now();
+    await victim.stop('SIGKILL');
+    const progress = load.progress();
+    if (kill % 4 === 3) {
+      const start = victim.start().catch(() => undefined);
+      await sleep(100 + Math.random() * 300);
+      await victim.stop('SIGKILL');
+      await start;
     }
+    await victim.start();
+    const resumedAt = await progress;
+    if (victim === a && kill % 4 !== 3) pauses.push(resumedAt - killedAt);
     await together();
-    const reader = await NbdClient.open(`${a.engine.runDir}/nbd/0.sock`);
+    await load.stop();
+    await together();
+    await nbd.flush();
     let lost = 0;
-    for (const [block, data] of acknowledged) {
-      const now = await reader.read(block * 4096, 4096);
-      if (!now.equals(data) && !possible.get(block)!.some((other) => now.equals(other))) lost++;
-    }
-    await reader.flush();
-    await reader.close();
-    t.equal(lost, 0, `${acknowledged.size} acknowledged blocks after killing node ${victim.nodeId}`);
-    const [x, y] = nodes.map(({ image }) => readImage(image, 0, dataBytes(SIZE)));
+    for (const [block, data] of load.acknowledged) if (!(await nbd.read(block * BLOCK, BLOCK)).equals(data)) lost++;
+    let gaps = 0;
+    for (let n = 0; n < load.records; n++) if (!(await nbd.read((BLOCKS + n) * BLOCK, BLOCK)).equals(record(n))) gaps++;
+    t.equal(lost, 0, `kill ${kill} (node ${victim === a ? 'a' : 'b'}): ${load.acknowledged.size} blocks`);
+    t.equal(gaps, 0, `${load.records} flushed records`);
+    const [x, y] = [a, b].map((_, i) => readImage(`${dir}/${'ab'[i]}.img`, 0, dataBytes(SIZE)));
     t.ok(x!.equals(y!), 'both disks hold the same data');
+    logs.push(victim.log);
   }
-  for (const { engine } of nodes) t.notMatch(engine.log, /internal error/);
+  t.strictSame([await configured(a), await configured(b)], before, 'everything is as it was');
+  t.ok(nbd.connections > 1);
+  pauses.sort((x, y) => x - y);
+  t.comment(`pauses of the Primary's clients, ms: ${pauses.map(Math.round).join(' ')}`);
+  for (const log of [...logs, a.log, b.log]) t.notMatch(log, /internal error|ProtocolError|not for everybody|Split-Brain/);
+
+  t.test('a journal that does not count', async (t) => {
+    await nbd.close();
+    const path = `${b.runDir}/journal.json`;
+    await b.stop('SIGKILL');
+    const text = readFileSync(path, 'utf8');
+    writeFileSync(path, text.replace('"version": 2', '"version": 3'));
+    await t.rejects(b.start(), /was written by a newer engine \(version 3, this engine knows 2\)/);
+    t.match(readFileSync(path, 'utf8'), /"version": 3/, 'and it stays for that engine');
+    writeFileSync(path, text.replace(/"bootId": ".*"/, '"bootId": "before"'));
+    await b.start();
+    t.equal((await b.client.request('snapshot', {})).data!.resources.length, 0, 'after a reboot nothing is set up');
+  });
 });

@@ -1,6 +1,6 @@
 /** An engine as a process of its own, and its control socket, for tests that look from outside. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -137,6 +137,12 @@ export class EngineProcess {
     child.kill('SIGKILL');
     throw new Error(`the engine did not end:\n${this.#output}`);
   }
+}
+
+/** Ends the engine as the loss of its whole node would: the next one finds nothing to take over. */
+export async function loseNode(engine: EngineProcess): Promise<void> {
+  await engine.stop('SIGKILL');
+  rmSync(`${engine.runDir}/journal.json`, { force: true });
 }
 
 export async function transport(path: string): Promise<Transport> {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { configure } from './configure.js';
-import { bundleEngine, EngineProcess } from './engine-process.js';
+import { bundleEngine, EngineProcess, loseNode } from './engine-process.js';
 import { freePort } from './free-port.js';
 import { createImage } from './images.js';
 import { NbdClient } from './nbd-client.js';
@@ -58,7 +58,7 @@ esac
   const nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
   await nbd.write(0, Buffer.alloc(4096, 1));
 
-  await b.stop('SIGKILL');
+  await loseNode(b);
   await a.until('r0', 'the freeze', (r) => r.state.suspendedFencing);
   let isWritten = false;
   const written = nbd.write(4096, Buffer.alloc(4096, 2)).then(() => {

@@ -94,6 +94,10 @@ export class NbdClient {
     this.#cookie += 1;
     const cookie = this.#cookie;
     return new Promise((resolve, reject) => {
+      if (this.#socket.destroyed) {
+        reject(new Error('NBD connection closed'));
+        return;
+      }
       this.#waiting.set(cookie, { length: command === NBD_CMD.read ? length : 0, resolve, reject });
       this.#send(command, flags, cookie, offset, length, data);
     });

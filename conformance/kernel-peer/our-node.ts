@@ -1,6 +1,6 @@
 // Our engine inside a network namespace, opposite kernel peers: a process of its own with the NBD front end.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlClient, createClient, type ResourceSnapshot } from '@udrbd/control';
 import { run as drbdmeta } from '@udrbd/drbdmeta';
@@ -117,6 +117,8 @@ export class OurNode {
     const ended = new Promise((settle) => child.once('exit', settle));
     child.kill(signal);
     const late = await Promise.race([ended, sleep(20_000, 'late', { ref: false })]);
+    // The whole node is gone: the next engine finds nothing to take over.
+    rmSync(`${this.runDir}/journal.json`, { force: true });
     if (late !== 'late') return;
     child.kill('SIGKILL');
     throw new Error(`the engine did not end:\n${this.#log.slice(-3000)}`);

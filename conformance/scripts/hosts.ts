@@ -101,9 +101,10 @@ export class Hosts {
     return run('drbdsetup', words, this.env(node));
   }
 
-  /** Ends the engine of a node as a crash would. */
+  /** Ends the engine of a node as a crash of the node would: nothing is left to take over. */
   crash(node: Node): void {
     process.kill(Number(readFileSync(join(this.work, node, 'run/engine.lock'), 'utf8')), 'SIGKILL');
+    rmSync(join(this.work, node, 'run/journal.json'));
   }
 
   async until(what: string, isSo: () => boolean, ms = 60_000): Promise<void> {

@@ -6,12 +6,14 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, openSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { lockProcessMemory, setIoFlusher } from 'ublk-napi';
 import { ControlServer } from './desk/control-server.js';
 import { type EngineEnvironment, readEnvironment } from './desk/environment.js';
 import { ENGINE_VERSION, FrontDesk } from './desk/front-desk.js';
 import { lockInstance } from './desk/instance-lock.js';
+import { type Journal, NewerJournal, readJournal } from './desk/journal.js';
 import { type Log, openLog } from './desk/log.js';
 import { MetricsServer } from './desk/metrics-server.js';
 import { ReactorThread } from './desk/reactor-thread.js';
@@ -22,6 +24,9 @@ Serves replicated volumes; drbdsetup starts it on demand. See docs/engine.md.
   --foreground   stay in the foreground and log to standard error
   --version      print the version
 `;
+
+/** The control socket answers after this time even when something that the last engine had is not set up yet. */
+const TAKE_OVER_MS = 5000;
 
 /** The daemon's parent waits for this message of its child. */
 const READY = 'ready';
@@ -77,9 +82,17 @@ async function serve(environment: EngineEnvironment, log: Log): Promise<void> {
       if (process.send === undefined) resolve();
       else process.send(text, () => resolve());
     });
-  if (!lockInstance(environment.runDir)) {
-    await tellParent(`another engine serves ${environment.runDir}`);
-    throw new Error(`another engine serves ${environment.runDir}`);
+  const refuse = async (text: string): Promise<never> => {
+    await tellParent(text);
+    throw new Error(text);
+  };
+  const instance = lockInstance(environment.runDir) ?? (await refuse(`another engine serves ${environment.runDir}`));
+  let journal: Journal | undefined;
+  try {
+    journal = readJournal(environment.journalPath, log);
+  } catch (error) {
+    if (!(error instanceof NewerJournal)) throw error;
+    await refuse(error.message);
   }
   const refused = setIoFlusher();
   log('info', `udrbd-engine ${ENGINE_VERSION}, pid ${process.pid}, run directory ${environment.runDir}, front end ${environment.frontEnd}`);
@@ -128,6 +141,9 @@ async function serve(environment: EngineEnvironment, log: Log): Promise<void> {
   process.on('uncaughtException', (error) => log('err', `internal error: ${error.stack ?? error.message}`));
   try {
     await reactor.ready;
+    instance.beat();
+    // A disk that hangs holds up its own resource only.
+    await Promise.race([desk.takeOver(journal, instance.isSuccessor), sleep(TAKE_OVER_MS)]);
     await metrics?.listen();
     await server.listen();
   } catch (error) {

@@ -187,14 +187,14 @@ export class UblkControl {
   }
 
   /** Starts a take-over, trying again while the old server is still being cleaned up. @throws ErrnoError EBUSY after `waitMs` */
-  async startUserRecovery(id: number, waitMs = 35_000): Promise<void> {
-    for (let waited = 0; ; waited += 100) {
+  async startUserRecovery(id: number, waitMs = 35_000, everyMs = 100): Promise<void> {
+    for (let waited = 0; ; waited += everyMs) {
       try {
         return await this.run(commands.startUserRecovery(id));
       } catch (error) {
         if (!(error instanceof ErrnoError) || error.code !== 'EBUSY' || waited >= waitMs) throw error;
       }
-      await sleep(100);
+      await sleep(everyMs);
     }
   }
 

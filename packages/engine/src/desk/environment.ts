@@ -6,6 +6,7 @@ import { type MetricsAddress, parseMetricsAddress } from './metrics-server.js';
 
 export interface EngineEnvironment {
   readonly runDir: string;
+  readonly journalPath: string;
   readonly devDir: string;
   readonly frontEnd: FrontEndKind;
   /** Program and first arguments of a handler call; undefined: handlers are not run. */
@@ -35,8 +36,10 @@ export function readEnvironment(env: NodeJS.ProcessEnv): EngineEnvironment {
   const frontEnd = env.UDRBD_FRONT_END || (existsSync('/dev/ublk-control') ? 'ublk' : 'nbd');
   if (!FRONT_ENDS.includes(frontEnd)) throw new RangeError(`UDRBD_FRONT_END=${frontEnd}: not one of ${FRONT_ENDS.join(', ')}`);
   const poolBytes = number('UDRBD_POOL_MIB', 8, 65536, POOL_MIB_DEFAULT) * MIB;
+  const runDir = env.UDRBD_RUN_DIR || '/run/udrbd';
   return {
-    runDir: env.UDRBD_RUN_DIR || '/run/udrbd',
+    runDir,
+    journalPath: `${runDir}/journal.json`,
     devDir: env.UDRBD_DEV_DIR || '/dev',
     frontEnd: frontEnd as FrontEndKind,
     helper: helperOf(env.UDRBD_USERMODE_HELPER),

@@ -32,7 +32,7 @@ import type { ControlHandler } from './control-server.js';
 import { createLinks, type DeviceNames, removeLinks } from './device-links.js';
 import type { EngineEnvironment } from './environment.js';
 import { HANDLER_NOT_RUN, runHandler } from './handlers.js';
-import { JOURNAL_VERSION, type Journal, JournalFile } from './journal.js';
+import { bootId, JOURNAL_VERSION, type Journal, JournalFile } from './journal.js';
 import type { Log } from './log.js';
 import { type ConfiguredPath, checkNetOptions, checkNewPath, samePath } from './net-rules.js';
 import { difference } from './notifications.js';
@@ -41,6 +41,7 @@ import { PROC_HEADER, ProcFile } from './proc-file.js';
 import type { ReactorPort } from './reactor-thread.js';
 import { type ConnectionEntry, ResourceEntry, type VolumeEntry } from './resource-entry.js';
 import { viewOf } from './snapshot-view.js';
+import { followsPeer, takeOver } from './take-over.js';
 import { UblkDevices } from './ublk-devices.js';
 
 export const ENGINE_VERSION = '0.1.0';
@@ -49,6 +50,8 @@ const NODE_ID_NONE = 0xffff_ffff;
 const DEVICE_WAIT_MS = 5000;
 /** First protocol version with bitmap based resyncs on demand. */
 const APV_BITMAP_RESYNC = 120;
+/** I/O of an engine that was killed holds its disks for as long as it takes. */
+const LEFT_DISK_WAIT_MS = 30_000;
 /** Progress of a resync is told this often. */
 const PROGRESS_MS = 3000;
 
@@ -72,14 +75,20 @@ export class FrontDesk implements ControlHandler {
   readonly #progress: NodeJS.Timeout;
   #port: ReactorPort | undefined;
   #lastOperation = 0;
+  /** The journal stays as it is until everything that it says is set up. */
+  #isTakingOver = false;
+  /** By minor: what block devices of held resources have to be like. */
+  readonly #deferred = new Map<number, ReactorMessage & { type: 'volume' }>();
+  /** By minor: block devices that an engine that is gone has left. */
+  #leftDevices: ReadonlyMap<number, string> = new Map();
   /** Shared by everyone who asks meanwhile. */
   #refreshing: Promise<void> | undefined;
 
   constructor(environment: EngineEnvironment, log: Log) {
     this.#environment = environment;
     this.#log = log;
-    this.#journal = new JournalFile(`${environment.runDir}/journal.json`);
-    this.#ublk = environment.frontEnd === 'ublk' ? new UblkDevices(log) : undefined;
+    this.#journal = new JournalFile(environment.journalPath);
+    this.#ublk = environment.frontEnd === 'ublk' ? new UblkDevices(log, environment.runDir) : undefined;
     this.#proc = new ProcFile(
       environment.runDir,
       () => this.#procText(),
@@ -92,6 +101,51 @@ export class FrontDesk implements ControlHandler {
   /** The reactor that hosts the resources. */
   use(port: ReactorPort): void {
     this.#port = port;
+  }
+
+  /**
+   * Sets up what an engine that is gone has left. Resolves when it is configured; a role that waits for a peer may follow.
+   * @param isRecent - that engine was alive a moment ago
+   */
+  async takeOver(journal: Journal | undefined, isRecent: boolean): Promise<void> {
+    this.#leftDevices = (await this.#ublk?.survey().catch((error: unknown) => this.#log('err', String(error)))) ?? new Map();
+    const resources = journal?.resources ?? [];
+    const known = new Set(resources.flatMap(({ volumes }) => volumes.map(({ minor }) => minor)));
+    for (const [minor, path] of this.#leftDevices) {
+      if (!known.has(minor))
+        this.#log('warning', `${path} (minor ${minor}) is left of an engine whose journal is gone; udrbd-engine --remove-orphans ends it`);
+    }
+    if (journal === undefined || resources.length === 0) return;
+    this.#log('info', `taking over from pid ${journal.pid}: ${resources.map(({ name }) => name).join(', ')}`);
+    this.#isTakingOver = true;
+    const desk = {
+      log: this.#log,
+      operate: (request: Request) => this.#operate(request),
+      find: (name: string) => this.#resources.get(name),
+      release: (entry: ResourceEntry) => this.#release(entry),
+      abandon: (entry: ResourceEntry) => this.#abandon(entry),
+    };
+    await takeOver(desk, journal, isRecent);
+    this.#isTakingOver = false;
+    await this.#writeJournal();
+  }
+
+  #release(entry: ResourceEntry): void {
+    if (!entry.isHeld) return;
+    entry.isHeld = false;
+    this.#post({ type: 'release', host: entry.host, volumes: [...entry.volumes.keys()] });
+    for (const { minor } of entry.volumes.values()) {
+      const message = this.#deferred.get(minor);
+      this.#deferred.delete(minor);
+      if (message !== undefined) this.#volumeChanged(message);
+    }
+  }
+
+  async #abandon(entry: ResourceEntry): Promise<void> {
+    for (const volume of entry.volumes.values()) {
+      await this.#ublk?.abandon(volume.minor).catch((error: unknown) => this.#log('err', String(error)));
+      volume.devicePath = undefined;
+    }
   }
 
   // The control server's side.
@@ -371,9 +425,10 @@ export class FrontDesk implements ControlHandler {
     const nodeId = drbd8Compat ? 0 : request.nodeId;
     const options: Options = { ...defaultOptions(RESOURCE_OPTIONS), ...request.options };
     const entry = new ResourceEntry(request.resource, nodeId, drbd8Compat, host, options);
+    entry.isHeld = this.#isTakingOver;
     this.#resources.set(entry.name, entry);
     this.#byHost.set(host, entry);
-    this.#post({ type: 'add-resource', host, name: entry.name, nodeId, options });
+    this.#post({ type: 'add-resource', host, name: entry.name, nodeId, options, isHeld: entry.isHeld });
     return this.#finish(entry, () => Promise.resolve(DONE));
   }
 
@@ -402,7 +457,7 @@ export class FrontDesk implements ControlHandler {
       closing: Promise.resolve(),
       closed: () => undefined,
       isDegraded: false,
-      devicePath: undefined,
+      devicePath: entry.isHeld ? this.#leftDevices.get(request.minor) : undefined,
       isUnnumbered: false,
       isOpen: false,
     };
@@ -427,6 +482,7 @@ export class FrontDesk implements ControlHandler {
   #forgetVolume(entry: ResourceEntry, volume: VolumeEntry): void {
     entry.volumes.delete(volume.volume);
     this.#minors.delete(volume.minor);
+    this.#deferred.delete(volume.minor);
   }
 
   async #attach(entry: ResourceEntry, volume: VolumeEntry, request: Operation<'attach'>): Promise<Answer> {
@@ -444,9 +500,14 @@ export class FrontDesk implements ControlHandler {
     }
     const { backingDev, metaDev, metaIndex } = request;
     const { nodeId, drbd8Compat } = entry;
-    const opened = await openDisk({ backingDev, metaDev, metaIndex, options, nodeId, drbd8Compat });
+    const left = entry.isHeld ? { replaysActivityLog: true, waitMs: LEFT_DISK_WAIT_MS } : {};
+    const opened = await openDisk({ backingDev, metaDev, metaIndex, options, nodeId, drbd8Compat, ...left });
     if (!opened.ok) return opened;
-    const { handles, backing } = opened.value;
+    const { handles, backing, replayedBits } = opened.value;
+    if (replayedBits !== undefined) {
+      const kib = (replayedBits * backing.metaData.bm_bytes_per_bit) / 1024;
+      this.#log('info', `drbd ${entry.name}/${volume.volume} drbd${volume.minor}: marked additional ${kib} KB as out-of-sync based on AL`);
+    }
     const { flags, peers } = backing.metaData;
     const wasConnected = (flags & MDF.CONNECTED_IND) !== 0 || peers.some((peer) => (peer.flags & MDF_PEER.CONNECTED) !== 0);
     volume.isDegraded = (flags & MDF.PRIMARY_IND) !== 0 && !wasConnected;
@@ -656,12 +717,25 @@ export class FrontDesk implements ControlHandler {
   }
 
   #stateChanged(entry: ResourceEntry, state: HostSnapshot): void {
+    if (entry.isHeld && followsPeer(entry.state, state)) entry.wasSyncTarget = true;
+    this.#noteStandAlone(entry, state);
     entry.state = state;
+    entry.stateTold();
     if (state.core.connections.some((c) => c.state === 'Connected')) for (const volume of entry.volumes.values()) volume.isDegraded = false;
     const now = this.#view(entry, state);
     if (this.#subscribers.size > 0) this.#tell(difference(entry.told, now));
     entry.told = now;
     this.#proc.changed();
+  }
+
+  /** A connection that was given up is not tried again by the next engine. */
+  #noteStandAlone(entry: ResourceEntry, state: HostSnapshot): void {
+    for (const { connection: number, state: now } of state.core.connections) {
+      const connection = entry.connectionByNumber(number);
+      if (now !== 'StandAlone' || connection?.connect !== true || this.#connectionState(entry, number) === 'StandAlone') continue;
+      connection.connect = false;
+      void this.#writeJournal();
+    }
   }
 
   #tell(batch: readonly Notification[]): void {
@@ -794,6 +868,10 @@ export class FrontDesk implements ControlHandler {
     const entry = this.#byHost.get(message.host);
     const volume = entry?.volumes.get(message.volume);
     if (entry === undefined || volume === undefined || this.#ublk === undefined) return;
+    if (entry.isHeld) {
+      this.#deferred.set(message.minor, message);
+      return;
+    }
     const ask = async (make: (operation: number) => DeskMessage) => {
       const answer = await this.#ask(entry, make);
       if (!answer.ok) throw new Error(answer.error.info?.join(' ') ?? answer.error.name);
@@ -832,8 +910,10 @@ export class FrontDesk implements ControlHandler {
   // The journal.
 
   #writeJournal(): Promise<void> {
+    if (this.#isTakingOver) return Promise.resolve();
     const journal: Journal = {
       version: JOURNAL_VERSION,
+      bootId: bootId(),
       pid: process.pid,
       resources: [...this.#resources.values()].map((entry) => ({
         name: entry.name,
@@ -849,13 +929,19 @@ export class FrontDesk implements ControlHandler {
               ? null
               : { backingDev: disk.backingDev, metaDev: disk.metaDev, metaIndex: disk.metaIndex, options: disk.options },
         })),
-        connections: [...entry.connections.values()].map(({ peerNodeId, options, paths, connect }) => ({
+        connections: [...entry.connections.values()].map(({ number, peerNodeId, options, paths, connect }) => ({
           peerNodeId,
           options,
           paths,
+          peerDevices: (entry.state?.core.connections.find((c) => c.connection === number)?.peerDevices ?? []).map((p) => ({
+            volume: p.volume,
+            options: p.options,
+            resyncPaused: p.resyncSuspendedUser,
+          })),
           connect,
         })),
         primary: entry.primary,
+        ioSuspended: entry.state?.core.suspendedUser ?? false,
       })),
     };
     return this.#journal.write(journal).catch((error: unknown) => this.#log('warning', `journal: ${String(error)}`));

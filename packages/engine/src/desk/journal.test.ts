@@ -1,9 +1,9 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import t from 'tap';
-import { type Journal, JournalFile } from './journal.js';
+import { bootId, JOURNAL_VERSION, type Journal, JournalFile, NewerJournal, readJournal } from './journal.js';
 
-const journal = (pid: number): Journal => ({ version: 1, pid, resources: [] });
+const journal = (pid: number): Journal => ({ version: JOURNAL_VERSION, bootId: bootId(), pid, resources: [] });
 
 t.test('the last one stands in the file; the same again is not written', async (t) => {
   const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
@@ -30,4 +30,34 @@ t.test('the last one stands in the file; the same again is not written', async (
   t.notOk(existsSync(path));
   await file.write(journal(6));
   t.equal(pid(), 6);
+});
+
+t.test('what the next engine makes of it', async (t) => {
+  const path = `${t.testdir()}/journal.json`;
+  const said: string[] = [];
+  const read = () => readJournal(path, (level, text) => void said.push(`${level} ${text}`));
+  const left = (text: string) => writeFileSync(path, text, { mode: 0o644 });
+  t.equal(read(), undefined, 'none');
+
+  left('{"version": 1}');
+  await new JournalFile(path).write(journal(7));
+  t.equal(statSync(path).mode & 0o777, 0o600, 'root only, whatever stood there');
+  t.strictSame(read(), journal(7));
+  left(JSON.stringify({ ...journal(7), bootId: 'another' }));
+  t.equal(read(), undefined, 'from before a reboot');
+  left('{"version": 1, "resources": []}');
+  t.equal(read(), undefined, 'the version that nobody reads');
+
+  left(JSON.stringify({ ...journal(7), version: JOURNAL_VERSION + 1, resources: 'in another form' }));
+  t.throws(read, NewerJournal);
+  t.ok(existsSync(path), 'and it stays');
+  t.strictSame(said, []);
+
+  for (const damaged of ['', '{"version": 2, "resour', '[]', `{"version": ${JOURNAL_VERSION}}`]) {
+    left(damaged);
+    t.equal(read(), undefined);
+    t.notOk(existsSync(path));
+    t.equal(readFileSync(`${path}.damaged`, 'utf8'), damaged, 'set aside');
+    t.match(said.pop(), /^err journal: .* is damaged/);
+  }
 });

@@ -1,12 +1,39 @@
 /**
- * The journal of what is configured, `<run dir>/journal.json`: enough for a restarted engine to set everything up again.
- * Rewritten as a whole after each change and renamed into place, so a reader sees the old text or the new one.
+ * The journal of what is configured, `<run dir>/journal.json`: enough for the next engine to set everything up again when this one is
+ * killed. Rewritten as a whole after each change and renamed into place, so a reader sees the old text or the new one. It holds shared
+ * secrets: root alone may read it.
  */
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
 import type { Endpoint } from '@udrbd/control';
 import type { Options } from '@udrbd/replication';
+import type { Log } from './log.js';
 
-export const JOURNAL_VERSION = 1;
+/** Raised when an older engine would set something up in a wrong way. */
+export const JOURNAL_VERSION = 2;
+
+export interface JournalPeerDevice {
+  readonly volume: number;
+  readonly options: Options;
+  /** pause-sync was said. */
+  readonly resyncPaused: boolean;
+}
+
+export interface JournalConnection {
+  readonly peerNodeId: number;
+  readonly options: Options;
+  readonly paths: readonly { readonly local: Endpoint; readonly remote: Endpoint }[];
+  readonly peerDevices: readonly JournalPeerDevice[];
+  /** Wants to be connected. */
+  readonly connect: boolean;
+}
+
+export interface JournalDisk {
+  readonly backingDev: string;
+  readonly metaDev: string;
+  readonly metaIndex: number;
+  readonly options: Options;
+}
 
 export interface JournalResource {
   readonly name: string;
@@ -17,33 +44,77 @@ export interface JournalResource {
     readonly volume: number;
     readonly minor: number;
     readonly options: Options;
-    readonly disk: null | { readonly backingDev: string; readonly metaDev: string; readonly metaIndex: number; readonly options: Options };
+    readonly disk: null | JournalDisk;
   }[];
-  readonly connections: readonly {
-    readonly peerNodeId: number;
-    readonly options: Options;
-    readonly paths: readonly { readonly local: Endpoint; readonly remote: Endpoint }[];
-    /** Wants to be connected. */
-    readonly connect: boolean;
-  }[];
+  readonly connections: readonly JournalConnection[];
   readonly primary: boolean;
+  /** suspend-io was said. */
+  readonly ioSuspended: boolean;
 }
 
 export interface Journal {
-  readonly version: typeof JOURNAL_VERSION;
+  /** {@link JOURNAL_VERSION}, once it has been judged. */
+  readonly version: number;
+  /** Of the kernel that runs: what was written before a reboot is history. */
+  readonly bootId: string;
   readonly pid: number;
   readonly resources: readonly JournalResource[];
 }
 
+/** Differs after each boot. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+/** The journal is of an engine that this one does not understand. */
+export class NewerJournal extends Error {
+  override readonly name = 'NewerJournal';
+}
+
+/**
+ * What an earlier engine left, or undefined when there is nothing that counts: none, one from before a reboot, or a damaged one, which
+ * is moved aside.
+ * @throws NewerJournal: to go on without it would throw it away
+ */
+export function readJournal(path: string, log: Log): Journal | undefined {
+  if (!existsSync(path)) return undefined;
+  const journal = parse(readFileSync(path, 'utf8'));
+  if (journal === undefined) {
+    log('err', `journal: ${path} is damaged and was renamed to ${path}.damaged; nothing is set up`);
+    renameSync(path, `${path}.damaged`);
+    return undefined;
+  }
+  const { version } = journal;
+  if (version > JOURNAL_VERSION) {
+    throw new NewerJournal(
+      `${path} was written by a newer engine (version ${version}, this engine knows ${JOURNAL_VERSION}): start that one, or take all resources down with it`,
+    );
+  }
+  // Version 1 was never read by anybody.
+  return version === JOURNAL_VERSION && journal.bootId === bootId() ? journal : undefined;
+}
+
+function parse(text: string): Journal | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && 'version' in value && typeof value.version === 'number') {
+      if (value.version !== JOURNAL_VERSION || ('resources' in value && Array.isArray(value.resources))) return value as Journal;
+    }
+  } catch {
+    // Not JSON.
+  }
+  return undefined;
+}
+
 export class JournalFile {
-  readonly #path: string;
+  readonly path: string;
   #writing: Promise<void> = Promise.resolve();
   #next: string | undefined;
   /** What the file says. */
   #written: string | undefined;
 
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
   }
 
   /** Writes the journal; of several in a row only the last one is certain to be written. */
@@ -61,16 +132,24 @@ export class JournalFile {
   async remove(): Promise<void> {
     await this.#writing.catch(() => undefined);
     this.#written = undefined;
-    await rm(this.#path, { force: true });
+    await rm(this.path, { force: true });
   }
 
   async #flush(): Promise<void> {
     const text = this.#next ?? '';
     this.#next = undefined;
     this.#written = undefined;
-    const temporary = `${this.#path}.new`;
-    await writeFile(temporary, text, { mode: 0o600, flush: true });
-    await rename(temporary, this.#path);
+    const temporary = `${this.path}.new`;
+    // What a crash has left may have another mode.
+    await rm(temporary, { force: true });
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, this.path);
     this.#written = text;
   }
 }

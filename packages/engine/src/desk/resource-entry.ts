@@ -53,9 +53,14 @@ export class ResourceEntry {
   /** What subscribers have been told last. */
   told: ResourceSnapshot | undefined;
   primary = false;
+  /** Being set up from the journal: its devices are not served, its I/O waits. */
+  isHeld = false;
+  /** While held: a good disk began to follow a peer. */
+  wasSyncTarget = false;
   /** Stopped by a bug; it can only be taken down. */
   hasFailed = false;
   #queue: Promise<unknown> = Promise.resolve();
+  readonly #waiting: (() => void)[] = [];
 
   constructor(name: string, nodeId: number, drbd8Compat: boolean, host: number, options: Options) {
     this.name = name;
@@ -63,6 +68,21 @@ export class ResourceEntry {
     this.drbd8Compat = drbd8Compat;
     this.host = host;
     this.options = options;
+  }
+
+  /** Resolves when a state is told, or after a while. */
+  stateChange(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#waiting.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  stateTold(): void {
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   /** One administrative operation at a time, in order of arrival. */

@@ -4,17 +4,27 @@
  *
  * The device number is the minor when that is free. A volume that may not be written is set read-only with `blockdev`, a
  * process of its own: the engine must never open a device that it serves itself.
+ *
+ * A device outlives the engine (user recovery): I/O waits in the kernel until the next engine has taken it over, and what the last one
+ * had not answered is delivered again.
  */
 import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { type DeviceInfo, ErrnoError, UBLK_ATTR, UBLK_F, UBLK_MAX_RANGE_SECTORS, UblkControl, ublkBlockPath, waitForNode } from 'ublk-napi';
 import type { UblkDeviceSetup } from '../front-ends/ublk-front-end.js';
 import { BLOCK_BYTES_MAX } from '../reactor/payload-memory.js';
 import type { Log } from './log.js';
+import { devicesOf, markOf, removeLeftDevice } from './ublk-marks.js';
 
 const run = promisify(execFile);
 const DEPTH = 128;
 const SECTOR_BYTES = 512;
+/** As long as this the end of the last engine is waited for: longer than a block device's time-out. */
+const RECOVERY_WAIT_MS = 40_000;
+const RECOVERY_RETRY_MS = 10;
+/** Before Linux 6.13 a server whose tags were all busy is missed only by this time-out of the block layer; the default is 30 s. */
+const IO_TIMEOUT_MS = 1000;
 
 /** The reactor's part, and what follows from a device being there. */
 export interface UblkService {
@@ -38,18 +48,30 @@ interface Device {
 
 export class UblkDevices {
   readonly #log: Log;
+  readonly #runDir: string;
   readonly #devices = new Map<number, Device>();
+  /** By minor: devices of an engine that is gone, not taken over yet. */
+  #left = new Map<number, DeviceInfo>();
   #control: UblkControl | undefined;
   #features = 0;
 
-  constructor(log: Log) {
+  constructor(log: Log, runDir: string) {
     this.#log = log;
+    this.#runDir = runDir;
   }
 
-  /** Path of a started device, or undefined. */
-  pathOf(minor: number): string | undefined {
-    const info = this.#devices.get(minor)?.info;
-    return info === undefined ? undefined : ublkBlockPath(info.id);
+  /** Looks for devices that an earlier engine of this run directory has left. @returns their paths by minor */
+  async survey(): Promise<ReadonlyMap<number, string>> {
+    const control = await this.#open();
+    this.#left = await devicesOf(control, this.#runDir);
+    return new Map([...this.#left].map(([minor, { id }]) => [minor, ublkBlockPath(id)]));
+  }
+
+  /** Ends a device that nobody may take over any more: its openers get errors. */
+  abandon(minor: number): Promise<void> {
+    const left = this.#left.get(minor);
+    this.#left.delete(minor);
+    return left === undefined ? Promise.resolve() : removeLeftDevice(this.#control!, left.id);
   }
 
   /** The volume has this size and may be written or not; creates the device when it first has a size. */
@@ -70,7 +92,7 @@ export class UblkDevices {
   /** Stops and deletes the device. */
   remove(minor: number): Promise<void> {
     const device = this.#devices.get(minor);
-    return device === undefined ? Promise.resolve() : this.#enqueue(device, (d) => this.#remove(d));
+    return device === undefined ? this.abandon(minor) : this.#enqueue(device, (d) => this.#remove(d));
   }
 
   /** One thing at a time for each device; a failure is logged and does not stop what comes after it. */
@@ -92,21 +114,55 @@ export class UblkDevices {
   async #update(device: Device, sizeSectors: number, writable: boolean): Promise<void> {
     if (device.info === undefined) {
       if (sizeSectors === 0) return;
-      await this.#start(device, sizeSectors);
-    } else if (sizeSectors !== device.sizeSectors && sizeSectors > 0) {
+      if (!(await this.#takeOver(device))) await this.#start(device, sizeSectors);
+    }
+    if (device.info === undefined) return;
+    if (sizeSectors !== device.sizeSectors && sizeSectors > 0) {
       if ((this.#features & UBLK_F.UPDATE_SIZE) !== 0) {
         await this.#control!.updateSize(device.info.id, sizeSectors);
         device.sizeSectors = sizeSectors;
       } else this.#log('warning', `minor ${device.minor}: this kernel can not resize a ublk device that is in use`);
     }
-    if (device.info === undefined || device.writable === writable) return;
+    if (device.writable === writable) return;
     await run('blockdev', [writable ? '--setrw' : '--setro', ublkBlockPath(device.info.id)]);
     device.writable = writable;
   }
 
+  /** User recovery: the device of the last engine, with its openers and what it had not answered. @returns false when there is none */
+  async #takeOver(device: Device): Promise<boolean> {
+    const left = this.#left.get(device.minor);
+    if (left === undefined) return false;
+    this.#left.delete(device.minor);
+    const control = await this.#open();
+    let isServed = false;
+    try {
+      await control.startUserRecovery(left.id, RECOVERY_WAIT_MS, RECOVERY_RETRY_MS);
+      await device.service.serve({ id: left.id, depth: left.depth, flags: left.flags });
+      isServed = true;
+      await control.endUserRecovery(left.id);
+      const params = await control.getParams(left.id);
+      device.info = left;
+      device.sizeSectors = params.sectors;
+      device.writable = undefined;
+    } catch (error) {
+      this.#log('err', `ublk device ${left.id} of minor ${device.minor} can not be taken over, its I/O fails: ${describe(error)}`);
+      await removeLeftDevice(control, left.id).catch((failure: unknown) => this.#log('err', describe(failure)));
+      if (isServed) await device.service.drain();
+      return false;
+    }
+    await device.service.appeared(ublkBlockPath(left.id));
+    return true;
+  }
+
   async #start(device: Device, sizeSectors: number): Promise<void> {
     const control = await this.#open();
-    const wish = { queues: 1, depth: DEPTH, maxIoBytes: BLOCK_BYTES_MAX, flags: UBLK_F.USER_COPY | UBLK_F.CMD_IOCTL_ENCODE };
+    const wish = {
+      queues: 1,
+      depth: DEPTH,
+      maxIoBytes: BLOCK_BYTES_MAX,
+      flags: UBLK_F.USER_COPY | UBLK_F.CMD_IOCTL_ENCODE | UBLK_F.USER_RECOVERY | UBLK_F.USER_RECOVERY_REISSUE,
+      mark: markOf(this.#runDir, device.minor),
+    };
     const info = await control.addDevice({ ...wish, id: device.minor }).catch((error: unknown) => {
       if (error instanceof ErrnoError && error.code === 'EEXIST') return control.addDevice(wish);
       throw error;
@@ -142,6 +198,9 @@ export class UblkDevices {
     device.writable = undefined;
     const path = ublkBlockPath(info.id);
     await waitForNode(path);
+    await writeFile(`/sys/block/ublkb${info.id}/queue/io_timeout`, String(IO_TIMEOUT_MS)).catch((error: unknown) =>
+      this.#log('info', describe(error)),
+    );
     await device.service.appeared(path);
   }
 

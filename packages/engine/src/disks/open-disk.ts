@@ -2,8 +2,9 @@
  * Opening a backing disk for attach: claim the devices, read and judge the meta-data. The order of the refusals is DRBD's
  * (drbd_nl.c, drbd_adm_attach); what depends on the state of the resource is judged by the core afterwards.
  */
-import { close, constants, open, read } from 'node:fs';
+import { close, constants, fdatasync, open, read, write } from 'node:fs';
 import { readFile, realpath } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { META_INDEX_FLEXIBLE, META_INDEX_INTERNAL, type Outcome, type ReturnCode, refuse } from '@udrbd/control';
 import {
@@ -14,6 +15,9 @@ import {
   decodeSuperblock08,
   decodeSuperblock09,
   INDEXED_AREA_BYTES,
+  isClean,
+  MAGIC,
+  MDF,
   type MetaData,
   type MetaDataKind,
   placementOf,
@@ -22,12 +26,15 @@ import {
   superblockOffset,
 } from '@udrbd/metadata';
 import type { BackingDisk, Options } from '@udrbd/replication';
-import { BufferPool, ERRNO, LOCK, lockFile, logicalBlockSize, O, statFile } from 'ublk-napi';
+import { BufferPool, ERRNO, ErrnoError, LOCK, lockFile, logicalBlockSize, O, statFile } from 'ublk-napi';
 import type { DiskHandles } from '../reactor/messages.js';
+import { type MetaDevice, replayIntoBitmap } from './replay-activity-log.js';
 
 const openAsync = promisify(open);
 const closeAsync = promisify(close);
 const readAsync = promisify(read);
+const writeAsync = promisify(write);
+const syncAsync = promisify(fdatasync);
 
 const READ_PIECE_BYTES = 1 << 20;
 /** Smallest meta-data device of the flexible kind. */
@@ -42,11 +49,20 @@ export interface AttachRequest {
   readonly nodeId: number;
   /** Meta-data of DRBD 8.4 is accepted. */
   readonly drbd8Compat: boolean;
+  /** The engine that had the disk is gone: its activity log is replayed, as `drbdmeta apply-al` would. */
+  readonly replaysActivityLog?: boolean;
+  /** Milliseconds to wait for a disk that is in use; default 0. */
+  readonly waitMs?: number;
 }
+
+/** How often a disk that is in use is tried again. */
+const BUSY_RETRY_MS = 10;
 
 export interface OpenedDisk {
   readonly handles: DiskHandles;
   readonly backing: BackingDisk;
+  /** Bits that the replay of the activity log has set; undefined when there was nothing to replay. */
+  readonly replayedBits: number | undefined;
 }
 
 interface Device {
@@ -81,7 +97,7 @@ export async function closeDisk(handles: DiskHandles): Promise<void> {
 }
 
 async function tryOpen(request: AttachRequest, devices: Device[]): Promise<Outcome<OpenedDisk>> {
-  const data = await openDevice(request.backingDev, true, 'ERR_OPEN_DISK', devices);
+  const data = await openDevice(request.backingDev, true, 'ERR_OPEN_DISK', devices, request.waitMs);
   if (!data.ok) return data;
   const kind = kindOf(request.metaIndex);
   const meta = await openMeta(request, data.value, devices);
@@ -104,9 +120,19 @@ async function tryOpen(request: AttachRequest, devices: Device[]): Promise<Outco
   );
   const bitmap = await readArea(meta.value.fd, place.bmOffsetBytes, bitmapLength);
   if (bitmap === undefined) return refuse('ERR_IO_MD_DISK');
+  let replayedBits: number | undefined;
+  if (!isClean(md)) {
+    const replayed = await replayIntoBitmap(metaDevice(meta.value.fd), md, place, bitmap).catch((error: NodeJS.ErrnoException) => {
+      if (error.errno === undefined) throw error;
+      return refuse('ERR_IO_MD_DISK');
+    });
+    if (!replayed.ok) return replayed;
+    replayedBits = replayed.value;
+  }
   return {
     ok: true,
     value: {
+      replayedBits,
       handles: {
         dataFd: data.value.fd,
         metaFd: meta.value.fd,
@@ -144,7 +170,7 @@ async function openMeta(request: AttachRequest, data: Device, devices: Device[])
   if (isInternal) return isSame ? { ok: true, value: data } : refuse('ERR_MD_IDX_INVALID');
   // An indexed meta-data device is shared, but not with the data device, which is claimed.
   if (isSame) return refuse(request.metaIndex === META_INDEX_FLEXIBLE ? 'ERR_MD_IDX_INVALID' : 'ERR_OPEN_MD_DISK');
-  const meta = await openDevice(request.metaDev, request.metaIndex === META_INDEX_FLEXIBLE, 'ERR_OPEN_MD_DISK', devices);
+  const meta = await openDevice(request.metaDev, request.metaIndex === META_INDEX_FLEXIBLE, 'ERR_OPEN_MD_DISK', devices, request.waitMs);
   if (meta.ok && meta.value.identity === data.identity) return refuse('ERR_MD_IDX_INVALID');
   return meta;
 }
@@ -154,7 +180,20 @@ async function sameFile(a: string, b: string): Promise<boolean> {
   return x !== undefined && x === y;
 }
 
-async function openDevice(path: string, exclusive: boolean, code: ReturnCode, devices: Device[]): Promise<Outcome<Device>> {
+/**
+ * The I/O of an engine that was killed goes on without it, and holds the disk as long as it does: waiting for the disk is waiting for
+ * that I/O, so nothing that we write can be overtaken by it.
+ */
+async function openDevice(path: string, exclusive: boolean, code: ReturnCode, devices: Device[], waitMs = 0): Promise<Outcome<Device>> {
+  for (let waited = 0; ; waited += BUSY_RETRY_MS) {
+    const opened = await tryDevice(path, exclusive, code, devices);
+    if (opened !== 'busy') return opened;
+    if (waited >= waitMs) return refuse(code, `open("${path}") failed with ${-ERRNO.EBUSY}`);
+    await sleep(BUSY_RETRY_MS);
+  }
+}
+
+async function tryDevice(path: string, exclusive: boolean, code: ReturnCode, devices: Device[]): Promise<Outcome<Device> | 'busy'> {
   const base = constants.O_RDWR | (exclusive ? O.EXCL : 0);
   let fd: number;
   try {
@@ -164,9 +203,15 @@ async function openDevice(path: string, exclusive: boolean, code: ReturnCode, de
       throw error;
     });
   } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EBUSY') return 'busy';
     return refuse(code, `open("${path}") failed with ${(error as NodeJS.ErrnoException).errno ?? -ERRNO.EIO}`);
   }
   const status = statFile(fd);
+  // O_EXCL claims block devices only; image files are claimed with a lock.
+  if (status.kind === 'file' && exclusive && !lockFile(fd, LOCK.EX | LOCK.NB)) {
+    await closeAsync(fd);
+    return 'busy';
+  }
   const device: Device = {
     fd,
     path,
@@ -179,10 +224,6 @@ async function openDevice(path: string, exclusive: boolean, code: ReturnCode, de
   };
   devices.push(device);
   if (status.kind === 'other') return refuse(code === 'ERR_OPEN_DISK' ? 'ERR_DISK_NOT_BDEV' : 'ERR_MD_NOT_BDEV');
-  // O_EXCL claims block devices only; image files are claimed with a lock.
-  if (status.kind === 'file' && exclusive && !lockFile(fd, LOCK.EX | LOCK.NB)) {
-    return refuse(code, `open("${path}") failed with ${-ERRNO.EBUSY}`);
-  }
   return { ok: true, value: device };
 }
 
@@ -194,7 +235,12 @@ function judge(bytes: Uint8Array, kind: MetaDataKind, request: AttachRequest): O
     if (md.format === 'v08' && !request.drbd8Compat) {
       return refuse('ERR_MD_INVALID', 'Found old meta data magic. Did you "drbdadm create-md"?');
     }
-    const verdict = checkAttach(md, kind, request.drbd8Compat ? -1 : request.nodeId);
+    // A log that will be replayed is judged as it is going to be; nothing is written to meta-data that make no sense.
+    const judged =
+      request.replaysActivityLog === true
+        ? { ...md, flags: md.flags | MDF.AL_CLEAN, magic: md.format === 'v08' ? MAGIC.v08 : md.magic }
+        : md;
+    const verdict = checkAttach(judged, kind, request.drbd8Compat ? -1 : request.nodeId);
     return verdict.ok ? { ok: true, value: md } : refuse(verdict.error.code, verdict.error.info);
   }
   return refuse('ERR_MD_INVALID', 'Meta data magic not found. Did you "drbdadm create-md"?');
@@ -220,6 +266,30 @@ async function readArea(fd: number, offset: number, length: number): Promise<Uin
   } finally {
     pool.close();
   }
+}
+
+/** For the replay of the activity log. Direct I/O wants aligned memory. */
+function metaDevice(fd: number): MetaDevice {
+  return {
+    async read(offset, length) {
+      const bytes = await readArea(fd, offset, length);
+      if (bytes === undefined) throw new ErrnoError(ERRNO.EIO, 'read');
+      return bytes;
+    },
+    async write(offset, bytes) {
+      const pool = BufferPool.create({ count: 1, size: bytes.length, lock: false });
+      try {
+        pool.bytes.set(bytes);
+        const buffer = Buffer.from(pool.bytes.buffer, 0, bytes.length);
+        for (let done = 0; done < bytes.length; ) {
+          done += (await writeAsync(fd, buffer, done, bytes.length - done, offset + done)).bytesWritten;
+        }
+      } finally {
+        pool.close();
+      }
+    },
+    flush: () => syncAsync(fd),
+  };
 }
 
 /** Whether writes need a flush to be durable. Of an image file that is always so. */

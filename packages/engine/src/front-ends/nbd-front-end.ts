@@ -45,7 +45,6 @@ export class NbdFrontEnd implements NbdVolume {
       find: (name) => (name === '' || name === exported.name ? exported : undefined),
     };
     this.#accept = new CallbackOperation(host, (result) => this.#accepted(result));
-    this.#listen();
   }
 
   get isOpen(): boolean {
@@ -115,7 +114,9 @@ export class NbdFrontEnd implements NbdVolume {
     };
   }
 
-  #listen(): void {
+  /** From now on clients are served. What an engine that was killed has left at the path is replaced. */
+  listen(): void {
+    if (this.#fd >= 0 || this.#stopped !== undefined) return;
     try {
       mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
       rmSync(this.path, { force: true });

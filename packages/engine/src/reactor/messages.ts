@@ -23,7 +23,16 @@ export interface DiskHandles {
 }
 
 export type DeskMessage =
-  | { readonly type: 'add-resource'; readonly host: number; readonly name: string; readonly nodeId: number; readonly options: Options }
+  /** `isHeld`: its volumes are not served before `release`. */
+  | {
+      readonly type: 'add-resource';
+      readonly host: number;
+      readonly name: string;
+      readonly nodeId: number;
+      readonly options: Options;
+      readonly isHeld: boolean;
+    }
+  | { readonly type: 'release'; readonly host: number; readonly volumes: readonly number[] }
   | { readonly type: 'remove-resource'; readonly host: number; readonly operation: number }
   | { readonly type: 'control'; readonly host: number; readonly operation: number; readonly request: ControlRequest }
   | {

@@ -34,6 +34,8 @@ export class ReactorService {
   readonly #createCore: CreateCore;
   readonly #hosts: (ResourceHost | undefined)[] = [];
   readonly #frontEnds: FrontEndFactory;
+  /** Hosts whose volumes are not served yet. */
+  readonly #held = new Set<number>();
   isStopped = false;
 
   constructor(post: PostToDesk, options: ReactorServiceOptions, createCore: CreateCore) {
@@ -85,6 +87,13 @@ export class ReactorService {
       case 'attach':
         host.attach(message.operation, message.volume, message.disk, message.handles);
         break;
+      case 'release':
+        this.#held.delete(message.host);
+        for (const volume of message.volumes) {
+          const frontEnd = host.frontEndOf(volume);
+          if (frontEnd instanceof NbdFrontEnd) frontEnd.listen();
+        }
+        break;
       case 'paths':
         host.setPaths(message.connection, message.paths);
         break;
@@ -108,6 +117,8 @@ export class ReactorService {
   }
 
   #add(message: DeskMessage & { type: 'add-resource' }): void {
+    if (message.isHeld) this.#held.add(message.host);
+    else this.#held.delete(message.host);
     const core = this.#createCore({
       ...hostFunctions,
       name: message.name,
@@ -129,8 +140,18 @@ export class ReactorService {
 
   #frontEnd(host: ResourceHost, volume: number, minor: number): NbdFrontEnd | UblkFrontEnd | undefined {
     switch (this.#options.frontEnd) {
-      case 'nbd':
-        return new NbdFrontEnd(this.reactor, host, volume, minor, `${this.#options.runDir}/nbd/${minor}.sock`, this.#options.lock);
+      case 'nbd': {
+        const frontEnd = new NbdFrontEnd(
+          this.reactor,
+          host,
+          volume,
+          minor,
+          `${this.#options.runDir}/nbd/${minor}.sock`,
+          this.#options.lock,
+        );
+        if (!this.#held.has(host.index)) frontEnd.listen();
+        return frontEnd;
+      }
       case 'ublk':
         return new UblkFrontEnd(this.reactor, host, volume, (sizeSectors, writable) =>
           this.#post({ type: 'volume', host: host.index, volume, minor, sizeSectors, writable }),
