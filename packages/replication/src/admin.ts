@@ -349,14 +349,21 @@ function detach(res: Resource, volume: Volume, force: boolean, reply: Reply): vo
     wait();
     return;
   }
-  const code = changeVolume(res, volume, { disk: DISK.Failed }, { dryRun: true, verbose: true });
-  if (code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') return reply(no(code));
+  const refusal = (): Refusal | undefined => {
+    const code = changeVolume(res, volume, { disk: DISK.Failed }, { dryRun: true, verbose: true });
+    return code === 'SS_SUCCESS' || code === 'SS_NOTHING_TO_DO' ? undefined : no(code);
+  };
+  const refused = refusal();
+  if (refused !== undefined) return reply(refused);
   const pd = volume.peerDevices.find((p) => p.connection.isUp && p.conn >= CONN.Connected);
   if (pd === undefined) return wait();
   if (pd.connection.agreement !== undefined) return reply(no('SS_IN_TRANSIENT_STATE'));
   askPeer(res, pd.connection, [pd], REQUEST.detach, (result) => {
     if (result < 1 && pd.connection.isUp) return reply(no('SS_CW_FAILED_BY_PEER'));
-    wait();
+    // The peer may be gone by now, and with it the data that were to be used instead.
+    const changed = refusal();
+    if (changed === undefined) wait();
+    else reply(changed);
   });
 }
 

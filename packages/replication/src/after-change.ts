@@ -4,7 +4,7 @@
  */
 import { UUID_FLAG } from '@udrbd/wire';
 import { startBitmapExchange } from './bitmap-exchange.js';
-import { peerIsGoodAgain } from './fencing.js';
+import { endPendingGeneration, peerHasReturned, peerIsGoodAgain } from './fencing.js';
 import { newCurrentUuid, sendUuidsToAll } from './generation-changes.js';
 import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
@@ -47,7 +47,7 @@ function immediate(res: Resource, volume: Volume, pd: PeerDevice | undefined, ol
     if (old.role === ROLE.Secondary && next.role === ROLE.Primary) verifyPromoted(res, pd);
   }
   if (old.disk < DISK.Consistent && next.disk >= DISK.Consistent && volume.disk !== undefined) {
-    volume.exposedUuid = volume.disk.metaData.current_uuid;
+    volume.expose(volume.disk.metaData.current_uuid);
   }
   if (
     pd !== undefined &&
@@ -91,10 +91,12 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   if (old.conn === CONN.StartingSyncT && next.conn !== old.conn && pd.connection.stalled) res.resumeReceive(pd.connection);
   if (old.conn !== CONN.WFBitMapS && next.conn === CONN.WFBitMapS) startBitmapExchange(res, pd);
 
+  if (old.conn === CONN.WFReportParams && next.conn !== old.conn) peerHasReturned(res, volume, next.conn >= CONN.Connected);
   // The role of a peer that is gone is not known: then only a Primary here begins a new generation.
   const someoneWrites = next.role === ROLE.Primary || next.peerRole === ROLE.Primary;
   if (lostContactToPeerData(old, next) && someoneWrites && volume.diskState >= DISK.UpToDate) {
-    if (res.isSuspended) volume.generationPending = true;
+    // A freeze here does not stop a Primary there: what it writes from now on is on this disk alone.
+    if (res.isSuspended && next.peerRole !== ROLE.Primary) volume.generationPending = true;
     else if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
   }
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
@@ -149,6 +151,7 @@ function resyncNeverBegan(res: Resource, volume: Volume, next: StateView): void 
 
 function ownDisk(res: Resource, volume: Volume, pd: PeerDevice | undefined, old: StateView, next: StateView): void {
   if (pd === undefined && old.role === ROLE.Primary && next.role === ROLE.Secondary) writeBitmap(res, volume, 'changed');
+  if (old.role === ROLE.Primary && next.role === ROLE.Secondary) endPendingGeneration(res, volume);
   if (old.disk !== DISK.Failed && next.disk === DISK.Failed) failPending(res, volume);
   if (old.disk < DISK.Inconsistent && next.disk >= DISK.Inconsistent) res.volumeChanged(volume);
 }

@@ -6,7 +6,7 @@ import { sendStateChangeReply, sendStateChangeRequest } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
 import { changeConnection, changePeerDevice, type Wanted } from './state-change.js';
-import { CONN, type ConnNumber, type DiskNumber, type RoleNumber } from './state-view.js';
+import { CONN, type ConnNumber, DISK, type DiskNumber, type RoleNumber } from './state-view.js';
 
 /** Mask and value of a request in the numbering of the 8.4 dialect. */
 export const REQUEST = {
@@ -78,7 +78,10 @@ export function receiveRequest(res: Resource, pd: PeerDevice, mask: number, val:
   const wanted = converted(mask, val, c.apv);
   const result = changePeerDevice(res, pd, wanted, { dryRun: true, verbose: true });
   reply(code(result));
-  if (result === 'SS_SUCCESS') changePeerDevice(res, pd, wanted, {});
+  // A peer that detaches says so when it does (P_STATE). Should it not get this answer, it keeps its disk and a generation of ours
+  // for data that it does not get would look like a split brain.
+  const detaches = wanted.peerDisk !== undefined && wanted.peerDisk <= DISK.Failed;
+  if (result === 'SS_SUCCESS' && !detaches) changePeerDevice(res, pd, wanted, {});
 }
 
 export function receiveConnectionRequest(res: Resource, c: Connection, mask: number, val: number): void {

@@ -29,10 +29,10 @@ export function attach(res: Resource, volume: Volume, given: BackingDisk, reply:
 function refusesOtherData(res: Resource, volume: Volume, md: MetaData): Refusal | undefined {
   const someoneIsPrimary = res.role === ROLE.Primary || volume.peerDevices.some((pd) => pd.peerRole === ROLE.Primary);
   const peerHasData = volume.peerDevices.some((pd) => pd.peerDisk === DISK.UpToDate);
-  const { exposedUuid } = volume;
-  if (peerHasData || !someoneIsPrimary || exposedUuid === 0n || uuidEqual(exposedUuid, md.current_uuid)) return undefined;
-  const text = exposedUuid.toString(16).toUpperCase().padStart(16, '0');
-  res.log('err', volume, undefined, `Can only attach to data with current UUID=${text}`);
+  if (peerHasData || !someoneIsPrimary || volume.isCurrent(md.current_uuid)) return undefined;
+  const text = volume.exposedUuid.toString(16).toUpperCase().padStart(16, '0');
+  const wanted = volume.isSuperseded ? `data of a generation that follows ${text}` : `data with current UUID=${text}`;
+  res.log('err', volume, undefined, `Can only attach to ${wanted}`);
   return no('ERR_DATA_NOT_CURRENT');
 }
 

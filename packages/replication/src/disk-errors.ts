@@ -2,7 +2,7 @@
 import { syncMetaData, writeBitmap } from './meta-data-io.js';
 import type { Resource } from './resource.js';
 import { changeVolume } from './state-change.js';
-import { CONN, DISK } from './state-view.js';
+import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
 
 /** A data request failed. `where` is the place that the log names. */
@@ -46,8 +46,9 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
   changeVolume(res, volume, { disk: DISK.Diskless }, { hard: true });
   // From here on the data above us are the peer's: only their generation may be attached or connected to.
   for (const pd of volume.peerDevices) {
-    if (pd.conn >= CONN.Connected && pd.peerDisk === DISK.UpToDate && pd.peerUuids !== undefined)
-      volume.exposedUuid = pd.peerUuids.generations.current;
+    if (pd.conn < CONN.Connected || pd.peerDisk !== DISK.UpToDate || pd.peerUuids === undefined) continue;
+    const { current, bitmap } = pd.peerUuids.generations;
+    volume.expose(current, res.role === ROLE.Primary && bitmap === 0n);
   }
   volume.disk = undefined;
   volume.alSuspended = false;

@@ -160,6 +160,39 @@ t.test('resume-io goes on without the peer, in a generation of its own', async (
   t.not(current(pair.a), before);
 });
 
+t.test('resume-io while a returned peer compares generations: writes wait for its verdict', async (t) => {
+  for (const fails of [false, true]) {
+    const pair = synced('dont-care', 4);
+    pair.a.control({ command: 'suspend-io' });
+    pair.partition();
+    // Byte by byte, until `a` has told its generations and knows none of `b`.
+    const held: [stream: 0 | 1, bytes: Uint8Array][] = [];
+    const deliver = pair.a.deliver.bind(pair.a);
+    pair.a.deliver = (stream, bytes) => {
+      for (let i = 0; i < bytes.length; i++) {
+        if (pair.state(pair.a).startsWith('Connected(Off)')) return void held.push([stream, bytes.subarray(i)]);
+        deliver(stream, bytes.subarray(i, i + 1));
+      }
+    };
+    pair.heal();
+    t.match(pair.state(pair.a), /^Connected\(Off\)/);
+    const before = current(pair.a);
+    pair.a.control({ command: 'resume-io' });
+    const slot = pair.a.submit(OP.Write, 80, block(9));
+    pair.rest();
+    t.notOk(isWritten(pair, slot));
+    pair.a.deliver = deliver;
+    if (fails) pair.partition();
+    else for (const [stream, bytes] of held) deliver(stream, bytes);
+    pair.run(1000);
+    t.ok(isWritten(pair, slot));
+    t.equal(current(pair.a) === before, !fails, 'a new generation only without the peer');
+    if (fails) pair.heal();
+    pair.run(5000);
+    t.ok(areEqual(pair));
+  }
+});
+
 t.test('promotion fences first', async (t) => {
   const pair = synced('resource-only', 4);
   pair.a.control({ command: 'secondary', openVolumes: [], force: false });

@@ -88,9 +88,12 @@ function thaw(res: Resource, mustWait: (c: Connection) => boolean): void {
   changeResource(res, () => ({ suspFencing: false }), { hard: true });
 }
 
-/** The generation that a freeze kept back begins: writes go on without the peer. */
+/**
+ * The generation that a freeze kept back begins: writes go on without the peer. While a returned peer compares the generations that
+ * it was told, a new one would come too late: what follows from the comparison comes first, and application I/O waits for it.
+ */
 export function beginPendingGeneration(res: Resource, volume: Volume): void {
-  if (!volume.generationPending) return;
+  if (!volume.generationPending || volume.peerDevices.some((pd) => pd.conn === CONN.WFReportParams)) return;
   volume.generationPending = false;
   newCurrentUuid(res, volume);
 }
@@ -99,11 +102,21 @@ export function beginPendingGeneration(res: Resource, volume: Volume): void {
  * The peer is back before the freeze ended. Where nothing was written meanwhile it need not know that it was away; what was in
  * flight when the link broke, and is marked, reaches it as the resync of a generation of its own.
  */
-export function settlePendingGeneration(res: Resource, volume: Volume): void {
-  if (!volume.generationPending) return;
+export function peerReturns(res: Resource, volume: Volume): void {
   const isBehind = volume.peerDevices.some((pd) => pd.bitmapSlot >= 0 && (volume.disk?.bitmap.weight(pd.bitmapSlot) ?? 0) > 0);
   if (isBehind) beginPendingGeneration(res, volume);
-  else volume.generationPending = false;
+}
+
+/** No write comes after the freeze: what was in flight is all that could have parted the generations. */
+export function endPendingGeneration(res: Resource, volume: Volume): void {
+  peerReturns(res, volume);
+  volume.generationPending = false;
+}
+
+/** The returned peer has compared generations, or is gone again. */
+export function peerHasReturned(res: Resource, volume: Volume, isConnected: boolean): void {
+  if (isConnected) volume.generationPending = false;
+  else if (!res.isSuspended) beginPendingGeneration(res, volume);
 }
 
 /** All volumes of a connection are good on both sides: what fencing did to the peer can be undone. */

@@ -24,7 +24,7 @@ export function keepGenerations(res: Resource, volume: Volume, pd: PeerDevice, g
   }
   md.current_uuid = withPrimaryBit(g.current, res.role === ROLE.Primary);
   peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid = g.bitmap;
-  volume.exposedUuid = md.current_uuid;
+  volume.expose(md.current_uuid);
   markMetaDataDirty(res, volume);
 }
 
@@ -48,7 +48,7 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false)
     peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid = newCurrent(g, random, false).bitmap;
   }
   md.current_uuid = withPrimaryBit(random, res.role === ROLE.Primary);
-  volume.exposedUuid = md.current_uuid;
+  volume.expose(md.current_uuid);
   const first = volume.peerDevices[0];
   if (first !== undefined) res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(first))}`);
   durably(res, volume);

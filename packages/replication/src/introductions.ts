@@ -199,7 +199,8 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
     volume.diskState < DISK.Inconsistent &&
     res.role === ROLE.Primary &&
     volume.exposedUuid !== 0n &&
-    !uuidEqual(volume.exposedUuid, p.current)
+    !uuidEqual(volume.exposedUuid, p.current) &&
+    !(volume.isSuperseded && uuidEqual(volume.exposedUuid, p.bitmap))
   ) {
     res.log('err', volume, pd, `Can only connect to data with current UUID=${hex(volume.exposedUuid)}`);
     disconnectForGood(res, pd.connection);
@@ -207,7 +208,7 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
   }
   const md = volume.disk?.metaData;
   if (volume.diskState < DISK.Negotiating || md === undefined) {
-    volume.exposedUuid = p.current;
+    if (!volume.isSuperseded || !uuidEqual(volume.exposedUuid, p.current)) volume.expose(p.current);
     return undefined;
   }
   const skips =

@@ -13,7 +13,7 @@ import {
 import { type Connection, newReceiveEpoch } from './connection.js';
 import type { LinkEnd } from './core.js';
 import { digestNumber } from './digests.js';
-import { peerLost, settlePendingGeneration } from './fencing.js';
+import { peerLost, peerReturns } from './fencing.js';
 import { finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
@@ -145,7 +145,7 @@ function startProtocol(res: Resource, c: Connection): void {
   c.handshakeDeadline = Number.POSITIVE_INFINITY;
   c.connectedSince = res.now;
   c.connects++;
-  for (const pd of c.peerDevices) settlePendingGeneration(res, pd.volume);
+  for (const pd of c.peerDevices) peerReturns(res, pd.volume);
   sendProtocol(res, c);
   for (const pd of c.peerDevices) introduce(res, pd.volume.number, c);
   changeConnection(res, c, CONN.WFReportParams, {}, { hard: true });

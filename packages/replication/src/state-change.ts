@@ -109,7 +109,7 @@ function logChange(res: Resource, volume: Volume, pd: PeerDevice | undefined, ol
 
 function judgeContext(res: Resource, volume: Volume, pd: PeerDevice | undefined, options: ChangeOptions): JudgeContext {
   const md = volume.disk?.metaData;
-  const sameData = md !== undefined && (volume.exposedUuid === 0n || ((md.current_uuid ^ volume.exposedUuid) & ~1n) === 0n);
+  const sameData = md !== undefined && volume.isCurrent(md.current_uuid);
   return {
     fencing: volume.disk !== undefined && pd !== undefined ? pd.connection.options.fencing : 'dont-care',
     onNoData: res.options['on-no-data-accessible'],

@@ -3,7 +3,7 @@ import type { DeviceOptions, DiskOptions } from '@udrbd/control';
 import type { MetaData } from '@udrbd/metadata';
 import type { ActivityLog } from './activity-log.js';
 import type { Bitmap } from './bitmap.js';
-import type { Generations } from './generations.js';
+import { type Generations, uuidEqual } from './generations.js';
 import type { BackingDisk } from './host.js';
 import { MetaWriteQueue } from './meta-write-queue.js';
 import { Overlap } from './overlap.js';
@@ -41,6 +41,11 @@ export class Volume {
   crashedPrimary = false;
   /** The generation that the data above us come from: a diskless Primary may only connect to it. */
   exposedUuid = 0n;
+  /**
+   * A peer begins a new generation for the data above us, because our disk is gone, and we have not heard yet which. Until then
+   * what we wrote since is in no generation that we know.
+   */
+  isSuperseded = false;
   /** Disk state that attach found while connected; taken when the handshake has ended. */
   stateAfterAttach: DiskNumber = DISK.Diskless;
   /** degr-wfc-timeout holds: this node was an unconnected Primary when it went down. */
@@ -98,6 +103,17 @@ export class Volume {
   }
 
   /** The disk may be read from and written to (Inconsistent and better). */
+  /** @param isSuperseded - a peer is about to begin a generation that follows this one */
+  expose(uuid: bigint, isSuperseded = false): void {
+    this.exposedUuid = uuid;
+    this.isSuperseded = isSuperseded;
+  }
+
+  /** Data of this generation are the very ones that were above us last, if there were any. */
+  isCurrent(uuid: bigint): boolean {
+    return this.exposedUuid === 0n || (uuidEqual(this.exposedUuid, uuid) && !this.isSuperseded);
+  }
+
   get hasUsableDisk(): boolean {
     return this.disk !== undefined && this.diskState >= DISK.Inconsistent;
   }

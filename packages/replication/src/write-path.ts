@@ -27,7 +27,7 @@ const EINVAL = 22;
 
 /** Whether application requests may start now; otherwise they are parked in order. */
 export function mayStart(res: Resource, volume: Volume): boolean {
-  if (res.isSuspended || volume.generationWrites > 0) return false;
+  if (res.isSuspended || volume.generationWrites > 0 || volume.generationPending) return false;
   if (volume.diskState === DISK.Attaching || volume.diskState === DISK.Negotiating) return false;
   for (let i = 0; i < volume.peerDevices.length; i++) {
     const { conn } = volume.peerDevices[i]!;
@@ -345,7 +345,7 @@ function markUnreadable(volume: Volume, slot: number, res: Resource): void {
 /** Nothing is waited for any more: tell the application, unless completions are held back. */
 export function complete(res: Resource, volume: Volume, slot: number): void {
   const { requests } = res;
-  if (volume.generationWrites > 0 || res.isSuspended) {
+  if (volume.generationWrites > 0 || volume.generationPending || res.isSuspended) {
     requests.state[slot]! |= LOCAL.Held;
     volume.heldCompletions.push(slot);
     return;
@@ -534,7 +534,7 @@ export function failPending(res: Resource, volume: Volume): void {
 
 /** What held completions or parked requests back may be over. */
 export function releaseHeld(res: Resource, volume: Volume): void {
-  if (volume.generationWrites === 0 && !res.isSuspended && volume.heldCompletions.length > 0) {
+  if (volume.generationWrites === 0 && !volume.generationPending && !res.isSuspended && volume.heldCompletions.length > 0) {
     for (const slot of volume.heldCompletions.splice(0)) {
       res.requests.state[slot]! &= ~LOCAL.Held;
       complete(res, volume, slot);

@@ -1,0 +1,79 @@
+/** A Primary that loses its disk: whose generation the data above it belong to from then on. */
+import t from 'tap';
+import { OP } from './requests.js';
+import { clock, type MemoryNode, Pair } from './testing/pair.js';
+
+const block = (fill: number): Uint8Array => new Uint8Array(4096).fill(fill);
+
+/** In sync, with `a` as Primary. */
+function synced(): Pair {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  return pair;
+}
+
+const current = (node: MemoryNode): bigint => node.core.snapshot(clock.now).volumes[0]!.currentUuid & ~1n;
+const detach = (node: MemoryNode, force = false): number => node.control({ command: 'detach', volume: 0, force });
+const said = (node: MemoryNode, text: string): boolean => node.logs.some((line) => line.includes(text));
+
+t.test('a Secondary whose own I/O is suspended begins the generation of a Primary without a disk', async (t) => {
+  const pair = synced();
+  const before = current(pair.b);
+  pair.b.control({ command: 'suspend-io' });
+  detach(pair.a);
+  pair.rest();
+  t.match(pair.state(pair.a), /Diskless\/UpToDate$/);
+  t.not(current(pair.b), before);
+  t.equal(current(pair.a), current(pair.b), 'the Primary knows it');
+});
+
+t.test('no generation for a detach that was allowed and did not happen', async (t) => {
+  const pair = synced();
+  const before = current(pair.b);
+  // The answer is lost.
+  pair.a.deliver = () => {};
+  const operation = detach(pair.a);
+  pair.rest();
+  t.equal(current(pair.b), before);
+  Reflect.deleteProperty(pair.a, 'deliver');
+  pair.partition();
+  pair.rest();
+  t.equal(pair.a.code(operation), 'SS_NO_UP_TO_DATE_DISK', 'no other data are in reach');
+  pair.heal();
+  pair.run(5000);
+  t.notOk(said(pair.a, 'Split-Brain'));
+  t.match(pair.state(pair.a), /^Connected\(Established\)/);
+});
+
+t.test('the link is lost before the Primary hears of the generation that its peer began', async (t) => {
+  const pair = synced();
+  const before = current(pair.a);
+  pair.a.deliver = () => {};
+  detach(pair.a, true);
+  const slot = pair.a.submit(OP.Write, 80, block(7));
+  pair.rest();
+  t.not(current(pair.b), before);
+  Reflect.deleteProperty(pair.a, 'deliver');
+  pair.partition();
+  t.match(pair.state(pair.a), /Primary\/Unknown Diskless\/DUnknown$/);
+
+  const attached = pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing() });
+  pair.rest();
+  t.equal(pair.a.code(attached), 'ERR_DATA_NOT_CURRENT', 'the disk lacks what only the peer may have');
+  t.ok(said(pair.a, 'Can only attach to data of a generation that follows'));
+
+  pair.heal();
+  pair.run(3000);
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary Diskless\/UpToDate$/, 'the peer is taken');
+  t.equal(current(pair.a), current(pair.b));
+  t.ok(slot >= 0);
+
+  const again = pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing() });
+  pair.run(5000);
+  t.equal(pair.a.code(again), 'ok');
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate$/);
+  t.strictSame(pair.a.disk.subarray(80 * 512, 81 * 512), pair.b.disk.subarray(80 * 512, 81 * 512));
+});
