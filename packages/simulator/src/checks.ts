@@ -9,11 +9,14 @@ import { readStamp, SECTOR } from './stamp.js';
 import type { World } from './world.js';
 
 const EXTENT_SECTORS = 8192;
+const ZEROES = new Uint8Array(4096);
 
 export class Checks {
   readonly #world: World;
   readonly #hot: [Set<number> | undefined, Set<number> | undefined] = [undefined, undefined];
   #isTouched = true;
+  /** Pages of data that differed when they were last looked at. */
+  readonly #unequalPages = new Set<number>();
   /** Completed writes that a node lost in a power cut, as it may. */
   readonly excused: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
   #wasPair = true;
@@ -79,18 +82,31 @@ export class Checks {
   /** D6: byte for byte. */
   identical(when: string): void {
     const [a, b] = this.#world.nodes;
-    const pages = new Set<number>();
-    const limit = this.#world.dataBytes / 4096;
-    for (const node of [a, b]) for (const page of node.disk.pageNumbers()) if (page < limit) pages.add(page);
-    for (const page of pages) {
-      const left = a.disk.read(page * 4096, 4096);
-      const right = b.disk.read(page * 4096, 4096);
-      for (let i = 0; i < 4096; i++) {
-        if (left[i] === right[i] || page * 4096 + i >= this.#world.dataBytes) continue;
-        const sector = page * 8 + Math.floor(i / SECTOR);
-        const values = `${this.#value(a, sector)} on a, ${this.#value(b, sector)} on b`;
-        this.#world.violation(`D6 ${when}: the disks differ at sector ${sector}: write ${values}`);
-        return;
+    for (const sector of this.#differing()) {
+      const values = `${this.#value(a, sector)} on a, ${this.#value(b, sector)} on b`;
+      this.#world.violation(`D6 ${when}: the disks differ at sector ${sector}: write ${values}`);
+      return;
+    }
+  }
+
+  /** Sectors of data that are not equal on the two disks. */
+  *#differing(): Generator<number> {
+    const { nodes, dataBytes } = this.#world;
+    const [a, b] = nodes;
+    for (const { disk } of nodes) {
+      for (const number of disk.touchedPages) {
+        const isEqual = Buffer.compare(a.disk.page(number) ?? ZEROES, b.disk.page(number) ?? ZEROES) === 0;
+        if (isEqual || number * 4096 >= dataBytes) this.#unequalPages.delete(number);
+        else this.#unequalPages.add(number);
+      }
+      disk.touchedPages.clear();
+    }
+    for (const number of this.#unequalPages) {
+      const left = a.disk.page(number) ?? ZEROES;
+      const right = b.disk.page(number) ?? ZEROES;
+      const end = Math.min(4096, dataBytes - number * 4096);
+      for (let at = 0; at < end; at += SECTOR) {
+        if (Buffer.compare(left.subarray(at, at + SECTOR), right.subarray(at, at + SECTOR)) !== 0) yield number * 8 + at / SECTOR;
       }
     }
   }
@@ -110,11 +126,10 @@ export class Checks {
       const isReplayed = (found[node.side].md.flags & MDF.PRIMARY_IND) !== 0;
       return coverage(node, found[node.side], isReplayed ? this.#hotOf(node, found[node.side]) : NOTHING);
     }) as [Coverage, Coverage];
-    for (const sector of world.history.sectors()) {
-      const values = [this.#value(world.nodes[0], sector), this.#value(world.nodes[1], sector)] as const;
-      if (values[0] === values[1]) continue;
+    for (const sector of this.#differing()) {
       const block = Math.floor(sector / 8);
       if (outcome.conn !== CONN.Connected && (covered[0](block) || covered[1](block))) continue;
+      const values = [this.#value(world.nodes[0], sector), this.#value(world.nodes[1], sector)] as const;
       const verdict = `rule ${outcome.verdict.rule} would ${outcome.conn === CONN.Connected ? 'not resync' : 'resync by bitmap'}`;
       world.violation(`D5: sector ${sector} differs (write ${values[0]} on a, ${values[1]} on b), is not marked, and ${verdict}`);
       return;
@@ -217,8 +232,8 @@ export class Checks {
     }
     for (const id of lost) {
       const write = history.write(id)!;
-      // A node without a disk has flushed nothing of its own.
-      if (write.node === side && write.durable && before?.volumes[0]?.diskState !== 'Diskless') {
+      // A node without a disk, or with one that is still negotiating, has flushed nothing of its own.
+      if (write.node === side && write.durable && IN_SERVICE.has(before?.volumes[0]?.diskState)) {
         world.violation(`D2 ${node.name}: write ${id} at sector ${write.sector} was flushed and is lost by a power cut`);
         return;
       }
@@ -246,6 +261,8 @@ export class Checks {
     }
   }
 }
+
+const IN_SERVICE: ReadonlySet<string | undefined> = new Set(['Outdated', 'Consistent', 'UpToDate']);
 
 /** This node is connected and in sync, as far as it knows. */
 export function isInSync(snapshot: ResourceSnapshot | undefined): boolean {

@@ -1,15 +1,28 @@
 /** What one life is like: drawn from its seed before anything happens, whole families of faults on or off (swarm testing). */
 import { Prng } from './prng.js';
 
-/** Deliberate mistakes of the host, to show that the checks would notice such a mistake of the engine. */
+/**
+ * Deliberate mistakes of the host, to show that the checks would notice such a mistake of the engine. What each of them does is
+ * in docs/simulator.md.
+ */
 export const CANARIES = [
   'flush-lies',
+  'skip-epoch-flush',
+  'skip-preflush',
   'skip-al-write',
+  'answer-before-al',
   'forget-bitmap-page',
+  'forget-bitmap-bit',
+  'early-answer',
+  'early-peer-answer',
   'drop-mirrored-write',
+  'drop-mirrored-zeroes',
+  'mixed-payload',
   'skip-apply-al',
   'misdirect-write',
   'stale-superblock',
+  'swap-uuids',
+  'forget-primary-flag',
 ] as const;
 export type Canary = (typeof CANARIES)[number];
 
@@ -28,6 +41,8 @@ export interface LifePlan {
   readonly planAhead: number;
   /** Simulated seconds with faults. */
   readonly seconds: number;
+  /** connect-int, seconds. */
+  readonly connectInt: number;
   readonly delayMin: number;
   readonly delayMax: number;
   readonly windowBytes: number;
@@ -70,6 +85,9 @@ export interface LifePlan {
 
 const OFF = Number.POSITIVE_INFINITY;
 
+/** Shares of the full length of a life, each as likely as the others. */
+const PACES = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3, 0.3, 1] as const;
+
 function drawIntegrity(prng: Prng): Pick<LifePlan, 'integrity' | 'damagedPerMillion'> {
   const integrity = prng.pick(['', '', '', 'crc32c', 'sha1']);
   return { integrity, damagedPerMillion: integrity !== '' && prng.chance(1, 2) ? 5000 : 0 };
@@ -77,11 +95,13 @@ function drawIntegrity(prng: Prng): Pick<LifePlan, 'integrity' | 'damagedPerMill
 
 export function drawPlan(seed: number, canary?: Canary): LifePlan {
   const prng = new Prng(seed, 'plan');
-  const on = (mean: number): number => (prng.chance(1, 2) ? mean * (0.5 + prng.below(100) / 100) : OFF);
-  const shape = prng.below(20);
+  // Most lives are short: they find the most in a second of computing, and their traces can be read. Some go on for long.
+  const pace = prng.pick(PACES);
+  const on = (mean: number): number => (prng.chance(1, 2) ? pace * mean * (0.5 + prng.below(100) / 100) : OFF);
+  const shape = prng.below(120);
   // Mostly small devices, where everything meets; some with several extents; few where the activity log is too small.
   const isLarge = shape === 0;
-  const isMedium = shape > 0 && shape <= 4;
+  const isMedium = shape > 0 && shape <= 12;
   const extents = isLarge ? 80 : isMedium ? prng.range(3, 8) : 1;
   const sizeSectors = isLarge || isMedium ? extents * 8192 - prng.below(64) : prng.range(300, 4096);
   const spots = isLarge ? 100 : prng.range(3, 24);
@@ -98,7 +118,8 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     useRle: prng.chance(1, 2),
     resyncRateKiB: prng.pick([1000, 20_000, 200_000]),
     planAhead: prng.pick([0, 5, 20]),
-    seconds: isLarge ? 40 : prng.range(20, 90),
+    seconds: isLarge ? 40 : Math.ceil(pace * prng.range(20, 90)),
+    connectInt: pace < 1 ? 1 : 3,
     delayMin: 50,
     delayMax: prng.pick([100, 1000, 20_000, 100_000]),
     windowBytes: prng.pick([20_000, 200_000, 2_000_000]),
@@ -107,7 +128,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     diskMax: prng.pick([200, 2000, 20_000]),
     tornPercent: prng.chance(1, 2) ? 80 : 0,
     queueDepth: prng.pick([1, 2, 4, 16]),
-    thinkMicros: isLarge ? 60_000 : prng.pick([100_000, 400_000, 1_500_000]),
+    thinkMicros: isLarge ? 60_000 : Math.ceil(Math.sqrt(pace) * prng.pick([100_000, 400_000, 1_500_000])),
     hotSpots,
     maxSectors: prng.pick([8, 8, 64, 256]),
     powerCutEvery: on(20),

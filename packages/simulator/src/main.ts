@@ -8,12 +8,16 @@ import { CANARIES, type Canary } from './life-plan.js';
 
 const USAGE = `usage: scripts/sim --seeds N [--first S] [--workers N] [--canary NAME]
        scripts/sim --seed S [--trace] [--canary NAME]
+       scripts/sim --canaries [--limit LIVES]
 canaries: ${CANARIES.join(' ')}`;
 
 /** A worker thread does not inherit the loader of TypeScript. */
 const BOOTSTRAP = `import('tsx/esm/api').then(({ register }) => { register(); return import(${JSON.stringify(import.meta.url)}); });`;
 
 const createCore = (setup: ConstructorParameters<typeof Resource>[0]): Resource => new Resource(setup);
+
+/** Lives in which each deliberate mistake has to be noticed. */
+const CANARY_LIMIT = 20_000;
 
 interface Share {
   readonly first: number;
@@ -36,6 +40,21 @@ function work({ first, count, step, canary }: Share): void {
     tell({ begun: first + i * step });
     tell({ result: live(first + i * step, canary) });
   }
+}
+
+/** Every deliberate mistake has to be noticed by ordinary lives; tells in which one it was. */
+function tryCanaries(limit: number): number {
+  let noticed = 0;
+  for (const canary of CANARIES) {
+    let result: LifeResult | undefined;
+    for (let seed = 1; seed <= limit && result?.failure === undefined; seed++) result = live(seed, canary);
+    if (result?.failure !== undefined) noticed++;
+    const outcome =
+      result?.failure === undefined ? `not noticed in ${limit} lives` : `life ${result.seed}: ${result.failure.split('\n')[0]}`;
+    console.log(`${canary.padEnd(22)} ${outcome}`);
+  }
+  console.log(`${CANARIES.length} canaries, ${noticed} noticed`);
+  return noticed === CANARIES.length ? 0 : 1;
 }
 
 /** Wall time after which a life is taken for an endless loop. */
@@ -127,12 +146,15 @@ async function main(): Promise<number> {
       seed: option,
       workers: option,
       canary: option,
+      canaries: { type: 'boolean' },
+      limit: option,
       trace: { type: 'boolean' },
       help: { type: 'boolean' },
     },
   });
   const canary = CANARIES.find((name) => name === values.canary);
   if (values.canary !== undefined && canary === undefined) throw new TypeError(`no canary ${values.canary}`);
+  if (values.canaries) return tryCanaries(number(values.limit, CANARY_LIMIT));
   if (values.help || (values.seed === undefined) === (values.seeds === undefined)) {
     console.log(USAGE);
     return values.help ? 0 : 2;

@@ -18,6 +18,7 @@ import { digestOf } from './digest.js';
 import type { Scheduled } from './event-queue.js';
 import { applyActivityLog, deviceBytes, openBackingDisk } from './meta-tools.js';
 import { type Link, type LinkUser, other, type Side } from './network.js';
+import { Saboteur } from './saboteur.js';
 import { type DiskWrite, SimDisk } from './sim-disk.js';
 import type { World } from './world.js';
 
@@ -55,6 +56,7 @@ export class SimNode implements LinkUser {
   core: ReplicationCore | undefined;
   wantsLink = false;
   readonly #world: World;
+  readonly #saboteur: Saboteur;
   #link: Link | undefined;
   #inboxes: [Inbox, Inbox] = [new Inbox(), new Inbox()];
   #payloadDone = 0;
@@ -76,6 +78,7 @@ export class SimNode implements LinkUser {
     this.#world = world;
     this.side = side;
     this.disk = new SimDisk(deviceBytes(world.plan), world.plan.writeCache);
+    this.#saboteur = new Saboteur(world.plan.canary, world.random.canary, world.plan.format);
   }
 
   get isUp(): boolean {
@@ -123,7 +126,7 @@ export class SimNode implements LinkUser {
       'data-integrity-alg': plan.integrity,
       _name: 'peer',
       'ping-timeout': 5,
-      'connect-int': 3,
+      'connect-int': plan.connectInt,
     };
     const steps: ControlRequest[] = [
       { command: 'new-minor', volume: VOLUME, minor: this.side, options: {} },
@@ -156,7 +159,7 @@ export class SimNode implements LinkUser {
     this.diskClosed = false;
     this.#diskOwner = this.incarnation;
     const { plan } = this.#world;
-    applyActivityLog(this.disk, plan.format, plan.canary === 'skip-apply-al');
+    applyActivityLog(this.disk, plan.format, this.#saboteur.forgetsActivityLog);
     this.#world.checks.activityLogChanged(this);
     this.control({ command: 'attach', volume: VOLUME, disk: openBackingDisk(this.disk, plan) }, done);
   }
@@ -287,7 +290,7 @@ export class SimNode implements LinkUser {
           this.#diskWrite(core, slot);
           break;
         case EFFECT.DiskFlush:
-          this.#diskFlush(this.#latency(), (errno) => core.diskDone(this.now, slot, errno));
+          this.#diskFlush(this.#latency(), this.#saboteur.skipsFlush, (errno) => core.diskDone(this.now, slot, errno));
           break;
         case EFFECT.Complete:
           completed.push([slot, value]);
@@ -358,61 +361,63 @@ export class SimNode implements LinkUser {
 
   #diskWrite(core: ReplicationCore, slot: number): void {
     const { requests } = core;
-    const { plan, checks } = this.#world;
-    let sector = requests.sector[slot]!;
+    const { checks } = this.#world;
     const lengthBytes = requests.lengthBytes[slot]!;
     const flags = requests.flags[slot]!;
     const isMirrored = slot >= requests.applicationSlots;
-    if (!isMirrored) checks.beforeApplicationWrite(this, sector, lengthBytes);
-    if (plan.canary === 'misdirect-write' && this.#world.random.canary.chance(1, 50) && sector >= 8) sector -= 8;
-    const isDropped = plan.canary === 'drop-mirrored-write' && isMirrored && this.#world.random.canary.chance(1, 50);
+    if (!isMirrored) checks.beforeApplicationWrite(this, requests.sector[slot]!, lengthBytes);
+    const sector = this.#saboteur.sector(requests.sector[slot]!);
+    const isDropped = this.#saboteur.drops(isMirrored, requests.op[slot] !== OP.Write);
     const point = (flags & REQ_PREFLUSH) !== 0 ? this.disk.flushPoint : -1;
     let write: DiskWrite;
     if (requests.op[slot] === OP.Write) {
       const buffer = this.#buffers.get(slot);
       if (buffer === undefined || buffer.length < lengthBytes) throw new Error(`slot ${slot}: write of ${lengthBytes} bytes without them`);
-      write = this.disk.submit(sector * 512, buffer.subarray(0, lengthBytes), (flags & REQ_FUA) !== 0);
+      const payload = this.#saboteur.payload(isMirrored, buffer.subarray(0, lengthBytes));
+      write = this.disk.submit(sector * 512, payload, (flags & REQ_FUA) !== 0);
     } else write = this.disk.submitZeroes(sector * 512, lengthBytes, (flags & REQ_FUA) !== 0);
     if (sector * 512 + lengthBytes > this.#world.dataBytes)
       throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
     this.#detail('disk write', slot, sector, lengthBytes);
+    const isAnswered = this.#saboteur.answersEarly(isMirrored);
+    if (isAnswered) this.#later(1, (c) => c.diskDone(this.now, slot, 0));
     this.#later(this.#latency(), (c) => {
       this.#detail('disk write done', slot, sector, lengthBytes);
       if (isDropped || this.#fails()) {
         this.disk.abandon(write);
         return c.diskDone(this.now, slot, isDropped ? 0 : EIO);
       }
-      if (point >= 0 && plan.canary !== 'flush-lies') this.disk.flushed(point);
+      if (point >= 0 && !this.#saboteur.skipsFlush) this.disk.flushed(point);
       this.disk.complete(write);
       checks.touched();
+      if (isAnswered) return;
       c.diskDone(this.now, slot, 0);
     });
   }
 
-  #diskFlush(latency: number, done: (errno: number) => void): void {
+  #diskFlush(latency: number, isSkipped: boolean, done: (errno: number) => void): void {
     const point = this.disk.flushPoint;
     this.#later(latency, () => {
       if (this.#fails()) return done(EIO);
-      if (this.#world.plan.canary !== 'flush-lies') this.disk.flushed(point);
+      if (!isSkipped) this.disk.flushed(point);
       done(0);
     });
   }
 
   #metaWrite(request: MetaWrite): void {
-    const { plan, random } = this.#world;
     const place = this.#world.place;
     const isAl = request.offsetBytes >= place.alOffsetBytes && request.offsetBytes < place.alOffsetBytes + place.alSizeBytes;
     const isBitmap = request.offsetBytes >= place.bmOffsetBytes && request.offsetBytes < place.bmOffsetBytes + place.bmSizeBytes;
     const isSuperblock = request.offsetBytes === place.superblockOffsetBytes;
     if (!isAl && !isBitmap && !isSuperblock) throw new Error(`meta-data write to ${request.offsetBytes}, which is none of its places`);
     const { token } = request;
-    const isLost =
-      (plan.canary === 'skip-al-write' && isAl) ||
-      (plan.canary === 'forget-bitmap-page' && isBitmap) ||
-      (plan.canary === 'stale-superblock' && isSuperblock && random.canary.chance(1, 3));
-    const point = request.preflush ? this.disk.flushPoint : -1;
+    const part = isAl ? 'activity log' : isBitmap ? 'bitmap' : 'superblock';
+    const isLost = this.#saboteur.losesMetaWrite(part);
+    const isAnswered = this.#saboteur.answersMetaWriteEarly(part);
+    if (isAnswered) this.#later(1, (c) => c.metaDone(this.now, token, 0));
+    const point = request.preflush && !this.#saboteur.skipsPreflush ? this.disk.flushPoint : -1;
     // The super block is one atomic unit of 4 KiB for the disks that we promise anything for.
-    const write = this.disk.submit(request.offsetBytes, request.bytes, request.fua, isSuperblock);
+    const write = this.disk.submit(request.offsetBytes, this.#saboteur.metaBytes(part, request.bytes), request.fua, isSuperblock);
     this.#later(this.#latency(), (c) => {
       if (isLost || this.#fails()) {
         this.disk.abandon(write);
@@ -422,7 +427,7 @@ export class SimNode implements LinkUser {
       this.disk.complete(write);
       if (isAl) this.#world.checks.activityLogChanged(this);
       this.#world.checks.touched();
-      c.metaDone(this.now, token, 0);
+      if (!isAnswered) c.metaDone(this.now, token, 0);
     });
   }
 
@@ -435,7 +440,7 @@ export class SimNode implements LinkUser {
         return false;
       case 'flush': {
         const { token } = effect;
-        this.#diskFlush(this.#latency(), (errno) => core.flushDone(this.now, token, errno));
+        this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.flushDone(this.now, token, errno));
         return false;
       }
       case 'openLink':

@@ -69,7 +69,8 @@ export class Operator {
       if (connection?.state === 'StandAlone' && (world.isQuiet || prng.chance(1, 3))) this.#reconnect(node);
     }
     if (world.isQuiet) this.#unstick();
-    else this.#managePrimary();
+    // A fresh pair has no data before somebody says whose these are.
+    if (!world.isQuiet || world.isForced) this.#managePrimary();
   }
 
   /** After a split brain one side has to give its changes up. */
@@ -120,7 +121,7 @@ export class Operator {
     const { nodes, plan, workloads } = world;
     const prng = world.random.faults;
     const primaries = nodes.filter((node) => node.snapshot()?.role === 'Primary');
-    for (const node of primaries) if (!workloads[node.side].isOpen && !this.#busy[node.side]) workloads[node.side].open();
+    for (const node of primaries) if (!world.isQuiet && !workloads[node.side].isOpen && !this.#busy[node.side]) workloads[node.side].open();
     if (primaries.length > 0 && !(plan.careless && prng.chance(1, 20))) return;
     const up = nodes.filter((node) => node.isUp && !this.#busy[node.side] && node.snapshot()!.role === 'Secondary');
     if (up.length === 0 || !prng.chance(2, 3)) return;

@@ -73,6 +73,8 @@ export interface DiskWrite {
 export class SimDisk {
   readonly sizeBytes: number;
   readonly hasWriteCache: boolean;
+  /** Pages whose content may have changed; for a checker to empty. */
+  readonly touchedPages = new Set<number>();
   readonly #current = new SparseImage();
   readonly #stable = new SparseImage();
   /** Completed and not known to be durable, in order of completion. */
@@ -130,6 +132,7 @@ export class SimDisk {
     this.#inFlight.delete(write);
     write.sequence = ++this.#sequence;
     apply(this.#current, write);
+    this.#touch(write.offset, write.length);
     if (!this.hasWriteCache) apply(this.#stable, write);
     else if (write.fua) {
       apply(this.#stable, write);
@@ -163,6 +166,7 @@ export class SimDisk {
   format(offset: number, bytes: Uint8Array): void {
     this.#current.write(offset, bytes);
     this.#stable.write(offset, bytes);
+    this.#touch(offset, bytes.length);
   }
 
   get unstableWrites(): number {
@@ -172,6 +176,7 @@ export class SimDisk {
   /** The power goes: every write that is not durable survives or not, by sectors when torn. */
   powerCut(prng: Prng, tornPercent: number): void {
     const mode = prng.below(4);
+    for (const write of [...this.#cached, ...this.#inFlight]) this.#touch(write.offset, write.length);
     for (const write of [...this.#cached, ...this.#inFlight]) {
       const survives = mode === 0 ? false : mode === 1 ? true : prng.chance(1, 2);
       const isTorn = prng.chance(tornPercent, 100) && write.length > SECTOR && !write.atomic;
@@ -193,6 +198,11 @@ export class SimDisk {
       if (prng.chance(1, 2)) this.complete(write);
       else this.abandon(write);
     }
+  }
+
+  #touch(offset: number, length: number): void {
+    const end = (offset + length) / PAGE;
+    for (let page = Math.floor(offset / PAGE); page < end; page++) this.touchedPages.add(page);
   }
 
   #persist(write: DiskWrite, keep: ((index: number) => boolean) | undefined): void {
