@@ -69,6 +69,9 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     if (pd.peerUuids !== undefined) pd.peerUuids.flags &= ~UUID_FLAG.CRASHED_PRIMARY;
     peerIsGoodAgain(res, pd.connection);
   }
+  // The resync was through there when our disk was lost: its next generation follows ours as if it had been good before.
+  const isOnlyDisk = next.role === ROLE.Primary && next.disk < DISK.Negotiating && next.peerDisk === DISK.UpToDate;
+  if (isOnlyDisk && old.conn >= CONN.Connected && old.peerDisk < DISK.UpToDate) volume.expose(volume.exposedUuid, true);
   if (!lacksData(old) && lacksData(next)) res.helper('pri-on-incon-degr', volume, pd.connection);
   if (res.suspNoData && !lacksData(next) && old.conn !== next.conn) res.thawNoData();
   if (res.suspFencing && next.conn >= CONN.Connected && old.conn < CONN.Connected) res.suspFencing = false;
@@ -92,6 +95,9 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   if (old.conn !== CONN.WFBitMapS && next.conn === CONN.WFBitMapS) startBitmapExchange(res, pd);
 
   if (old.conn === CONN.WFReportParams && next.conn !== old.conn) peerHasReturned(res, volume, next.conn >= CONN.Connected);
+  else if (old.peerDisk < DISK.Inconsistent && next.peerDisk >= DISK.Inconsistent && next.conn >= CONN.Connected) {
+    peerHasReturned(res, volume, true);
+  }
   // The role of a peer that is gone is not known: then only a Primary here begins a new generation.
   const someoneWrites = next.role === ROLE.Primary || next.peerRole === ROLE.Primary;
   if (lostContactToPeerData(old, next) && someoneWrites && volume.diskState >= DISK.UpToDate) {

@@ -77,3 +77,52 @@ t.test('the link is lost before the Primary hears of the generation that its pee
   t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate$/);
   t.strictSame(pair.a.disk.subarray(80 * 512, 81 * 512), pair.b.disk.subarray(80 * 512, 81 * 512));
 });
+
+t.test('what only a Secondary gets waits for its super block with the new generation', async (t) => {
+  const pair = synced();
+  pair.b.holdMeta = true;
+  detach(pair.a);
+  pair.rest();
+  const slot = pair.a.submit(OP.Write, 160, block(3));
+  pair.rest();
+  t.notOk(
+    pair.a.completions.some((done) => done.slot === slot),
+    'not answered',
+  );
+  t.equal(pair.b.disk[160 * 512], 0, 'not on the disk');
+  pair.b.holdMeta = false;
+  for (const token of pair.b.heldMeta.splice(0)) pair.b.core.metaDone(clock.now, token, 0);
+  pair.run(100);
+  t.ok(pair.a.completions.some((done) => done.slot === slot && done.errno === 0));
+  t.equal(pair.b.disk[160 * 512], 3);
+});
+
+t.test('a promotion whose generation never reached the disk exposes nothing', async (t) => {
+  const pair = synced();
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.rest();
+  const shared = current(pair.b);
+  pair.partition();
+  pair.a.failNextMeta = 5;
+  pair.a.control({ command: 'primary', force: false });
+  pair.rest();
+  t.match(pair.state(pair.a), /Diskless\/DUnknown$/);
+  pair.heal();
+  pair.run(3000);
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary Diskless\/UpToDate$/);
+  t.equal(pair.b.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.bitmapUuid & ~1n, shared, 'the peer went on from there');
+});
+
+t.test('a peer that re-attaches while I/O is frozen: no generation of its own is left over', async (t) => {
+  const pair = synced();
+  pair.a.control({ command: 'suspend-io' });
+  detach(pair.b);
+  pair.run(100);
+  const before = current(pair.a);
+  pair.b.control({ command: 'attach', volume: 0, disk: pair.b.backing(pair.b.metaDataOnDisk()) });
+  pair.run(3000);
+  t.match(pair.state(pair.a), /UpToDate\/UpToDate$/);
+  pair.a.control({ command: 'resume-io' });
+  pair.rest();
+  t.equal(current(pair.a), before);
+});

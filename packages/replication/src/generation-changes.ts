@@ -1,6 +1,7 @@
 /** Changes of the data generation of a volume: kept in its meta-data, made durable before anything depends on them. */
 import { formatGenerations, type Generations, newCurrent, withPrimaryBit } from './generations.js';
 import { markMetaDataDirty, syncMetaData } from './meta-data-io.js';
+import { releaseMirroredWrites } from './mirrored-writes.js';
 import { isConnected, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
@@ -48,20 +49,24 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false)
     peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid = newCurrent(g, random, false).bitmap;
   }
   md.current_uuid = withPrimaryBit(random, res.role === ROLE.Primary);
-  volume.expose(md.current_uuid);
   const first = volume.peerDevices[0];
   if (first !== undefined) res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(first))}`);
-  durably(res, volume);
+  // Nobody has seen data of a generation that no disk knows.
+  durably(res, volume, (errno) => {
+    if (errno === 0) volume.expose(random);
+  });
   return true;
 }
 
 /** Writes the super block and holds the application's requests until it is durable. */
-export function durably(res: Resource, volume: Volume, then?: () => void): void {
+export function durably(res: Resource, volume: Volume, then?: (errno: number) => void): void {
   volume.generationWrites++;
-  syncMetaData(res, volume, () => {
+  syncMetaData(res, volume, (errno) => {
     volume.generationWrites--;
-    if (volume.generationWrites === 0) releaseHeld(res, volume);
-    then?.();
+    then?.(errno);
+    if (volume.generationWrites > 0) return;
+    releaseMirroredWrites(res, volume);
+    releaseHeld(res, volume);
   });
 }
 

@@ -20,6 +20,7 @@ import {
 import { continueBitmapSend } from './bitmap-exchange.js';
 import type { Connection } from './connection.js';
 import { DIGEST_NONE, DIGEST_UNKNOWN, digestNumber } from './digests.js';
+import { peerReturns } from './fencing.js';
 import { durably, keepGenerations } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
 import { disconnectForGood } from './link.js';
@@ -350,6 +351,7 @@ function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk
   const c = pd.connection;
   const uuids = pd.peerUuids!;
   const slot = pd.bitmapSlot;
+  peerReturns(res, volume);
   const self = volume.generationsFor(pd);
   const outcome = syncHandshake({
     self,

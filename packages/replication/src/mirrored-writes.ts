@@ -108,8 +108,17 @@ export function mirroredWriteRunnable(res: Resource, pd: PeerDevice, slot: numbe
 }
 
 export function submitMirroredWrite(res: Resource, volume: Volume, slot: number): void {
+  // What the peer lacks must not be on a disk whose generation says that both are equal.
+  if (volume.generationWrites > 0) {
+    volume.heldMirroredWrites.push(slot);
+    return;
+  }
   volume.lowerPending++;
   res.effects.push(writeEffect(res.requests.op[slot]!), slot, 0);
+}
+
+export function releaseMirroredWrites(res: Resource, volume: Volume): void {
+  for (const slot of volume.heldMirroredWrites.splice(0)) submitMirroredWrite(res, volume, slot);
 }
 
 export function mirroredWriteDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {

@@ -67,6 +67,8 @@ export class Volume {
   /** Nobody gets a completion and nothing starts until the super block with the new generation is durable. */
   generationWrites = 0;
   readonly heldCompletions: number[] = [];
+  /** Writes for a peer, by slot, that wait for the same. */
+  readonly heldMirroredWrites: number[] = [];
   /** Contact to the peer's data was lost while I/O is frozen: the new generation begins when I/O goes on without it. */
   generationPending = false;
 

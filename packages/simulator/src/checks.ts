@@ -164,11 +164,20 @@ export class Checks {
           if (!world.history.obliged[source].has(id)) world.history.obliged[node.side].delete(id);
       }
     }
+    if (replication === 'Established' && this.#target === node.side && disk === 'UpToDate') this.#targetIsDone(node.side);
     const isPair = world.nodes.every((n) => isInSync(n === node ? after : n.snapshot()));
     if (isPair && !this.#wasPair) this.#paired();
     this.#wasPair = isPair;
     const primaries = world.nodes.filter((n) => (n === node ? after : n.snapshot())?.role === 'Primary');
     if (isPair && primaries.length === 2) world.violation('I21: two Primaries are connected');
+  }
+
+  /** The end of a resync as its target sees it: should the source fail in the same moment, the target has its data nevertheless. */
+  #targetIsDone(target: NodeId): void {
+    const { plan, history, nodes } = this.#world;
+    const source: NodeId = target === 0 ? 1 : 0;
+    const isConnected = nodes[source].snapshot()?.connections[0]?.state === 'Connected';
+    if (isConnected && plan.protocol === 'C') history.addObligations(source, target);
   }
 
   /** Both nodes say that they are equal. */

@@ -69,15 +69,18 @@ export class History {
     return write;
   }
 
-  /** @param mirroredTo - the peer that was told and is UpToDate, under a protocol that waited for its disk */
-  end(write: HistoryWrite, ok: boolean, mirroredTo: NodeId | undefined, now: number): void {
+  /**
+   * @param isLocal - its own node has a good disk
+   * @param mirroredTo - the peer that was told and is UpToDate, under a protocol that waited for its disk
+   */
+  end(write: HistoryWrite, ok: boolean, isLocal: boolean, mirroredTo: NodeId | undefined, now: number): void {
     write.end = now;
     write.state = ok ? 'ok' : 'failed';
     this.#running.delete(write);
     if (!ok) return;
     write.durable = write.fua;
     if (!write.durable) this.#unflushed[write.node].push(write);
-    this.obliged[write.node].add(write.id);
+    if (isLocal) this.obliged[write.node].add(write.id);
     if (mirroredTo !== undefined) {
       write.mirrored = true;
       this.obliged[mirroredTo].add(write.id);
@@ -188,6 +191,11 @@ export class History {
   /** From now on `to` has to have exactly what `from` has to have: it was resynchronised. */
   copyObligations(from: NodeId, to: NodeId): void {
     this.obliged[to].clear();
+    for (const id of this.obliged[from]) this.obliged[to].add(id);
+  }
+
+  /** `to` has what `from` has to have. */
+  addObligations(from: NodeId, to: NodeId): void {
     for (const id of this.obliged[from]) this.obliged[to].add(id);
   }
 

@@ -154,7 +154,7 @@ export class Operator {
     const peer = node.side === 0 ? 1 : 0;
     if (world.plan.protocol === 'C' && world.history.missing(peer, node.side).length > 0) return false;
     // One node alone may not have noticed yet that the other one is gone and has gone on without it.
-    if (world.nodes.every((n) => n.snapshot()?.connections[0]?.state === 'Connected')) return true;
+    if (world.nodes.every((n) => isInSync(n.snapshot()))) return true;
     if (world.nodes[peer].snapshot()?.role === 'Primary') return false;
     if (world.plan.protocol !== 'C' && world.history.missing(peer, node.side).length > 0) return false;
     const found = world.nodes.map((n) => readMetaData(n.disk, world.plan.format)) as [FoundMetaData, FoundMetaData];

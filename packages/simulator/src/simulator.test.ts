@@ -77,11 +77,11 @@ t.test('an older cached write does not come back over one that was forced', asyn
 t.test('what a reader may see', async (t) => {
   const history = new History();
   const first = history.begin(0, false, 8, 8, false, 10);
-  history.end(first, true, 1, 20);
+  history.end(first, true, true, 1, 20);
   const second = history.begin(0, false, 8, 8, false, 30);
   t.equal(history.complaint(0, 8, first.id, 40), undefined, 'the second one still runs');
   t.equal(history.complaint(0, 8, second.id, 40), undefined);
-  history.end(second, true, undefined, 50);
+  history.end(second, true, true, undefined, 50);
   t.match(history.complaint(0, 8, first.id, 60), /write 2 of node 0/);
   t.equal(history.complaint(0, 8, first.id, 45), undefined, 'the read began before');
   t.equal(history.complaint(1, 8, first.id, 60), undefined, 'the peer was not told of the second');

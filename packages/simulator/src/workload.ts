@@ -103,7 +103,7 @@ export class Workload {
       world.trace(this.#node, `completed slot ${slot}${running.write === undefined ? '' : `, write ${running.write.id}`}, errno ${errno}`);
     const { history, queue } = world;
     if (running.write !== undefined) {
-      history.end(running.write, errno === 0, this.#mirroredTo(running), queue.now);
+      history.end(running.write, errno === 0, this.#hasOwnDisk(), this.#mirroredTo(running), queue.now);
       if (errno !== 0) world.countFailure(this.#node);
       else if (!this.#hasOwnDisk() && !this.#isPeerTheSame(running)) {
         // Acked by a peer that lost power before we knew: the only good disk may have lost it again.
@@ -143,7 +143,7 @@ export class Workload {
     const { history } = this.#world;
     for (let i = 0; i < sectors; i++) {
       const value = readStamp(buffer, i * SECTOR, sector + i);
-      const complaint = history.complaint(this.#node.side, sector + i, value, began);
+      const complaint = history.complaint(this.#hasOwnDisk() ? this.#node.side : this.#peer.side, sector + i, value, began);
       if (complaint === undefined) continue;
       this.#world.violation(`D1 ${this.#node.name}: a read of sector ${sector + i} that began at ${began} ${complaint}`);
       return;

@@ -1,5 +1,5 @@
 /** Two cores in one process with memory disks and a perfect network: for tests of what the core does step by step. */
-import { createMetaData, encodeSuperblock, type MetaData, place, placement } from '@udrbd/metadata';
+import { createMetaData, decodeSuperblock, encodeSuperblock, type MetaData, place, placement } from '@udrbd/metadata';
 import type { ControlRequest } from '../core.js';
 import { DIGEST_STRIDE, digestBytes } from '../digests.js';
 import { EFFECT } from '../effects.js';
@@ -70,6 +70,14 @@ export class MemoryNode {
     return this.replies.get(operation)?.code ?? 'pending';
   }
 
+  /** What a host reads before it attaches again. */
+  metaDataOnDisk(): MetaData {
+    const decoded = decodeSuperblock('v09', this.disk.subarray(this.disk.length - 4096));
+    if (!decoded.ok) throw new Error(decoded.error.reason);
+    return decoded.value;
+  }
+
+  /** @param md - a fresh set when absent */
   backing(md?: MetaData): BackingDisk {
     const deviceBytes = this.disk.length;
     const metaData = md ?? createMetaData('v09', { maxPeers: 1 });
