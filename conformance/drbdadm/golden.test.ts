@@ -38,7 +38,9 @@ async function check(file: string, vector: VectorCase, stdin: string): Promise<v
   }
 }
 
-const FILES = readdirSync(new URL('vectors/', vectors)).filter((name) => /^(?:[0-9]|matrix|cli|adjust|errors|execution)/.test(name));
+const FILES = readdirSync(new URL('vectors/', vectors)).filter((name) =>
+  /^(?:[0-9]|matrix|cli|adjust|arguments|errors|execution)/.test(name),
+);
 
 interface BoundaryCase {
   readonly option: string;

@@ -7,7 +7,7 @@ import type { Action } from './actions.js';
 import { attach } from './actions.js';
 import { findCommand } from './commands.js';
 import { disksEqual, explain, NotANumber, optionEqual, optionsEqual, pathsEqual, sizesEqual } from './compare.js';
-import { cancel, type Deferred, schedule, takeQueue } from './deferred.js';
+import { cancel, type Deferred, putBack, schedule, takeQueue } from './deferred.js';
 import { captureOutput, run } from './helper.js';
 import { configuredOptions, minorOf, pathArguments, peerNodeId, setupCall } from './lines.js';
 import { scheduleProxy } from './proxy.js';
@@ -106,6 +106,8 @@ function planVolumes(session: Session, { res, volume }: Target, running: Resourc
       ),
     );
 }
+
+const adjusted = new WeakSet<Connection>();
 
 /** One resource's share of the queue. */
 class Adjustment {
@@ -214,7 +216,9 @@ class Adjustment {
 
   /** Those that are not connected come first, so that a connected one is touched only when another can stand in for it. */
   #net(first: Deferred | undefined): void {
-    const wanted = this.#res.connections.filter((c) => !isIgnored(c));
+    // Also when arguments name the resource twice: each connection has its turn once.
+    const wanted = this.#res.connections.filter((c) => !isIgnored(c) && !adjusted.has(c));
+    for (const connection of wanted) adjusted.add(connection);
     const isConnected = (c: Connection) => this.#runningConnection(c)?.cstate === CONNECTED;
     let after = first;
     for (const connected of [false, true])
@@ -378,10 +382,18 @@ function fatal(session: Session, exitCode: number): number {
   return exitCode;
 }
 
-/** Prints the resource if `adjust` would do anything about it. */
+/** Prints the resource, when its turn comes, if `adjust` would do anything about it. */
 export const listAdjustable: Action = async (session, target) => {
+  const { name } = target.res;
+  const listed = takeQueue(session);
   const code = await plan(session, target);
   if (code !== 0) return code;
-  if (takeQueue(session).some((c) => c.state === 'waiting')) session.io.stdout(`${target.res.name}\n`);
+  const isAdjustable = takeQueue(session).some((c) => c.state === 'waiting');
+  putBack(session, listed);
+  if (isAdjustable && !listed.some((c) => c.resource === name))
+    schedule(session, 'prereq', '', name, undefined, async () => {
+      session.io.stdout(`${name}\n`);
+      return 0;
+    });
   return 0;
 };

@@ -7,6 +7,8 @@ export type Resolved =
   | { readonly target: Target }
   | { readonly messages: readonly string[]; readonly exitCode: number; readonly final: boolean };
 
+const notANumber = ({ message, exitCode }: BadNumber): Resolved => ({ messages: [message], exitCode, final: true });
+
 /** Nothing more is done once an argument was found to contradict the configuration. */
 const refuse = (...messages: string[]): Resolved => ({ messages, exitCode: 1, final: true });
 
@@ -16,24 +18,37 @@ interface Parts {
   readonly volume: number | undefined;
 }
 
-const MISSING_NUMBER = 'missing number argument';
-/** Stock ends differently for a number that is wrong and one that is not there. */
-const notANumber = (message: string): Resolved => ({ messages: [message], exitCode: message === MISSING_NUMBER ? 100 : 20, final: true });
-
-function numberOf(text: string): number | string {
-  if (text === '') return MISSING_NUMBER;
-  if (/^[0-9]+[^0-9]$/.test(text)) return `${text} is not a valid unit`;
-  return /^[0-9]+$/.test(text) ? Number.parseInt(text, 10) : `${text} is not a valid number`;
+/** Why an argument cannot be read, and what to exit with. */
+interface BadNumber {
+  readonly message: string;
+  readonly exitCode: number;
 }
 
-/** Splits at the last `/`, then at the first `:`. @returns a message when the volume is no number */
-export function splitArgument(argument: string): Parts | string {
+const UNITS: Readonly<Record<string, bigint>> = { s: 512n, k: 1024n, m: 1048576n, g: 1073741824n };
+const LIMIT = 1n << 63n;
+
+/** A number as stock reads it: blanks and a sign before it, one unit behind it, and of the value the lowest 32 bits. */
+function numberOf(text: string): number | BadNumber {
+  if (text === '') return { message: 'missing number argument', exitCode: 100 };
+  const wrong = (what: string): BadNumber => ({ message: `${text}${what}`, exitCode: 20 });
+  const [, digits, unit = ''] = /^\s*([+-]?[0-9]+)(.*)$/s.exec(text) ?? [];
+  if (digits === undefined || unit.length > 1) return wrong(' is not a valid number');
+  const factor = unit === '' ? 1n : UNITS[unit === 's' ? unit : unit === 'S' ? '' : unit.toLowerCase()];
+  if (factor === undefined) return wrong(' is not a valid unit');
+  const value = BigInt(digits.replace('+', ''));
+  const cut = value >= LIMIT ? LIMIT - 1n : value < -LIMIT ? -LIMIT : value;
+  if (factor > 1n && (cut > (LIMIT - 1n) / factor || cut < -LIMIT / factor)) return wrong(': out of range');
+  return Number(BigInt.asIntN(32, cut * factor));
+}
+
+/** Splits at the last `/`, then at the first `:`. */
+function splitArgument(argument: string): Parts | BadNumber {
   let rest = argument;
   let volume: number | undefined;
   const slash = argument.lastIndexOf('/');
   if (slash >= 0) {
     const number = numberOf(argument.slice(slash + 1));
-    if (typeof number === 'string') return number;
+    if (typeof number !== 'number') return number;
     volume = number;
     rest = argument.slice(0, slash);
   }
@@ -64,17 +79,20 @@ function findConnection(res: Resource, peer: string, argument: string): Connecti
 export const connectionName = (connection: Connection): string =>
   findEntry(connection.net, '_name')?.value ?? connection.peer?.names.join('_') ?? '';
 
+const namesMinor = (argument: string): boolean => argument.startsWith('minor-');
+const findResource = (config: Config, name: string): Resource | undefined => config.resources.find((r) => r.name === name && !r.ignore);
+
 export function resolveArgument(config: Config, argument: string): Resolved {
   const undefinedHere: Resolved = { messages: [`'${argument}' not defined in your config (for this host).`], exitCode: 1, final: false };
-  if (argument.startsWith('minor-')) {
+  if (namesMinor(argument)) {
     const minor = numberOf(argument.slice('minor-'.length));
-    if (typeof minor === 'string') return notANumber(minor);
+    if (typeof minor !== 'number') return notANumber(minor);
     const found = byMinor(config, minor);
     return found === undefined ? undefinedHere : { target: { ...found, argument } };
   }
   const parts = splitArgument(argument);
-  if (typeof parts === 'string') return notANumber(parts);
-  const res = config.resources.find((r) => r.name === parts.res && !r.ignore);
+  if ('message' in parts) return notANumber(parts);
+  const res = findResource(config, parts.res);
   if (res === undefined) return undefinedHere;
   const unexpected = `'${argument}' unexpected ctx_by_* result r=-2`;
   let connection: Connection | undefined;
@@ -87,25 +105,43 @@ export function resolveArgument(config: Config, argument: string): Resolved {
   let volume: Volume | undefined;
   if (parts.volume !== undefined) {
     volume = res.me?.volumes.find((v) => v.vnr === parts.volume);
-    if (volume === undefined) return refuse(`Resource '${res.name}' has no volume ${parts.volume}`, unexpected);
+    // To stock, -1 means that none was named, until it has to find it.
+    const missing = parts.volume === -1 ? [] : [`Resource '${res.name}' has no volume ${parts.volume}`];
+    if (volume === undefined) return refuse(...missing, unexpected);
   }
   return { target: { res, volume, connection, argument } };
 }
 
+/** The connections that an argument names, alone or as part of their resource. Which volume it names does not matter. */
+function connectionsOf(config: Config, argument: string): { readonly peer: boolean; readonly connections: readonly Connection[] } {
+  const parts = namesMinor(argument) ? undefined : splitArgument(argument);
+  const res = parts === undefined || 'message' in parts ? undefined : findResource(config, parts.res);
+  if (res === undefined || parts === undefined || 'message' in parts) return { peer: false, connections: [] };
+  if (parts.peer === undefined)
+    return { peer: false, connections: parts.volume === undefined ? res.connections.filter((c) => !isIgnored(c)) : [] };
+  const found = findConnection(res, parts.peer, argument);
+  return { peer: true, connections: 'paths' in found ? [found] : [] };
+}
+
 /**
- * Whether arguments name a connection twice, alone or as part of their resource.
- * @returns the message, if so
+ * Looks at all arguments before the first is worked on: at their numbers, and at which peers they name.
+ * @returns those peers' connections, or the message and exit code with which it ends here
  */
-export function repeatedConnection(config: Config, args: readonly string[]): string | undefined {
-  const enabled = new Set<Connection>();
+export function surveyArguments(config: Config, args: readonly string[]): ReadonlySet<Connection> | BadNumber {
   for (const argument of args) {
-    const resolved = resolveArgument(config, argument);
-    if (!('target' in resolved)) continue;
-    const { res, connection, volume } = resolved.target;
-    if (connection === undefined && volume !== undefined) continue;
-    const named = connection === undefined ? res.connections.filter((c) => !isIgnored(c)) : [connection];
-    if (named.some((c) => enabled.has(c))) return `USAGE_BUG: ${argument} would enable an already enabled connection\n`;
-    for (const c of named) enabled.add(c);
+    const parts = namesMinor(argument) ? undefined : splitArgument(argument);
+    if (parts !== undefined && 'message' in parts) return parts;
   }
-  return undefined;
+  const enabled = new Set<Connection>();
+  const peers = new Set<Connection>();
+  for (const argument of args) {
+    const { peer, connections } = connectionsOf(config, argument);
+    if (connections.some((c) => enabled.has(c)))
+      return { message: `USAGE_BUG: ${argument} would enable an already enabled connection`, exitCode: 1 };
+    for (const connection of connections) {
+      enabled.add(connection);
+      if (peer) peers.add(connection);
+    }
+  }
+  return peers;
 }

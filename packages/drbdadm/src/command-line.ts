@@ -3,7 +3,7 @@ import { resourceNameProblem } from '@udrbd/config';
 import { type Command, DEPRECATED, findCommand } from './commands.js';
 import { contextOf } from './contexts.js';
 import { acceptedOptions, isGeneral } from './general-options.js';
-import { getoptLong } from './getopt.js';
+import { type GivenOption, getoptLong } from './getopt.js';
 import { suggestCommand } from './hints.js';
 import type { AdmIo } from './io.js';
 import type { BackendOption, Settings } from './session.js';
@@ -33,7 +33,11 @@ const asBackendOption = (text: string): BackendOption => {
 /** @param argv - without the program's name */
 export function readCommandLine(argv: readonly string[], io: AdmIo): CommandLine {
   const { options, operands, error } = getoptLong(argv, acceptedOptions());
-  if (options.some((o) => o.name === 'version')) return { kind: 'version' };
+  // What is wrong with an option is told in the order of the command line.
+  for (const option of options) {
+    if (option.name === 'version') return { kind: 'version' };
+    if (!checkOption(option, io)) return exit(20);
+  }
   if (error !== undefined) {
     io.stderr(`${io.programName}: ${error}\ntry '${io.programName} help'\n`);
     return exit(1);
@@ -79,8 +83,31 @@ export function readCommandLine(argv: readonly string[], io: AdmIo): CommandLine
     io.stderr(`${problem}\n`);
     return exit(1);
   }
-  const settings = readSettings(values, [...unchecked, ...checked], io);
-  return settings === undefined ? exit(20) : { kind: 'run', command, args, settings };
+  return { kind: 'run', command, args, settings: readSettings(values, [...unchecked, ...checked]) };
+}
+
+const hasSuspectCharacters = (name: string): boolean => !/^[a-zA-Z0-9_]*$/.test(name);
+
+/** Whether the files and programs that an option names are there. @returns false after a message */
+function checkOption({ name, value = '' }: GivenOption, io: AdmIo): boolean {
+  switch (name) {
+    case 'config-file':
+      if (value === '-' || io.isReadable(io.cwd, value)) return true;
+      io.stderr(`Can not open '${value}'.\n`);
+      return false;
+    case 'drbdsetup':
+    case 'drbdmeta':
+    case 'drbd-proxy-ctl':
+      if (io.isExecutable(value)) return true;
+      io.stderr('Can not find command (drbdsetup/drbdmeta)\n');
+      return false;
+    case 'sh-varname':
+      if (hasSuspectCharacters(value))
+        io.stderr(`ignored --sh-varname=${value}: contains suspect characters, allowed set is [a-zA-Z0-9_]\n`);
+      return true;
+    default:
+      return true;
+  }
 }
 
 const isTaken = (command: Command, name: string): boolean =>
@@ -93,19 +120,8 @@ function substitute(name: string, io: AdmIo): string {
   return current;
 }
 
-function readSettings(values: ReadonlyMap<string, string[]>, backendOptions: BackendOption[], io: AdmIo): Settings | undefined {
+function readSettings(values: ReadonlyMap<string, string[]>, backendOptions: BackendOption[]): Settings {
   const last = (name: string) => values.get(name)?.at(-1);
-  for (const tool of ['drbdsetup', 'drbdmeta', 'drbd-proxy-ctl']) {
-    const path = last(tool);
-    if (path === undefined || io.isExecutable(path)) continue;
-    io.stderr('Can not find command (drbdsetup/drbdmeta)\n');
-    return undefined;
-  }
-  let shVarname = last('sh-varname');
-  if (shVarname !== undefined && !/^[a-zA-Z0-9_]*$/.test(shVarname)) {
-    io.stderr(`ignored --sh-varname=${shVarname}: contains suspect characters, allowed set is [a-zA-Z0-9_]\n`);
-    shVarname = undefined;
-  }
   return {
     stackedMode: values.has('stacked'),
     dryRun: values.has('dry-run'),
@@ -116,7 +132,10 @@ function readSettings(values: ReadonlyMap<string, string[]>, backendOptions: Bac
     drbdsetup: last('drbdsetup'),
     drbdmeta: last('drbdmeta'),
     proxyCtl: last('drbd-proxy-ctl'),
-    shVarname,
+    shVarname: values
+      .get('sh-varname')
+      ?.filter((name) => !hasSuspectCharacters(name))
+      .at(-1),
     backendOptions,
   };
 }

@@ -25,6 +25,7 @@ const TABLE: Readonly<Record<string, () => Context>> = {
   'new-peer': () => group('net'),
   'peer-device': () => group('peer-device'),
   options: () => group('options'),
+  'new-resource': () => group('options'),
   connect: () => own('connect'),
   disconnect: () => own('disconnect'),
   detach: () => own('detach'),
@@ -36,6 +37,7 @@ const TABLE: Readonly<Record<string, () => Context>> = {
   'suspend-io': () => own('suspend-io'),
   invalidate: () => [...flags('force'), ...values('sync-from-peer-node-id'), ...flags('reset-bitmap')],
   'setup-invalidate': () => own('invalidate'),
+  'sh-list-adjustable': () => contextOf('adjust'),
   adjust: () => flags('skip-disk', 'skip-net', 'tentative', 'discard-my-data'),
   status: () => flags('statistics'),
   'create-md': () => [

@@ -59,18 +59,24 @@ export function schedule(
   after: Deferred | undefined,
   action: () => Promise<number>,
 ): Deferred {
+  const command: Deferred = { stage, name, resource, after, action, state: 'waiting' };
+  putBack(session, [command]);
+  const isTrial = session.command.action === 'sh-list-adjustable' && name !== '';
+  if (session.settings.verbose >= 2 && !isTrial) {
+    const depends = after === undefined ? '' : ` depending on ${after.name}(${after.resource})${mark(after)}`;
+    session.io.stdout(`scheduling ${name}(${resource})${depends} as ${mark(command)}\n`);
+  }
+  return command;
+}
+
+/** Puts commands at the end of their stages. */
+export function putBack(session: Session, commands: readonly Deferred[]): void {
   let queue = queues.get(session);
   if (queue === undefined) {
     queue = new Map(STAGES.map((s) => [s.name, []]));
     queues.set(session, queue);
   }
-  const command: Deferred = { stage, name, resource, after, action, state: 'waiting' };
-  queue.get(stage)!.push(command);
-  if (session.settings.verbose >= 2) {
-    const depends = after === undefined ? '' : ` depending on ${after.name}(${after.resource})${mark(after)}`;
-    session.io.stdout(`scheduling ${name}(${resource})${depends} as ${mark(command)}\n`);
-  }
-  return command;
+  for (const command of commands) queue.get(command.stage)!.push(command);
 }
 
 export function cancel(command: Deferred): void {

@@ -1,7 +1,7 @@
 /** Takes a command to its targets: every resource or those named, and within them every volume, peer and path it loops over. */
 import { type Connection, hasDisk, isIgnored, type Resource } from '@udrbd/config';
 import { type Action, actionOf, verboseFlags } from './actions.js';
-import { repeatedConnection, resolveArgument } from './arguments.js';
+import { resolveArgument, surveyArguments } from './arguments.js';
 import { isHandler, isProxyCommand } from './commands.js';
 import { runDeferred } from './deferred.js';
 import { backendOptions, run } from './helper.js';
@@ -20,7 +20,7 @@ const isDump = ({ command }: Session): boolean => command.action === 'dump' || c
 /** @returns the exit code */
 export async function dispatch(session: Session, args: readonly string[]): Promise<number> {
   const { command } = session;
-  if (command.resources === 'none' || (command.action === 'status' && args.length === 0)) return withoutResources(session);
+  if (args.length === 0 && (command.resources === 'none' || command.action === 'status')) return withoutResources(session);
   const { config, io } = session;
   if (config.resources.length === 0 && !isDump(session)) {
     io.stderr('no resources defined!\n');
@@ -49,10 +49,15 @@ async function withoutResources(session: Session): Promise<number> {
   let code: number;
   if (command.action === 'status')
     code = await run(session, setupCall('', 'short', 'status', ...verboseFlags(session), ...backendOptions(session, command.context)));
-  else if (command.action === 'wait-con-int') code = await (await import('./wait.js')).waitInteractively(session);
-  else code = (await import('./print-commands.js')).printWhole(session) ?? 0;
+  else code = await onEverything(session);
   if (code >= 10) io.stderr(`command ${command.name} exited with code ${code}\n`);
   return code;
+}
+
+/** The commands that are about the whole configuration, whatever they are told. */
+async function onEverything(session: Session): Promise<number> {
+  if (session.command.action === 'wait-con-int') return (await import('./wait.js')).waitInteractively(session);
+  return (await import('./print-commands.js')).printWhole(session) ?? 0;
 }
 
 /** Resources that `all` means. */
@@ -105,30 +110,20 @@ function ignoreFurtherPeers(resources: readonly Resource[], named: ReadonlySet<C
 
 async function onNamed(session: Session, args: readonly string[]): Promise<number> {
   const { config, io, command } = session;
-  const repeated = repeatedConnection(config, args);
-  if (repeated !== undefined) {
-    io.stderr(repeated);
-    return 1;
-  }
-  let highest = 0;
-  const known: string[] = [];
-  const named = new Set<Connection>();
-  // What is not there is told of before anything is done.
-  for (const argument of args) {
-    const resolved = resolveArgument(config, argument);
-    if ('target' in resolved && resolved.target.connection !== undefined) named.add(resolved.target.connection);
-    if ('target' in resolved || resolved.final) known.push(argument);
-    else {
-      for (const message of resolved.messages) io.stderr(`${message}\n`);
-      highest = Math.max(highest, resolved.exitCode);
-    }
+  const named = surveyArguments(config, args);
+  if ('message' in named) {
+    io.stderr(`${named.message}\n`);
+    return named.exitCode;
   }
   ignoreFurtherPeers(config.resources, named);
-  for (const argument of known) {
+  let highest = 0;
+  for (const argument of args) {
     const resolved = resolveArgument(config, argument);
     if (!('target' in resolved)) {
       for (const message of resolved.messages) io.stderr(`${message}\n`);
-      return stop(session, resolved.exitCode);
+      if (resolved.final) return stop(session, resolved.exitCode);
+      highest = Math.max(highest, resolved.exitCode);
+      continue;
     }
     const { target } = resolved;
     const { res, connection } = target;
@@ -141,7 +136,8 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     if (volume === undefined) return stop(session, 1);
     if (connection !== undefined) for (const c of res.connections) if (c.peer !== connection.peer) c.ignoreForNow = true;
     session.stackedMode = res.stacked;
-    if (isDump(session)) preparePeers(res);
+    // Stock does this where it looks a resource up by its name.
+    if (isDump(session) && !argument.startsWith('minor-')) preparePeers(res);
     if (!verifyIps(session, res) && !isDump(session)) return stop(session, CONFIG_INVALID);
     const code = await onTarget(session, volume.keep ? target : { ...target, volume: undefined }, false);
     if (session.fatalExitCode !== undefined) return code;
@@ -168,10 +164,12 @@ function checkVolume({ command, io }: Session, { volume, argument, res }: Target
 }
 
 async function onTarget(session: Session, target: Target, isAll: boolean): Promise<number> {
+  // As in stock: such a command repeats itself for every resource that it says it will ignore.
+  if (session.command.resources === 'none') return onEverything(session);
   const action = await actionOf(session.command);
   const { each } = session.command;
   if (session.command.action === 'set-gi' && target.res.hosts.length === 1) return overVolumes(session, target, action, isAll, false);
-  if (each.includes('volume') || needsImplicitVolume(session, target))
+  if (each.includes('volume') || (!isAll && needsImplicitVolume(session, target)))
     return overVolumes(session, target, action, isAll, each.includes('peer'));
   return each.includes('peer') ? overPeers(session, target, action) : action(session, target, session.command);
 }

@@ -19,10 +19,13 @@ export const GENERAL_OPTIONS: readonly OptionSpec[] = [
   { name: 'help', short: 'h', argument: 'none' },
 ];
 
-/** Everything getopt accepts: drbdadm's own options and those of every command. */
+/**
+ * Everything getopt accepts: drbdadm's own options and those of every command. Commands share their context, except that each of those
+ * with `meta` has stock's table to itself, as the list of what an ambiguous option may mean shows.
+ */
 export function acceptedOptions(): OptionSpec[] {
-  const contexts = new Set(COMMANDS.flatMap((c) => (c.context === undefined ? [] : [c.context])));
-  return [...GENERAL_OPTIONS, ...optionsOfContexts(contexts)];
+  const contexts = COMMANDS.flatMap((c) => (c.context === undefined ? [] : [c.context]));
+  return [...GENERAL_OPTIONS, ...optionsOfContexts(contexts.filter((name, i) => name === 'meta' || contexts.indexOf(name) === i))];
 }
 
 export const isGeneral = (name: string): boolean => GENERAL_OPTIONS.some((o) => o.name === name);

@@ -33,8 +33,9 @@ function findLong(given: string, specs: readonly OptionSpec[]): Found {
   const [first] = candidates;
   if (first === undefined) return { error: `unrecognized option '--${given}'` };
   const isSame = (s: OptionSpec) => s === first || (s.family !== undefined && s.family === first.family && s.argument === first.argument);
-  if (candidates.every(isSame)) return first;
-  return { error: `option '--${given}' is ambiguous; possibilities:${candidates.map((c) => ` '--${c.name}'`).join('')}` };
+  const others = candidates.filter((c) => !isSame(c));
+  if (others.length === 0) return first;
+  return { error: `option '--${given}' is ambiguous; possibilities:${[first, ...others].map((c) => ` '--${c.name}'`).join('')}` };
 }
 
 /** @param words - the arguments behind the program's name */

@@ -49,6 +49,8 @@ export interface AdmIo extends CommandIo {
   isLocalAddress(address: Address): boolean;
   isDrbdDevice(path: string): boolean;
   isExecutable(path: string): boolean;
+  /** Whether the file, as seen from the directory, can be opened. */
+  isReadable(directory: string, name: string): boolean;
   /** Runs a program with our stdin. */
   spawn(request: Spawn): Promise<SpawnResult>;
   /** The commands that are part of this program; loaded when called. */

@@ -100,14 +100,17 @@ function isLocalAddress(address: Address): boolean {
   return false;
 }
 
-function isExecutable(path: string): boolean {
+function isAccessible(path: string, mode: number): boolean {
   try {
-    accessSync(path, constants.X_OK);
+    accessSync(asText(path), mode);
     return true;
   } catch {
     return false;
   }
 }
+
+const isExecutable = (path: string): boolean => isAccessible(path, constants.X_OK);
+const isReadable = (directory: string, name: string): boolean => name !== '' && isAccessible(resolve(directory, name), constants.R_OK);
 
 const DRBD_MAJOR = 147;
 
@@ -195,6 +198,9 @@ async function readLine(): Promise<string | null> {
   });
 }
 
+/** The name of the link by which we were called, if it is one for drbdadm: `drbdadm-84` is at home in old scripts. */
+const programName = (): string => /^drbdadm[^.]*/.exec(basename(process.argv[1] ?? ''))?.[0] ?? 'drbdadm';
+
 const hexByte = (byte: number): string => byte.toString(16).padStart(2, '0').toUpperCase();
 
 /**
@@ -203,7 +209,7 @@ const hexByte = (byte: number): string => byte.toString(16).padStart(2, '0').toU
  */
 export function nodeIo(): AdmIo {
   return {
-    programName: 'drbdadm',
+    programName: programName(),
     stdout: (text) => writeAll(1, text),
     stderr: (text) => writeAll(2, text),
     env: process.env,
@@ -227,6 +233,7 @@ export function nodeIo(): AdmIo {
     isLocalAddress,
     isDrbdDevice,
     isExecutable,
+    isReadable,
     spawn: spawnProgram,
     drbdsetup: async (argv, io) => (await import('@udrbd/drbdsetup')).run(argv.map(asText), io),
     drbdmeta: async (argv, io) => (await import('@udrbd/drbdmeta')).run(argv.map(asText), { ...io, acceptsFiles: true }),

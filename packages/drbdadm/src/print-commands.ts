@@ -28,13 +28,14 @@ const udev: Action = async ({ io, config }, { res, volume }) => {
   return 0;
 };
 
-const lowerResource: Action = async ({ io, nodeName, stackedMode }, { res }) => {
-  if (!stackedMode) {
-    io.stderr('sh-lower-resource only available in stacked mode\n');
-    return 1;
-  }
-  if (!res.stacked) {
-    io.stderr(`'${res.name}' is not stacked on this host (${nodeName})\n`);
+/** What does not fit ends the run here, whatever else was named. */
+const lowerResource: Action = async (session, { res }) => {
+  const { io, nodeName, stackedMode } = session;
+  if (!stackedMode || !res.stacked) {
+    io.stderr(
+      stackedMode ? `'${res.name}' is not stacked on this host (${nodeName})\n` : 'sh-lower-resource only available in stacked mode\n',
+    );
+    session.fatalExitCode = 1;
     return 1;
   }
   io.stdout(`${res.me?.lowerName}\n`);

@@ -1,3 +1,5 @@
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { runDrbdadm } from './testing/stub-io.js';
 
@@ -149,5 +151,28 @@ t.test('wrong arguments are refused before anything is done', async (t) => {
   ] as const) {
     const ran = await runDrbdadm(CONFIG, words);
     t.strictSame([ran.code, ran.stderr, ran.calls], [code, message, []], words.join(' '));
+  }
+});
+
+t.test('somebody who pretends a module of 8.4 gets the tool of 8.4', async (t) => {
+  const version = { DRBD_DRIVER_VERSION_OVERRIDE: '8.4.11' };
+  const nowhere = await runDrbdadm(CONFIG, ['up', 'r0'], { env: { ...version, PATH: t.testdir({}) } });
+  t.strictSame([nowhere.code, nowhere.stderr, nowhere.calls], [20, 'execvp() failed to exec drbdadm-84: No such file or directory\n', []]);
+
+  const directory = t.testdir({ 'drbdadm-84': '#!/bin/sh\n[ "$DRBD_DONT_WARN_ON_VERSION_MISMATCH$*" = "1-c - up r0" ] && exit 17\n' });
+  chmodSync(join(directory, 'drbdadm-84'), 0o755);
+  const { code, calls } = await runDrbdadm(CONFIG, ['up', 'r0'], { env: { ...version, PATH: directory } });
+  t.strictSame([code, calls], [17, []]);
+});
+
+t.test('the version of the module is the engine’s, or the pretended one', async (t) => {
+  for (const [override, shown] of [
+    ['9.1.4', '9.1.4'],
+    ['9.1', '9.2.14'],
+    [' 9..7-rc1', '9.0.7'],
+    ['0.0.0', '9.2.14'],
+  ] as const) {
+    const { stdout } = await runDrbdadm(CONFIG, ['--version'], { env: { DRBD_DRIVER_VERSION_OVERRIDE: override } });
+    t.match(stdout, `\nDRBD_KERNEL_VERSION=${shown}\n`, override);
   }
 });

@@ -6,7 +6,7 @@ import { dispatch } from './dispatch.js';
 import { pointAt } from './hints.js';
 import type { AdmIo } from './io.js';
 import { isTty, type Session } from './session.js';
-import { moduleVersion } from './version.js';
+import { moduleVersion, wantsLegacyTools } from './version.js';
 
 /** Where stock looks, in this order. */
 const SEARCH = ['/etc/drbd-90.conf', '/etc/drbd-84.conf', '/etc/drbd-83.conf', '/etc/drbd-82.conf', '/etc/drbd-08.conf', '/etc/drbd.conf'];
@@ -15,6 +15,7 @@ const MAY_TEST = new Set(['dump', 'dump-xml', 'sh-nop']);
 /** @param argv - without the program's name @returns the exit code; everything has been printed */
 export async function run(argv: readonly string[], io: AdmIo): Promise<number> {
   const nodeName = nodeNameOf(io);
+  if (wantsLegacyTools(io)) return runLegacyTool(argv, io);
   const line = readCommandLine(argv, io);
   switch (line.kind) {
     case 'exit':
@@ -24,6 +25,18 @@ export async function run(argv: readonly string[], io: AdmIo): Promise<number> {
     default:
       return help(line, io);
   }
+}
+
+const LEGACY_TOOL = 'drbdadm-84';
+
+/** Leaves everything to the drbdadm of 8.4, as stock does for a kernel module of that version. */
+async function runLegacyTool(argv: readonly string[], io: AdmIo): Promise<number> {
+  const path = `${io.env.PATH ?? ''}:/lib/drbd`;
+  const env = { ...io.env, PATH: path, DRBD_DONT_WARN_ON_VERSION_MISMATCH: '1' };
+  const { exitCode } = await io.spawn({ file: LEGACY_TOOL, args: argv, env, stdout: 'inherit', stderr: 'inherit', timeoutMs: 0 });
+  if (exitCode !== undefined) return exitCode;
+  io.stderr(`execvp() failed to exec ${LEGACY_TOOL}: No such file or directory\n`);
+  return 20;
 }
 
 async function help(line: Exclude<CommandLine, { kind: 'exit' | 'run' }>, io: AdmIo): Promise<number> {
@@ -58,8 +71,6 @@ async function runCommand(line: CommandLine & { kind: 'run' }, nodeName: string,
     return 1;
   }
   if (args.length > 0 && command.resources === 'none') io.stderr('This command will ignore resource names!\n');
-  else if (args.length > 1 && args[0] !== 'all' && isHandler(command))
-    io.stderr('You should not use this command with multiple resources!\n');
 
   const request = readFiles(line, io);
   if (typeof request === 'number') return request;
