@@ -42,7 +42,7 @@ t.test('two nodes', async (t) => {
   t.equal(refused.code, -2, 'nobody has data yet');
 
   await a.ask('primary', { resource: 'r0', force: true });
-  const nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
+  let nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
   t.equal(nbd.sizeBytes, DATA);
   t.notOk(nbd.isReadOnly);
   await a.until('r0', 'the initial sync', (r) => r.connections[0]!.peerDevices[0]!.state.diskState === 'UpToDate', 60_000);
@@ -63,6 +63,19 @@ t.test('two nodes', async (t) => {
   t.equal(second.code, -1, 'one Primary only');
   const busy = await a.client.request('secondary', { resource: 'r0', force: false });
   t.equal(busy.code, -12, 'a device that is open is not demoted');
+
+  await a.ask('secondary', { resource: 'r0', force: true });
+  t.ok((await a.resource('r0')).state.forceIoFailures, 'but by force');
+  t.ok((await a.resource('r0')).devices[0]!.state.open);
+  await t.rejects(nbd.write(0, content.subarray(0, 4096)), { message: 'NBD error 5' });
+  await t.rejects(nbd.read(0, 4096), { message: 'NBD error 5' });
+  await t.rejects(NbdClient.open(`${a.runDir}/nbd/0.sock`), 'nobody else may open it now');
+  const tooEarly = await a.client.request('primary', { resource: 'r0', force: false });
+  t.equal(tooEarly.code, -12, 'a promotion waits for the last close');
+  await nbd.close();
+  await a.until('r0', 'the last close', (r) => !r.state.forceIoFailures);
+  await a.ask('primary', { resource: 'r0', force: false });
+  nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
 
   await a.ask('disconnect', { resource: 'r0', peerNodeId: 1, force: false });
   await b.until('r0', 'the loss of the peer', (r) => r.connections[0]!.state.connectionState !== 'Connected');

@@ -21,14 +21,15 @@ import { askPeer, askPeerAboutConnection, REQUEST } from './agreement.js';
 import { allocateSlots, attach } from './attach.js';
 import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
+import { demote, lastClose } from './demote.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { beginPendingGeneration } from './fencing.js';
 import { forgetPeer } from './forget-peer.js';
 import { durably, keepGenerations, newCurrentUuid } from './generation-changes.js';
-import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
+import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
 import { introduce, openLink } from './link.js';
-import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
-import { isConnected, sendProtocol, sendState, sendSyncParam, sendUuids } from './packets.js';
+import { markMetaDataDirty, writeBitmap } from './meta-data-io.js';
+import { isConnected, sendProtocol, sendSyncParam, sendUuids } from './packets.js';
 import { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
 import { promote } from './promote.js';
@@ -37,7 +38,7 @@ import { resyncOptions, setAllBits } from './resync.js';
 import { changeConnection, changePeerDevice, changeResource, changeVolume, type Wanted } from './state-change.js';
 import { CONN, type ConnNumber, DISK, ROLE } from './state-view.js';
 import { Volume } from './volume.js';
-import { closeEpoch, releaseHeld } from './write-path.js';
+import { releaseHeld } from './write-path.js';
 
 /** Answers an operation: nothing is success. */
 export type Reply = (error?: Refusal) => void;
@@ -84,7 +85,10 @@ export function control(res: Resource, request: ControlRequest, reply: Reply): v
     case 'primary':
       return promote(res, request.force, reply);
     case 'secondary':
-      return demote(res, request.openVolumes, reply);
+      return demote(res, request.openVolumes, request.force, reply);
+    case 'closed':
+      lastClose(res);
+      return reply();
     case 'suspend-io':
       changeResource(res, () => ({ suspUser: true }), { hard: true });
       return reply();
@@ -306,27 +310,6 @@ function delPeer(res: Resource, c: Connection, reply: Reply): void {
     reply();
   };
   disconnect(res, c, false, remove);
-}
-
-function demote(res: Resource, openVolumes: readonly number[], reply: Reply): void {
-  const wasPrimary = res.role === ROLE.Primary;
-  const judged = changeResource(res, () => ({ role: ROLE.Secondary }), { openVolumes, dryRun: true });
-  if (wasPrimary && judged === 'SS_SUCCESS' && res.hasUnackedWrites()) {
-    // A connection lost from here on has to be lost by a Primary: it begins a new generation for what the peer misses.
-    closeEpoch(res);
-    res.whenAcked.push(() => demote(res, openVolumes, reply));
-    return;
-  }
-  const code = changeResource(res, () => ({ role: ROLE.Secondary }), { openVolumes, verbose: true });
-  if (wasPrimary && code === 'SS_SUCCESS') {
-    for (const volume of res.volumes.values()) {
-      const md = volume.disk?.metaData;
-      if (md !== undefined) md.current_uuid = withPrimaryBit(md.current_uuid, false);
-      for (const pd of volume.peerDevices) if (pd.connection.isUp && pd.conn >= CONN.Connected) sendState(res, pd);
-      syncMetaData(res, volume);
-    }
-  }
-  reply(answer(code));
 }
 
 function resumeIo(res: Resource, reply: Reply): void {

@@ -33,8 +33,13 @@ export type ControlRequest =
   | { readonly command: 'connect'; readonly connection: number; readonly tentative: boolean; readonly discardMyData: boolean }
   | { readonly command: 'disconnect'; readonly connection: number; readonly force: boolean }
   | { readonly command: 'primary'; readonly force: boolean }
-  /** `openVolumes`: volumes whose block device somebody holds open for writing; such a volume is not demoted. */
+  /**
+   * `openVolumes`: volumes whose block device somebody holds open, for writing or, with `force`, at all. Such a volume is not demoted,
+   * or by force: then all I/O fails until `closed`.
+   */
   | { readonly command: 'secondary'; readonly openVolumes: readonly number[]; readonly force: boolean }
+  /** Nobody has a volume open any more. */
+  | { readonly command: 'closed' }
   | { readonly command: 'invalidate'; readonly volume: number; readonly fromPeerNodeId?: number }
   | { readonly command: 'invalidate-remote'; readonly connection: number; readonly volume: number }
   | { readonly command: 'outdate'; readonly volume: number }
@@ -61,6 +66,8 @@ export interface ReplicationCore {
   readonly effects: Effects;
   /** When `tick` is wanted next; Infinity when nothing is timed. */
   readonly deadline: Millis;
+  /** Demoted by force while open: all I/O fails until `closed`. */
+  readonly failIo: boolean;
 
   // Data plane: scalars only.
 

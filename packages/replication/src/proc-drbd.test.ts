@@ -64,6 +64,7 @@ const RESOURCE: ResourceSnapshot = {
   suspendedNoData: false,
   suspendedFencing: false,
   suspendedQuorum: false,
+  failIo: false,
   writeOrdering: 'flush',
   options: {},
   volumes: [VOLUME],

@@ -63,6 +63,7 @@ function attempt(res: Resource, given: Attempt, reply: Reply): void {
     res.later(res.pingTimeoutMs() + 100, () => attempt(res, { ...given, mayWait: false }, reply));
     return;
   }
+  if (res.failIo) return reply({ name: 'SS_DEVICE_IN_USE' });
   if (given.triesLeft > 0 && !given.outdatesPeers && isForFencing(res, code)) return fenceFirst(res, given, code, reply);
   if (code !== 'SS_SUCCESS' && code !== 'SS_NOTHING_TO_DO') {
     changeResource(res, wanted, { dryRun: true, verbose: true });

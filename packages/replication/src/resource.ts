@@ -69,6 +69,8 @@ export class Resource implements ReplicationCore {
   suspUser = false;
   suspNoData = false;
   suspFencing = false;
+  /** Demoted by force while open: all I/O fails until the last close, and no promotion before that. */
+  failIo = false;
   now: Millis = 0;
   deadline: Millis = Number.POSITIVE_INFINITY;
   /** Number of the epoch that writes go into, and how many it has. */
@@ -77,8 +79,8 @@ export class Resource implements ReplicationCore {
   maxEpochSize = NET_OPTIONS['max-epoch-size'].default as number;
   writeOrdering: 'none' | 'drain' | 'flush' = 'flush';
   wantMetaDataSync = false;
-  /** What waits until peers have acked everything (with their barriers). */
-  readonly whenAcked: (() => void)[] = [];
+  /** What waits until there are no unfinished writes. */
+  readonly whenFinished: (() => void)[] = [];
 
   #unsettled = false;
   #token = 0;
@@ -286,7 +288,7 @@ export class Resource implements ReplicationCore {
         if (volume.disk !== undefined && volume.diskState <= DISK.Failed && volume.diskState !== DISK.Attaching)
           maybeDiskless(this, volume);
       }
-      if (this.whenAcked.length > 0 && !this.hasUnackedWrites()) for (const run of this.whenAcked.splice(0)) run();
+      if (this.whenFinished.length > 0 && !this.hasUnfinishedWrites()) for (const run of this.whenFinished.splice(0)) run();
       if (this.wantMetaDataSync) {
         // A state that others may learn of is not forgotten by a crash.
         this.wantMetaDataSync = false;
@@ -353,8 +355,9 @@ export class Resource implements ReplicationCore {
 
   // --- what the parts of the core ask of each other -------------------------------------------------------------------------
 
-  /** Some write was sent to a peer whose epoch is not acked yet. */
-  hasUnackedWrites(): boolean {
+  /** Some write was sent to a peer whose epoch is not acked yet. While all I/O fails: some request is not answered yet. */
+  hasUnfinishedWrites(): boolean {
+    if (this.failIo) for (const volume of this.volumes.values()) if (volume.upperPending > 0) return true;
     return this.connections.some((c) => c !== undefined && c.logHead >= 0);
   }
 

@@ -21,6 +21,7 @@ export function snapshotOf(res: Resource): ResourceSnapshot {
     suspendedNoData: res.suspNoData,
     suspendedFencing: res.suspFencing,
     suspendedQuorum: false,
+    failIo: res.failIo,
     writeOrdering: res.writeOrdering,
     options: res.options as Options,
     volumes: [...res.volumes.values()].sort((a, b) => a.number - b.number).map((volume) => volumeSnapshot(res, volume)),

@@ -13,6 +13,8 @@ export interface ResourceSnapshot {
   readonly suspendedNoData: boolean;
   readonly suspendedFencing: boolean;
   readonly suspendedQuorum: boolean;
+  /** Demoted by force while open: all I/O fails until the last close. */
+  readonly failIo: boolean;
   readonly writeOrdering: 'none' | 'drain' | 'flush';
   readonly options: Options;
   readonly volumes: readonly VolumeSnapshot[];

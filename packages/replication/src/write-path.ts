@@ -27,6 +27,8 @@ const EINVAL = 22;
 
 /** Whether application requests may start now; otherwise they are parked in order. */
 export function mayStart(res: Resource, volume: Volume): boolean {
+  // To fail.
+  if (res.failIo) return true;
   if (res.isSuspended || volume.generationWrites > 0 || volume.generationPending) return false;
   if (volume.diskState === DISK.Attaching || volume.diskState === DISK.Negotiating) return false;
   for (let i = 0; i < volume.peerDevices.length; i++) {
@@ -56,6 +58,7 @@ export function submit(res: Resource, slot: number): void {
 export function start(res: Resource, volume: Volume, slot: number): void {
   const { requests } = res;
   const op = requests.op[slot]!;
+  if (res.failIo) return reject(res, volume, slot, EIO);
   if (res.role !== ROLE.Primary) {
     if (op !== OP.Read) res.logRateLimited('err', volume, 'Rejected WRITE request, not in Primary role.');
     return reject(res, volume, slot, EIO);
@@ -180,13 +183,13 @@ export function sendAndSubmit(res: Resource, volume: Volume, slot: number): void
   requests.waits[slot] = 1;
   requests.holds[slot] = 1;
   requests.epoch[slot] = res.currentEpoch;
-  if (!dataAccessible(volume)) {
+  if (!res.failIo && !dataAccessible(volume)) {
     res.logRateLimited(
       'err',
       volume,
       `IO ERROR: neither local nor remote data, sector ${requests.sector[slot]!}+${requests.lengthBytes[slot]! / 512}`,
     );
-  } else {
+  } else if (!res.failIo) {
     for (let i = 0; i < volume.peerDevices.length; i++) mirror(res, volume.peerDevices[i]!, slot);
     if (volume.hasUsableDisk) submitLocally(res, volume, slot);
     res.currentEpochWrites++;
@@ -345,7 +348,7 @@ function markUnreadable(volume: Volume, slot: number, res: Resource): void {
 /** Nothing is waited for any more: tell the application, unless completions are held back. */
 export function complete(res: Resource, volume: Volume, slot: number): void {
   const { requests } = res;
-  if (volume.generationWrites > 0 || volume.generationPending || res.isSuspended) {
+  if (!res.failIo && (volume.generationWrites > 0 || volume.generationPending || res.isSuspended)) {
     requests.state[slot]! |= LOCAL.Held;
     volume.heldCompletions.push(slot);
     return;
@@ -353,16 +356,17 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
   const op = requests.op[slot]!;
   const localOk = (requests.state[slot]! & LOCAL.Ok) !== 0;
   const isWrite = op !== OP.Read && op !== OP.Flush;
-  const ok =
-    op === OP.Flush
+  const ok = res.failIo
+    ? false
+    : op === OP.Flush
       ? localOk && requests.errno[slot] === 0 && dataAccessible(volume)
       : (localOk && (!isWrite || volume.diskState === DISK.UpToDate)) || anyPeerHasIt(volume, slot, isWrite);
   if (op === OP.Read) {
-    if (!ok && retryRead(res, volume, slot)) return;
+    if (!ok && !res.failIo && retryRead(res, volume, slot)) return;
     finishRead(res, volume, slot, ok);
     return;
   }
-  if (!ok && op !== OP.Flush && freezes(res, volume, slot)) return;
+  if (!ok && !res.failIo && op !== OP.Flush && freezes(res, volume, slot)) return;
   requests.state[slot]! |= LOCAL.Completed;
   volume.upperPending--;
   res.effects.push(EFFECT.Complete, slot, ok ? 0 : EIO);
@@ -534,7 +538,8 @@ export function failPending(res: Resource, volume: Volume): void {
 
 /** What held completions or parked requests back may be over. */
 export function releaseHeld(res: Resource, volume: Volume): void {
-  if (volume.generationWrites === 0 && !volume.generationPending && !res.isSuspended && volume.heldCompletions.length > 0) {
+  const isHolding = volume.generationWrites > 0 || volume.generationPending || res.isSuspended;
+  if ((res.failIo || !isHolding) && volume.heldCompletions.length > 0) {
     for (const slot of volume.heldCompletions.splice(0)) {
       res.requests.state[slot]! &= ~LOCAL.Held;
       complete(res, volume, slot);

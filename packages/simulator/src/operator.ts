@@ -198,6 +198,23 @@ export class Operator {
     attempt(0);
   }
 
+  /** The application finds its I/O failing, and closes the device after a while. */
+  #demoteByForce(node: SimNode): void {
+    const workload = this.#world.workloads[node.side];
+    const { incarnation } = node;
+    this.#busy[node.side] = true;
+    node.control({ command: 'secondary', openVolumes: [VOLUME], force: true }, (error) => {
+      this.#idle(node);
+      if (error !== undefined) return;
+      if (node.snapshot()?.role !== 'Secondary') this.#world.violation(`C3 ${node.name}: not demoted by force`);
+      this.#world.queue.after(this.#world.random.faults.below(2_000_000), () => {
+        if (node.incarnation !== incarnation || !node.isUp) return;
+        workload.close();
+        this.#command(node, { command: 'closed' });
+      });
+    });
+  }
+
   #command(node: SimNode, request: ControlRequest): void {
     this.#busy[node.side] = true;
     const { incarnation } = node;
@@ -251,6 +268,7 @@ export class Operator {
       case 8:
         return this.#command(node, { command: 'suspend-io' });
       case 9:
+        if (isPrimary && prng.chance(1, 3)) return this.#demoteByForce(node);
         if (isPrimary) {
           this.#busy[node.side] = true;
           node.control({ command: 'secondary', openVolumes: [VOLUME], force: false }, (error) => {

@@ -153,7 +153,7 @@ export class World {
     this.failures++;
     const snapshot = node.snapshot();
     const peer = snapshot?.connections[0]?.peerDevices[0];
-    const isHealthy = snapshot?.volumes[0]?.diskState === 'UpToDate';
+    const isHealthy = snapshot?.volumes[0]?.diskState === 'UpToDate' && !snapshot.failIo;
     if (isHealthy && snapshot?.role === 'Primary' && this.plan.diskErrorsPerMillion === 0) {
       this.violation(`L2 ${node.name}: a write failed on a Primary with an UpToDate disk (peer ${peer?.peerDiskState})`);
     }

@@ -36,7 +36,7 @@ import { bootId, JOURNAL_VERSION, type Journal, JournalFile } from './journal.js
 import type { Log } from './log.js';
 import { type ConfiguredPath, checkNetOptions, checkNewPath, samePath } from './net-rules.js';
 import { difference } from './notifications.js';
-import { findOpeners } from './openers.js';
+import { findOpeners, type Opener } from './openers.js';
 import { PROC_HEADER, ProcFile } from './proc-file.js';
 import type { ReactorPort } from './reactor-thread.js';
 import { type ConnectionEntry, ResourceEntry, type VolumeEntry } from './resource-entry.js';
@@ -52,6 +52,8 @@ const DEVICE_WAIT_MS = 5000;
 const APV_BITMAP_RESYNC = 120;
 /** I/O of an engine that was killed holds its disks for as long as it takes. */
 const LEFT_DISK_WAIT_MS = 30_000;
+/** While all I/O fails, block devices are looked at this often for the last close. */
+const OPENERS_MS = 500;
 /** Progress of a resync is told this often. */
 const PROGRESS_MS = 3000;
 
@@ -599,10 +601,7 @@ export class FrontDesk implements ControlHandler {
   async #secondary(entry: ResourceEntry, force: boolean): Promise<Answer> {
     const openVolumes: number[] = [];
     const info: string[] = [];
-    for (const volume of entry.volumes.values()) {
-      if (volume.devicePath === undefined) continue;
-      const openers = await findOpeners(volume.devicePath);
-      if (openers.length === 0) continue;
+    for (const [volume, openers] of await openersOf(entry)) {
       openVolumes.push(volume.volume);
       info.push(`/dev/drbd${volume.minor} open_cnt:${openers.length}, writable:1; list of openers follows`);
       for (const opener of openers.slice(0, 10)) info.push(`drbd${volume.minor} ${opener.text}`);
@@ -612,6 +611,21 @@ export class FrontDesk implements ControlHandler {
     return !answer.ok && answer.error.name === 'SS_DEVICE_IN_USE'
       ? refuse('SS_DEVICE_IN_USE', ...info, ...(answer.error.info ?? []))
       : answer;
+  }
+
+  /** Demoted by force: all I/O fails until nobody has a volume open any more. */
+  async #awaitLastClose(entry: ResourceEntry): Promise<void> {
+    if (entry.awaitsLastClose) return;
+    entry.awaitsLastClose = true;
+    const isFailing = () => this.#resources.get(entry.name) === entry && !entry.hasFailed && entry.state?.core.failIo === true;
+    while (isFailing()) {
+      const openers = await openersOf(entry);
+      for (const volume of entry.volumes.values()) volume.isOpen = openers.has(volume);
+      if (isFailing() && openers.size === 0 && entry.state?.openVolumes.length === 0) await this.#control(entry, { command: 'closed' });
+      if (isFailing()) await this.#refresh(entry);
+      if (isFailing()) await entry.stateChange(OPENERS_MS);
+    }
+    entry.awaitsLastClose = false;
   }
 
   /** Demote, disconnect, detach, delete: as far as it goes, with DRBD's words for the step that failed. */
@@ -720,6 +734,7 @@ export class FrontDesk implements ControlHandler {
     if (entry.isHeld && followsPeer(entry.state, state)) entry.wasSyncTarget = true;
     this.#noteStandAlone(entry, state);
     entry.state = state;
+    if (state.core.failIo) void this.#awaitLastClose(entry);
     entry.stateTold();
     if (state.core.connections.some((c) => c.state === 'Connected')) for (const volume of entry.volumes.values()) volume.isDegraded = false;
     const now = this.#view(entry, state);
@@ -972,6 +987,16 @@ function changed(defaults: Options, request: { readonly options: object; readonl
   const given = request.options as Options;
   if (!request.setDefaults) return given;
   return { ...defaults, ...(present._name === undefined ? {} : { _name: present._name }), ...given };
+}
+
+/** Who has the block devices of a resource open. */
+async function openersOf(entry: ResourceEntry): Promise<Map<VolumeEntry, Opener[]>> {
+  const found = new Map<VolumeEntry, Opener[]>();
+  for (const volume of entry.volumes.values()) {
+    const openers = volume.devicePath === undefined ? [] : await findOpeners(volume.devicePath);
+    if (openers.length > 0) found.set(volume, openers);
+  }
+  return found;
 }
 
 const unsupported = (what: string): Answer => refuse('ERR_INVALID_REQUEST', `${what}: this engine can not do that yet`);

@@ -15,6 +15,7 @@ const core = (change: Partial<CoreSnapshot> = {}): CoreSnapshot => ({
   suspendedNoData: false,
   suspendedFencing: false,
   suspendedQuorum: false,
+  failIo: false,
   writeOrdering: 'flush',
   options: {},
   volumes: [],

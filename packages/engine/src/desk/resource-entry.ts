@@ -35,6 +35,7 @@ export interface VolumeEntry {
   devicePath: string | undefined;
   /** See {@link DeviceNames}. */
   isUnnumbered: boolean;
+  /** With ublk, while all I/O fails: somebody has the block device open. */
   isOpen: boolean;
 }
 
@@ -57,6 +58,8 @@ export class ResourceEntry {
   isHeld = false;
   /** While held: a good disk began to follow a peer. */
   wasSyncTarget = false;
+  /** Somebody waits for the last close. */
+  awaitsLastClose = false;
   /** Stopped by a bug; it can only be taken down. */
   hasFailed = false;
   #queue: Promise<unknown> = Promise.resolve();

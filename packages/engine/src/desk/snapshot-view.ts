@@ -63,7 +63,7 @@ export function viewOf(host: HostSnapshot, context: ViewContext): ResourceSnapsh
       suspendedNoData: core.suspendedNoData,
       suspendedFencing: core.suspendedFencing,
       suspendedQuorum: core.suspendedQuorum,
-      forceIoFailures: false,
+      forceIoFailures: core.failIo,
     },
     statistics: { writeOrdering: core.writeOrdering },
     devices: [...core.volumes]

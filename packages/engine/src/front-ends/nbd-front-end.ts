@@ -103,7 +103,11 @@ export class NbdFrontEnd implements NbdVolume {
         return front.#sizeSectors * 512;
       },
       get readOnly() {
-        return !front.writable;
+        // What fails for another reason is not told to be forbidden.
+        return !front.writable && !front.host.core.failIo;
+      },
+      get refusal() {
+        return front.host.core.failIo ? 'demoted by force: other clients have to close first' : undefined;
       },
       rotational: false,
       canFlush: true,

@@ -176,13 +176,13 @@ export class UblkFrontEnd implements FrontEnd, TagOwner {
     const queue = this.#queue!;
     const op = queue.op(tag);
     const length = queue.lengthBytes(tag);
-    if (op !== UBLK_OP.READ && op !== UBLK_OP.FLUSH && !this.#writable) {
-      queue.commitAndFetch(tag, -ERRNO.EROFS);
+    const { host } = this;
+    if (host.hasFailed || host.core.failIo) {
+      queue.commitAndFetch(tag, -ERRNO.EIO);
       return true;
     }
-    const { host } = this;
-    if (host.hasFailed) {
-      queue.commitAndFetch(tag, -ERRNO.EIO);
+    if (op !== UBLK_OP.READ && op !== UBLK_OP.FLUSH && !this.#writable) {
+      queue.commitAndFetch(tag, -ERRNO.EROFS);
       return true;
     }
     const slot = host.acquire(this.volume, this);

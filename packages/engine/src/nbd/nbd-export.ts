@@ -16,6 +16,8 @@ export interface NbdExport {
   /** Bytes; read anew for every request, because a volume may grow. */
   readonly sizeBytes: number;
   readonly readOnly: boolean;
+  /** Why nobody may open it now. */
+  readonly refusal: string | undefined;
   readonly rotational: boolean;
   readonly canFlush: boolean;
   readonly canFua: boolean;

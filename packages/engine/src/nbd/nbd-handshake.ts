@@ -152,7 +152,7 @@ export class NbdHandshake {
   #openOldStyle(data: Uint8Array): void {
     const name = textOf(data);
     const exported = name === undefined ? undefined : this.#exports.find(name);
-    if (exported === undefined) {
+    if (exported === undefined || exported.refusal !== undefined) {
       // This option has no way to say no.
       this.phase = 'closed';
       return;
@@ -186,6 +186,10 @@ export class NbdHandshake {
     const exported = this.#exports.find(name.text);
     if (exported === undefined) {
       this.#reply(REP.ERR_UNKNOWN, encoder.encode(`export '${name.text}' not present`));
+      return;
+    }
+    if (exported.refusal !== undefined) {
+      this.#reply(REP.ERR_POLICY, encoder.encode(exported.refusal));
       return;
     }
     const wanted = new Set<number>();

@@ -27,6 +27,7 @@ const volume: NbdExport = {
   description: 'volume 0',
   sizeBytes: 1 << 20,
   readOnly: false,
+  refusal: undefined,
   rotational: false,
   canFlush: true,
   canFua: true,
@@ -132,6 +133,9 @@ t.test('options', async (t) => {
   t.equal(said(option(8, '00')), answer(8, 0x80000003));
   const missing = hexOf(new TextEncoder().encode("export 'nothere' not present"));
   t.equal(said(option(7, `${text('nothere')}0000`)), answer(7, 0x80000006, missing));
+  const closed = serve({ ...volume, refusal: 'not now' });
+  t.equal(said(option(7, `${text('r0')}0000`), closed), answer(7, 0x80000002, hexOf(new TextEncoder().encode('not now'))));
+  t.equal(talk(closed, CLIENT_FLAGS + option(1, hexOf(new TextEncoder().encode('r0')))).session.isClosed, true);
   t.equal(said(option(6, `${text('r0')}0000`)), answer(6, 3, '0000 0000000000100000 016d') + answer(6, 1), 'INFO');
   t.equal(
     said(option(6, `${text('r0')}0002 0001 0002`)),

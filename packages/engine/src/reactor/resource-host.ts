@@ -617,7 +617,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
 
   #withOpenVolumes(request: ControlRequest & { command: 'secondary' }): ControlRequest {
     const open = new Set(request.openVolumes);
-    for (const entry of this.#volumes) if (entry?.frontEnd?.openForWriting === true) open.add(entry.volume);
+    for (const entry of this.#volumes) {
+      const frontEnd = entry?.frontEnd;
+      if (frontEnd?.openForWriting === true || (request.force && frontEnd?.isOpen === true)) open.add(entry!.volume);
+    }
     return { ...request, openVolumes: [...open].sort((a, b) => a - b) };
   }
 

@@ -50,6 +50,7 @@ export class FakeCore implements ReplicationCore {
   slot = -1;
   connectionOptions = { 'connect-int': 1, 'ping-timeout': 1 };
   isReady = true;
+  failIo = false;
   onSubmit: (slot: number) => void = () => undefined;
 
   ioReady(): boolean {
@@ -137,6 +138,7 @@ export class FakeCore implements ReplicationCore {
       suspendedNoData: false,
       suspendedFencing: false,
       suspendedQuorum: false,
+      failIo: this.failIo,
       writeOrdering: 'flush',
       options: {},
       volumes: [],
