@@ -43,20 +43,23 @@ export async function configure(
 }
 
 /** As `drbdadm attach` does it first. */
-async function applyActivityLog(minor: number, image: string): Promise<void> {
+export const applyActivityLog = (minor: number, image: string): Promise<void> => metaData(minor, image, 'apply-al');
+
+/** A command of drbdmeta on internal meta-data. */
+export async function metaData(minor: number, image: string, command: string): Promise<void> {
   let said = '';
-  const status = await drbdmeta(['--force', String(minor), 'v09', image, 'internal', 'apply-al'], {
+  const status = await drbdmeta(['--force', String(minor), 'v09', image, 'internal', command], {
     stdout: (text) => {
       said += String(text);
     },
     stderr: (text) => {
       said += text;
     },
-    env: { UDRBD_LOCK_DIR: dirname(image) },
+    env: { UDRBD_LOCK_DIR: dirname(image), UDRBD_STATE_DIR: dirname(image) },
     stdinIsTty: false,
     stdoutIsTty: false,
     readLine: async () => null,
     acceptsFiles: true,
   });
-  if (status !== 0) throw new Error(`apply-al: ${status}\n${said}`);
+  if (status !== 0) throw new Error(`${command}: ${status}\n${said}`);
 }

@@ -24,8 +24,8 @@ const NONE = -1;
 export class ActivityLog {
   /** Extents that can be hot (`al-extents`). */
   readonly slots: number;
-  readonly #stripes: number;
-  readonly #stripeSize4k: number;
+  #stripes: number;
+  #stripeSize4k: number;
   /** Extent of each slot as the disk knows it, and as it will be after the pending transaction. */
   readonly #active: Uint32Array;
   readonly #wanted: Uint32Array;
@@ -191,6 +191,12 @@ export class ActivityLog {
   /** Block, within the activity log area, of a transaction. */
   ringBlockOf(transaction: number): number {
     return alBlockOfTransaction(transaction, this.#stripes, this.#stripeSize4k);
+  }
+
+  /** The area on disk got another layout; write every block of it before the next transaction. */
+  layOut(stripes: number, stripeSize4k: number): void {
+    this.#stripes = stripes;
+    this.#stripeSize4k = stripeSize4k;
   }
 
   /** The block of `encodeTransaction` is durable: its extents are hot. */

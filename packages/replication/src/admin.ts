@@ -33,6 +33,7 @@ import { isConnected, sendProtocol, sendSyncParam, sendUuids } from './packets.j
 import { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
 import { promote } from './promote.js';
+import { isResizing, resize } from './resize.js';
 import type { Resource } from './resource.js';
 import { resyncOptions, setAllBits } from './resync.js';
 import { changeConnection, changePeerDevice, changeResource, changeVolume, type Wanted } from './state-change.js';
@@ -120,7 +121,7 @@ export function control(res: Resource, request: ControlRequest, reply: Reply): v
 
 type VolumeRequest = Extract<
   ControlRequest,
-  { readonly command: 'del-minor' | 'attach' | 'detach' | 'disk-options' | 'invalidate' | 'outdate' | 'new-current-uuid' }
+  { readonly command: 'del-minor' | 'attach' | 'detach' | 'disk-options' | 'invalidate' | 'outdate' | 'new-current-uuid' | 'resize' }
 >;
 
 function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, reply: Reply): void {
@@ -140,6 +141,8 @@ function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, re
       res.evaluateWriteOrdering();
       res.stateChanged();
       return reply();
+    case 'resize':
+      return resize(res, volume, request, reply);
     case 'invalidate': {
       if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
       const { fromPeerNodeId: from } = request;
@@ -372,7 +375,7 @@ function fullSync(res: Resource, volume: Volume, pd: PeerDevice | undefined, sid
   if (pd.conn === CONN.Connected && sourceDisk !== DISK.UpToDate) return reply(no('SS_NO_UP_TO_DATE_DISK'));
   const code = changePeerDevice(res, pd, { conn }, { dryRun: true, verbose: true });
   if (code !== 'SS_SUCCESS') return reply(answer(code));
-  if (pd.connection.agreement !== undefined) return reply(no('SS_IN_TRANSIENT_STATE'));
+  if (pd.connection.agreement !== undefined || isResizing(pd)) return reply(no('SS_IN_TRANSIENT_STATE'));
   askPeer(res, pd.connection, [pd], side === 'target' ? REQUEST.invalidate : REQUEST.invalidateRemote, (result) => {
     if (result < 1) return reply(no('SS_CW_FAILED_BY_PEER'));
     reply(answer(changePeerDevice(res, pd, { conn }, { verbose: true })));
@@ -394,7 +397,7 @@ function verify(res: Resource, pd: PeerDevice, start: number | undefined, stop: 
   if (own !== peer) {
     return reply(no('ERR_VERIFY_ALG', `Online verify refused: local verify-alg "${own}" differs from peer verify-alg "${peer}"`));
   }
-  if (c.agreement !== undefined) return reply(no('SS_IN_TRANSIENT_STATE'));
+  if (c.agreement !== undefined || isResizing(pd)) return reply(no('SS_IN_TRANSIENT_STATE'));
   askPeer(res, c, [pd], REQUEST.verify, (result) => {
     if (result < 1) return reply(no('SS_CW_FAILED_BY_PEER'));
     if (start !== undefined) pd.verifyStart = start;

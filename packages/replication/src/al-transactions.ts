@@ -35,7 +35,7 @@ const inActivityLog = (res: Resource, slot: number): number => (slot < res.reque
 
 /** Gathers queued writes into one transaction and starts it. */
 export function runActivityLog(res: Resource, volume: Volume): void {
-  while (!volume.alTransactionRunning) {
+  while (!volume.alTransactionRunning && !volume.isMoving) {
     gather(res, volume);
     if (volume.alBatch.length === 0) return;
     const al = volume.disk!.activityLog;
@@ -82,7 +82,7 @@ function startTransaction(res: Resource, volume: Volume): void {
   writeBitmapPages(res, volume, [...pages], (errno) => {
     if (errno !== 0) return transactionDone(res, volume, errno, 'bm_page_io');
     const flush = disk.options['md-flushes'];
-    const offset = disk.given.activityLogOffsetBytes + al.ringBlockOf(al.transaction) * 4096;
+    const offset = disk.place.activityLogOffsetBytes + al.ringBlockOf(al.transaction) * 4096;
     res.metaWrite(volume, offset, al.encodeTransaction().slice(), flush, flush, (error) =>
       transactionDone(res, volume, error, '__al_write_transaction'),
     );

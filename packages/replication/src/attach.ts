@@ -6,7 +6,7 @@ import { Bitmap } from './bitmap.js';
 import { newCurrentUuid } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
 import type { BackingDisk } from './host.js';
-import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
+import { markMetaDataDirty, syncMetaData, writeBitmap, writeWholeLog } from './meta-data-io.js';
 import type { PeerDevice } from './peer-device.js';
 import { adoptV08Flags, peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
@@ -45,7 +45,7 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
   if (volume.sizeSectors > 0 && isInUse(res, volume) && given.usableSectors < volume.sizeSectors) return no('ERR_DISK_TOO_SMALL');
   const notCurrent = refusesOtherData(res, volume, md);
   if (notCurrent !== undefined) return notCurrent;
-  const size = negotiatedSize(volume, given, options);
+  const size = negotiatedSize(res, volume, given, options);
   const isConsistent = (md.flags & MDF.CONSISTENT) !== 0;
   if (isConsistent && size < md.effective_size && size !== options.size) {
     return no(
@@ -60,7 +60,13 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
   const alSlots = Math.min(options['al-extents'], Math.max(AL_EXTENTS_MIN, alExtentsLimit(md.al_stripes, md.al_stripe_size_4k)));
   let bitmap: Bitmap;
   try {
-    bitmap = new Bitmap(given.bitmap, md.bm_max_peers, size, md.bm_bytes_per_bit);
+    bitmap = new Bitmap(
+      given.bitmap,
+      md.bm_max_peers,
+      md.effective_size > 0 ? Math.min(size, md.effective_size) : size,
+      md.bm_bytes_per_bit,
+    );
+    if (size > bitmap.sizeSectors) bitmap.resize(bitmap.bytes.slice(), size, true);
   } catch {
     return no('ERR_MD_INVALID');
   }
@@ -72,6 +78,9 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
     options: { ...options, 'al-extents': alSlots },
     alUnrecorded: false,
     usableSectors: given.usableSectors,
+    backingSectors: given.backingSectors,
+    metaSectors: given.metaSectors,
+    place: given,
   };
   volume.disk = disk;
   return undefined;
@@ -80,7 +89,7 @@ function prepare(res: Resource, volume: Volume, given: BackingDisk): Refusal | u
 const isInUse = (res: Resource, volume: Volume): boolean =>
   res.role === ROLE.Primary || volume.peerDevices.some((pd) => pd.conn >= CONN.Connected);
 
-function negotiatedSize(volume: Volume, given: BackingDisk, options: DiskOptions): number {
+function negotiatedSize(res: Resource, volume: Volume, given: BackingDisk, options: DiskOptions): number {
   const peer = volume.peerDevices.find((pd) => pd.conn >= CONN.Connected && pd.peerDiskSectors > 0);
   const size = newDeviceSize({
     own: given.usableSectors,
@@ -90,7 +99,9 @@ function negotiatedSize(volume: Volume, given: BackingDisk, options: DiskOptions
     connected: peer !== undefined,
     forced: false,
   }).sizeSectors;
-  return given.metaData.effective_size > 0 ? Math.min(size, given.metaData.effective_size) : size;
+  const { effective_size: lastAgreed } = given.metaData;
+  // The device may have grown while it was served from the peer.
+  return lastAgreed > 0 ? Math.min(size, Math.max(lastAgreed, isInUse(res, volume) ? volume.sizeSectors : 0)) : size;
 }
 
 /** Every peer needs a bitmap of its own. */
@@ -149,14 +160,8 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
   markOutOfSync(res, volume, isFresh);
   if (isFresh) {
     res.log('info', volume, undefined, 'Writing the whole bitmap, size changed');
-    for (let i = 0; i < md.al_stripes * md.al_stripe_size_4k; i++) {
-      steps++;
-      volume.alWrites++;
-      const offset = disk.given.activityLogOffsetBytes + disk.activityLog.ringBlockOf(disk.activityLog.transaction) * 4096;
-      const block = disk.activityLog.encodeTransaction().slice();
-      disk.activityLog.commit();
-      res.metaWrite(volume, offset, block, false, disk.options['md-flushes'], step);
-    }
+    steps += md.al_stripes * md.al_stripe_size_4k;
+    writeWholeLog(res, volume, step);
   }
   if (disk.bitmap.dirtyPages > 0) {
     steps++;

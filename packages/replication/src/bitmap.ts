@@ -290,7 +290,8 @@ export class Bitmap {
    * @param setNew - mark what was added, in all slots
    */
   resize(image: Uint8Array, sizeSectors: number, setNew: boolean): void {
-    const oldBits = this.bits;
+    // The last block may have been cut short: what it gains is new as well.
+    const firstNew = Math.floor(this.sizeSectors / this.sectorsPerBit);
     image.fill(0);
     image.set(this.#image.subarray(0, Math.min(image.length, this.#image.length)));
     this.#image = image.byteOffset % 4 === 0 ? image : image.slice();
@@ -301,7 +302,7 @@ export class Bitmap {
     this.#dirty = new Uint8Array(Math.ceil(image.length / BITMAP_PAGE_BYTES));
     this.#clearSurplus();
     this.#recount();
-    if (setNew) for (let slot = 0; slot < this.maxPeers; slot++) this.setBits(slot, oldBits, this.bits - 1);
+    if (setNew) for (let slot = 0; slot < this.maxPeers; slot++) this.setBits(slot, firstNew, this.bits - 1);
     this.markAllDirty();
   }
 

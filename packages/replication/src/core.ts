@@ -40,6 +40,16 @@ export type ControlRequest =
   | { readonly command: 'secondary'; readonly openVolumes: readonly number[]; readonly force: boolean }
   /** Nobody has a volume open any more. */
   | { readonly command: 'closed' }
+  /** Sectors, 0: as much as there is; the activity log's layout only where it is to change. */
+  | {
+      readonly command: 'resize';
+      readonly volume: number;
+      readonly size: number;
+      readonly assumePeerHasSpace: boolean;
+      readonly assumeClean: boolean;
+      readonly alStripes?: number;
+      readonly alStripeSizeKiB?: number;
+    }
   | { readonly command: 'invalidate'; readonly volume: number; readonly fromPeerNodeId?: number }
   | { readonly command: 'invalidate-remote'; readonly connection: number; readonly volume: number }
   | { readonly command: 'outdate'; readonly volume: number }
@@ -83,6 +93,8 @@ export interface ReplicationCore {
   diskDone(now: Millis, slot: number, errno: number): void;
   metaDone(now: Millis, token: number, errno: number): void;
   flushDone(now: Millis, token: number, errno: number): void;
+  /** Capacity of the backing device and of the meta-data device as they are now; of one that cannot be asked, what it was. */
+  diskMeasured(now: Millis, token: number, backingSectors: number, metaSectors: number): void;
   /** The `entries` oldest unfinished entries of the outbox have been handed over to the kernel completely. */
   sendDone(now: Millis, connection: number, stream: Stream, entries: number): void;
   /** Packets waiting to be sent on a stream. */

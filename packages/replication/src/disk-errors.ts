@@ -31,7 +31,7 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
   const disk = volume.disk;
   if (disk === undefined || (volume.diskState !== DISK.Failed && volume.diskState !== DISK.Detaching && volume.diskState !== DISK.Diskless))
     return;
-  if (volume.lowerPending > 0 || volume.metaDataWrites > 0 || volume.alTransactionRunning) return;
+  if (volume.lowerPending > 0 || volume.metaDataWrites > 0 || volume.alTransactionRunning || volume.isMoving) return;
   if (!volume.detachBitmapWritten) {
     volume.detachBitmapWritten = true;
     volume.metaDataWrites++;

@@ -78,6 +78,8 @@ export type ColdEffect =
   | { readonly type: 'metaWrite'; readonly write: MetaWrite }
   /** Flush the data disk of a volume on behalf of the receiver (barrier). Answer: `flushDone(token, errno)`. */
   | { readonly type: 'flush'; readonly volume: number; readonly token: number }
+  /** Look how large the devices of a volume's disk are now. Answer: `diskMeasured(token, backing, meta)`. */
+  | { readonly type: 'measureDisk'; readonly volume: number; readonly token: number }
   /** Establish both streams (wire protocol: conn_connect) and say `linkUp`; goes on until `closeLink`. */
   | { readonly type: 'openLink'; readonly connection: number }
   /** Stop connecting, or shut both streams down. Answer: `linkDown` once no I/O of the streams is in flight any more. */

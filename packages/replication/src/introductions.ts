@@ -3,6 +3,7 @@ import {
   AFTER_SB,
   CF,
   convertAfterSb,
+  DDSF,
   decodeStruct,
   isStateValid,
   P_PROTOCOL,
@@ -11,6 +12,7 @@ import {
   P_STATE,
   P_UUIDS,
   type PProtocol,
+  type PSizes,
   readName,
   refusalText,
   stateFromWire,
@@ -27,10 +29,11 @@ import { disconnectForGood } from './link.js';
 import { syncMetaData } from './meta-data-io.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
+import { beginResize, type ResizeOutcome, resyncNewStorage } from './resize.js';
 import type { Resource } from './resource.js';
 import { beginFinish, resyncLeft, setAllBits } from './resync.js';
-import { resizeVolume } from './size.js';
-import { newDeviceSize } from './size-rule.js';
+import { takeSize } from './size.js';
+import { newDeviceSize, type SizeDecision } from './size-rule.js';
 import { changePeerDevice, changeVolume } from './state-change.js';
 import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
 import { syncHandshake } from './sync-handshake.js';
@@ -146,39 +149,107 @@ export function receiveSizes(res: Resource, pd: PeerDevice, view: DataView, base
   const { volume } = pd;
   pd.peerDiskSectors = d_size;
   pd.peerConfiguredSectors = u_size;
+  const told = { d_size, u_size, c_size, dds_flags };
   const { disk } = volume;
-  if (disk === undefined || volume.diskState < DISK.Negotiating) {
-    const size = c_size || u_size || d_size;
-    if (size === 0 || (volume.sizeSectors > 0 && d_size === 0)) return undefined;
+  if (disk === undefined || volume.diskState < DISK.Negotiating) return withoutDisk(res, pd, told);
+  warnIfFar(res, pd, 'lower level device sizes', d_size, disk.usableSectors);
+  warnIfFar(res, pd, 'user requested size', u_size, disk.options.size);
+  const isConnected = pd.conn > CONN.WFReportParams;
+  // Without a size of its own the peer asks for ours: an administrator has said `resize` there.
+  const isRequest = isConnected && c_size === 0;
+  const sent = pd.resizeSent;
+  // Both administrators have spoken: the word of one of the nodes holds, and the other one follows.
+  if (isRequest && sent !== undefined && pd.connection.resolveConflicts) return undefined;
+  const answered = c_size === 0 ? undefined : sent;
+  const hasGrownBefore = sent?.hasGrown === true;
+  const configured = isRequest || answered !== undefined ? u_size : smallestSet(disk.options.size, u_size);
+  // Growing is an administrator's decision: a larger pair of disks alone changes nothing.
+  const most = isRequest || volume.sizeSectors === 0 ? Number.POSITIVE_INFINITY : Math.max(volume.sizeSectors, c_size);
+  const decide = (own: number): SizeDecision => {
+    const decision = newDeviceSize({
+      own,
+      peer: d_size,
+      lastAgreed: disk.metaData.effective_size,
+      configured,
+      connected: true,
+      forced: false,
+    });
+    return { ...decision, sizeSectors: Math.min(decision.sizeSectors, most) };
+  };
+  const { sizeSectors } = decide(disk.usableSectors);
+  const mustNotShrink = volume.diskState >= DISK.Outdated && (pd.conn < CONN.Connected || pd.peerDisk === DISK.Diskless);
+  if (sizeSectors < volume.sizeSectors && mustNotShrink) {
+    res.log('err', volume, pd, `The peer's disk size is too small! (${sizeSectors} < ${volume.sizeSectors} sectors)`);
+    disconnectForGood(res, pd.connection);
+    return undefined;
+  }
+  if (configured !== disk.options.size) {
+    res.log('info', volume, pd, `Peer sets u_size to ${configured} sectors (old: ${disk.options.size})`);
+    disk.options = { ...disk.options, size: configured };
+    res.stateChanged();
+  }
+  pd.resizeSent = undefined;
+  if (!isRequest && sizeSectors === disk.bitmap.sizeSectors && sizeSectors === disk.metaData.effective_size) {
+    for (const line of decide(disk.usableSectors).logs) res.log(line.level, volume, pd, line.text);
+    sizeFollowed(res, pd, told, hasGrownBefore, answered?.role, { before: sizeSectors, after: sizeSectors, isDeviceChanged: false });
+    return undefined;
+  }
+  const link = pd.connection.linkNumber;
+  const noResync = (dds_flags & DDSF.NO_RESYNC) !== 0;
+  beginResize(res, volume, {
+    measures: isRequest,
+    setNew: !noResync,
+    // A device that has become too small is no reason to give up data.
+    decide: (own) => (own < volume.sizeSectors && own < disk.usableSectors ? decide(disk.usableSectors) : decide(own)),
+    done: (outcome) => {
+      if (pd.connection.linkNumber === link && pd.connection.isUp) sizeFollowed(res, pd, told, hasGrownBefore, answered?.role, outcome);
+    },
+  });
+  return undefined;
+}
+
+type ToldSizes = Pick<PSizes, 'd_size' | 'u_size' | 'c_size' | 'dds_flags'>;
+
+/** The size of a node without a disk is the peer's. */
+function withoutDisk(res: Resource, pd: PeerDevice, { d_size, u_size, c_size, dds_flags }: ToldSizes): string | undefined {
+  const { volume } = pd;
+  const size = c_size || u_size || d_size;
+  if (size > 0 && !(volume.sizeSectors > 0 && d_size === 0)) {
     if (size < volume.sizeSectors && res.role === ROLE.Primary) {
       res.log('err', volume, pd, `The peer's device size is too small! (${size} < ${volume.sizeSectors} sectors); demote me first!`);
       disconnectForGood(res, pd.connection);
       return undefined;
     }
-    resizeVolume(res, volume, size);
-    return undefined;
+    takeSize(res, volume, size);
   }
-  const configured = smallestSet(disk.options.size, u_size);
-  const decision = newDeviceSize({
-    own: disk.usableSectors,
-    peer: d_size,
-    lastAgreed: disk.metaData.effective_size,
-    configured,
-    connected: true,
-    forced: false,
-  });
-  for (const line of decision.logs) res.log(line.level, volume, pd, line.text);
-  // Growing is an administrator's decision (resize): a larger pair of disks alone changes nothing.
-  const size = volume.sizeSectors > 0 ? Math.min(decision.sizeSectors, volume.sizeSectors) : decision.sizeSectors;
-  if (size < volume.sizeSectors && volume.diskState >= DISK.Outdated && (pd.conn < CONN.Connected || pd.peerDisk === DISK.Diskless)) {
-    res.log('err', volume, pd, `The peer's disk size is too small! (${size} < ${volume.sizeSectors} sectors)`);
-    disconnectForGood(res, pd.connection);
-    return undefined;
-  }
-  resizeVolume(res, volume, size);
-  if (pd.conn > CONN.WFReportParams && c_size !== volume.sizeSectors && (d_size > 0 || c_size === 0))
-    sendSizes(res, pd, volume.sizeSectors, dds_flags);
+  if (pd.conn > CONN.WFReportParams && c_size === 0) sendSizes(res, pd, volume.sizeSectors, dds_flags);
   return undefined;
+}
+
+/** Our size is what it is to be after the peer's P_SIZES: answer, and copy what is new. */
+function sizeFollowed(
+  res: Resource,
+  pd: PeerDevice,
+  told: ToldSizes,
+  hasGrownBefore: boolean,
+  askedAs: RoleNumber | undefined,
+  { before, after, isDeviceChanged }: ResizeOutcome,
+): void {
+  const { volume } = pd;
+  if (pd.conn <= CONN.WFReportParams) return;
+  const isNews = told.c_size !== volume.sizeSectors || isDeviceChanged;
+  if (isNews && (told.d_size > 0 || told.c_size === 0)) sendSizes(res, pd, volume.sizeSectors, told.dds_flags);
+  const hasGrown = (after > before && before > 0) || hasGrownBefore;
+  if (!hasGrown || pd.conn < CONN.Connected || pd.peerDisk < DISK.Inconsistent || volume.diskState < DISK.Inconsistent) return;
+  if ((told.dds_flags & DDSF.NO_RESYNC) !== 0) {
+    res.log('info', volume, pd, 'Resync of new storage suppressed with --assume-clean');
+  } else resyncNewStorage(res, pd, askedAs ?? res.role);
+}
+
+/** More than an eighth apart. */
+function warnIfFar(res: Resource, pd: PeerDevice, what: string, peer: number, own: number): void {
+  if (peer === 0 || own === 0 || Math.abs(peer - own) <= Math.floor(Math.min(peer, own) / 8)) return;
+  res.log('warning', pd.volume, pd, `Considerable difference in ${what}: ${peer}s vs. ${own}s`);
 }
 
 const smallestSet = (a: number, b: number): number => (a === 0 ? b : b === 0 ? a : Math.min(a, b));

@@ -18,6 +18,7 @@ import { finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
 import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
+import { isSizeUnsettled } from './resize.js';
 import type { Resource } from './resource.js';
 import { changeConnection } from './state-change.js';
 import { CONN, type ConnNumber, DISK } from './state-view.js';
@@ -141,6 +142,11 @@ export function receiveAuthentication(res: Resource, c: Connection, command: num
 
 /** Everything up to our first state packets goes out at once; the peer does the same. */
 function startProtocol(res: Resource, c: Connection): void {
+  // What we would say of ourselves is about to change.
+  if (c.peerDevices.some((pd) => isSizeUnsettled(pd.volume))) {
+    c.retryAfterMs = 1000;
+    return res.closeLink(c, 'network-failure');
+  }
   c.phase = 'running';
   c.handshakeDeadline = Number.POSITIVE_INFINITY;
   c.connectedSince = res.now;

@@ -54,6 +54,10 @@ export function syncMetaData(res: Resource, volume: Volume, done?: (errno: numbe
     done?.(0);
     return;
   }
+  if (volume.isMoving) {
+    volume.whenMoved.push(() => syncMetaData(res, volume, done));
+    return;
+  }
   volume.metaDataDirty = false;
   volume.metaDataWrites++;
   const write = (errno: number): void => {
@@ -75,7 +79,7 @@ export function syncMetaData(res: Resource, volume: Volume, done?: (errno: numbe
 function writeSuperblock(res: Resource, volume: Volume, disk: AttachedDisk, done: (errno: number) => void): void {
   const flushes = disk.options['md-flushes'];
   volume.primaryIndicatorOnDisk = (disk.metaData.flags & MDF.PRIMARY_IND) !== 0;
-  res.metaWrite(volume, disk.given.superblockOffsetBytes, encodeInService(disk.metaData), flushes, flushes, done);
+  res.metaWrite(volume, disk.place.superblockOffsetBytes, encodeInService(disk.metaData), flushes, flushes, done);
 }
 
 /**
@@ -86,6 +90,10 @@ export function writeBitmap(res: Resource, volume: Volume, which: 'all' | 'chang
   const disk = volume.disk;
   if (disk === undefined) {
     done?.(0);
+    return;
+  }
+  if (volume.isMoving) {
+    volume.whenMoved.push(() => writeBitmap(res, volume, which, done));
     return;
   }
   const { bitmap } = disk;
@@ -111,6 +119,22 @@ export function writeBitmap(res: Resource, volume: Volume, which: 'all' | 'chang
   finish(0);
 }
 
+/**
+ * Writes every block of the activity log anew: after that the log names all hot extents, whatever was in its place before.
+ * `done` is called once for each block.
+ */
+export function writeWholeLog(res: Resource, volume: Volume, done: (errno: number) => void): void {
+  const disk = volume.disk!;
+  const { activityLog: al, metaData: md } = disk;
+  for (let i = md.al_stripes * md.al_stripe_size_4k; i > 0; i--) {
+    volume.alWrites++;
+    const offset = disk.place.activityLogOffsetBytes + al.ringBlockOf(al.transaction) * PAGE_BYTES;
+    const block = al.encodeTransaction().slice();
+    al.commit();
+    res.metaWrite(volume, offset, block, false, disk.options['md-flushes'], done);
+  }
+}
+
 /** A cleared bit says that the data are good: they have to be durable before it is. */
 function writePages(res: Resource, volume: Volume, first: number, end: number, done: (errno: number) => void): void {
   const disk = volume.disk!;
@@ -124,7 +148,7 @@ function writePages(res: Resource, volume: Volume, first: number, end: number, d
     return clears !== bitmap.flushedClears;
   };
   volume.bitmapWrites++;
-  res.metaWrite(volume, disk.given.bitmapOffsetBytes + first * PAGE_BYTES, bytes, preflush, disk.options['md-flushes'], (errno) => {
+  res.metaWrite(volume, disk.place.bitmapOffsetBytes + first * PAGE_BYTES, bytes, preflush, disk.options['md-flushes'], (errno) => {
     if (errno !== 0) volume.bitmapWriteError = errno;
     else bitmap.flushedClears = Math.max(bitmap.flushedClears, clears);
     done(errno);

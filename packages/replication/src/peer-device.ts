@@ -34,6 +34,10 @@ export class PeerDevice {
   peerDiskSectors = 0;
   /** The peer's configured size, sectors. */
   peerConfiguredSectors = 0;
+  /** We have asked the peer to follow a change of our size, in this role: its P_SIZES will tell. */
+  resizeSent: { readonly role: RoleNumber; readonly hasGrown: boolean } | undefined;
+  /** New blocks are to be copied once the resync that runs has ended; in which role they were asked for. */
+  newStorage: RoleNumber | undefined;
   /** Both disks were Inconsistent when the peer was made Primary by force: compare generations at its next state packet. */
   considerResync = false;
   /** Our P_STATE of this connection has been sent: role changes have to wait for the end of the handshake. */
@@ -92,6 +96,8 @@ export class PeerDevice {
     this.comparedGenerations = undefined;
     this.stateSent = false;
     this.considerResync = false;
+    this.resizeSent = undefined;
+    this.newStorage = undefined;
     this.packetSeq = 0;
     this.bitmapSend = undefined;
     this.bitmapReceive = undefined;

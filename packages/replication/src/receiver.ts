@@ -55,6 +55,7 @@ import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind } from './peer-requests.js';
 import { serveRead } from './remote-reads.js';
 import { OP } from './requests.js';
+import { isSizeUnsettled } from './resize.js';
 import type { Resource } from './resource.js';
 import {
   finishResync,
@@ -211,6 +212,8 @@ function receiveData(
   }
   if (!c.protocolSeen) return `${packetLogName(command)} before ReportProtocol`;
   const pd = res.peerDevice(c, volumeNumber);
+  // A stream that has to wait for one volume waits for all.
+  if (c.peerDevices.some((other) => isSizeUnsettled(other.volume))) return LATER;
   if (pd === undefined) {
     if (!IGNORABLE.has(command)) return `${packetLogName(command)} for volume ${volumeNumber}, which is not configured locally`;
     res.logConnection(
@@ -256,7 +259,7 @@ function receiveData(
       return receiveState(res, pd, view, base, length);
     case COMMAND.P_SYNC_UUID: {
       // The source has marked everything before we have: it is taken when our bitmap is on disk.
-      if (pd.conn === CONN.StartingSyncT) return LATER;
+      if (pd.conn === CONN.StartingSyncT || pd.newStorage !== undefined) return LATER;
       const decoded = decodeStruct(P_UUID, view, base, base + length);
       return decoded.ok ? receiveSyncUuid(res, pd, decoded.value.uuid) : 'bad ReportSyncUUID';
     }

@@ -22,6 +22,7 @@ import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import { payloadDone, receive } from './receiver.js';
 import { remoteReadDone, remoteReadRunnable } from './remote-reads.js';
 import { Requests } from './requests.js';
+import { continueResize, resyncNewStorage } from './resize.js';
 import {
   checksumReadDone,
   type ResyncSide,
@@ -85,6 +86,7 @@ export class Resource implements ReplicationCore {
   #unsettled = false;
   #token = 0;
   readonly #waiting = new Map<number, (errno: number) => void>();
+  readonly #measuring = new Map<number, (backingSectors: number, metaSectors: number) => void>();
   readonly #timers: { at: Millis; run: () => void }[] = [];
   readonly #overlapVolumes = new Set<Volume>();
   readonly #alVolumes = new Set<Volume>();
@@ -153,6 +155,14 @@ export class Resource implements ReplicationCore {
     const done = this.#waiting.get(token);
     this.#waiting.delete(token);
     done?.(errno);
+  }
+
+  diskMeasured(now: Millis, token: number, backingSectors: number, metaSectors: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    const done = this.#measuring.get(token);
+    this.#measuring.delete(token);
+    done?.(backingSectors, metaSectors);
   }
 
   flushDone(now: Millis, token: number, errno: number): void {
@@ -278,11 +288,14 @@ export class Resource implements ReplicationCore {
         // The epoch on the wire is closed: its barrier need not wait for the next write.
         if (c.isUp && c.sentEpoch !== this.currentEpoch) closeSentEpoch(this, c);
         for (let k = 0; k < c.peerDevices.length; k++) {
+          const { newStorage, conn } = c.peerDevices[k]!;
+          if (newStorage !== undefined && conn === CONN.Connected) resyncNewStorage(this, c.peerDevices[k]!, newStorage);
           if (c.peerDevices[k]!.verifyWaiting.length > 0) retryVerify(this, c.peerDevices[k]!);
         }
         if (c.drained) afterDrain(this, c);
       }
       for (const volume of this.volumes.values()) {
+        if (volume.resizeJobs.length > 0) continueResize(this, volume);
         if (volume.resyncAnswered) unblockResync(this, volume);
         if (volume.parked.length > 0 || volume.heldCompletions.length > 0) releaseHeld(this, volume);
         if (volume.disk !== undefined && volume.diskState <= DISK.Failed && volume.diskState !== DISK.Attaching)
@@ -421,6 +434,13 @@ export class Resource implements ReplicationCore {
 
   flush(volume: Volume, done: (errno: number) => void): void {
     this.cold({ type: 'flush', volume: volume.number, token: this.#expect(done) });
+  }
+
+  /** Asks how large a volume's devices are now, in sectors. */
+  measureDisk(volume: Volume, done: (backingSectors: number, metaSectors: number) => void): void {
+    const token = ++this.#token;
+    this.#measuring.set(token, done);
+    this.cold({ type: 'measureDisk', volume: volume.number, token });
   }
 
   /** Runs a handler; `done` is told its exit code. */

@@ -1,21 +1,13 @@
-/** The exported size of a volume and the bitmap that goes with it. */
-import { markMetaDataDirty, writeBitmap } from './meta-data-io.js';
+/** The exported size of a volume that has no disk of its own: what its peer says. */
+
+import { prettySize } from './resize.js';
 import type { Resource } from './resource.js';
 import type { Volume } from './volume.js';
 
-/** Takes a new size over. What is added to a bitmap that is in use counts as out of sync. */
-export function resizeVolume(res: Resource, volume: Volume, sizeSectors: number): void {
-  if (sizeSectors === volume.sizeSectors && (volume.disk === undefined || volume.disk.metaData.effective_size === sizeSectors)) return;
+export function takeSize(res: Resource, volume: Volume, sizeSectors: number): void {
+  // That of a disk that is being attached, or goes, is settled with it.
+  if (sizeSectors === volume.sizeSectors || volume.disk !== undefined) return;
   volume.sizeSectors = sizeSectors;
-  res.log('info', volume, undefined, `size = ${Math.trunc(sizeSectors / 2)} KB`);
-  if (volume.disk !== undefined) {
-    const { bitmap, metaData } = volume.disk;
-    if (bitmap.sizeSectors !== sizeSectors) {
-      bitmap.resize(bitmap.bytes.slice(), sizeSectors, true);
-      writeBitmap(res, volume, 'all');
-    }
-    metaData.effective_size = sizeSectors;
-    markMetaDataDirty(res, volume);
-  }
+  res.log('info', volume, undefined, `size = ${prettySize(Math.trunc(sizeSectors / 2))}`);
   res.volumeChanged(volume);
 }

@@ -10,6 +10,7 @@ import { Overlap } from './overlap.js';
 import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
 import type { Requests } from './requests.js';
+import type { ResizeJob } from './resize.js';
 import { DISK, type DiskNumber } from './state-view.js';
 
 /** An attached disk: what the host gave, and the in-core meta-data that lives as long as the attachment. */
@@ -22,7 +23,19 @@ export interface AttachedDisk {
   /** Extents became hot without a record (`al-updates no`): AL_DISABLED stays until the disk is detached. */
   alUnrecorded: boolean;
   /** Usable for data, sectors. */
-  readonly usableSectors: number;
+  usableSectors: number;
+  /** Capacity of the devices when they were looked at last, sectors. */
+  backingSectors: number;
+  metaSectors: number;
+  /** Where the meta-data lie. */
+  place: MetaPlace;
+}
+
+/** Bytes from the start of the meta-data device. */
+export interface MetaPlace {
+  readonly superblockOffsetBytes: number;
+  readonly activityLogOffsetBytes: number;
+  readonly bitmapOffsetBytes: number;
 }
 
 export class Volume {
@@ -82,6 +95,12 @@ export class Volume {
   bitmapWrites = 0;
   bitmapWriteError = 0;
   readonly whenBitmapWritten: ((errno: number) => void)[] = [];
+
+  /** Changes of the size, one after the other. */
+  readonly resizeJobs: ResizeJob[] = [];
+  /** The meta-data get another place or size: nobody else writes any, what wants to waits for the end. */
+  isMoving = false;
+  readonly whenMoved: (() => void)[] = [];
 
   /** The changed pages have been written on the way to Diskless. */
   detachBitmapWritten = false;

@@ -1,6 +1,6 @@
 /** What has to hold, looked at from outside: disks, snapshots and what the applications were told. Names as in docs/simulator.md. */
 
-import { MDF } from '@udrbd/metadata';
+import { MDF, MDF_PEER } from '@udrbd/metadata';
 import { CONN, DISK, type DiskNumber, type Generations, type ResourceSnapshot, ROLE, syncHandshake } from '@udrbd/replication';
 import type { NodeId } from './history.js';
 import { type FoundMetaData, hotExtentsOnDisk, readMetaData } from './meta-tools.js';
@@ -82,21 +82,23 @@ export class Checks {
   /** D6: byte for byte. */
   identical(when: string): void {
     const [a, b] = this.#world.nodes;
-    for (const sector of this.#differing()) {
+    const [left, right] = [a, b].map((node) => node.snapshot()?.volumes[0]?.sizeSectors ?? 0);
+    if (left !== right) return this.#world.violation(`D6 ${when}: ${left} sectors on a, ${right} on b`);
+    for (const sector of this.#differing(left!)) {
       const values = `${this.#value(a, sector)} on a, ${this.#value(b, sector)} on b`;
       this.#world.violation(`D6 ${when}: the disks differ at sector ${sector}: write ${values}`);
       return;
     }
   }
 
-  /** Sectors of data that are not equal on the two disks. */
-  *#differing(): Generator<number> {
-    const { nodes, dataBytes } = this.#world;
+  /** Of the first `sectors` those that are not equal on the two disks. */
+  *#differing(sectors: number): Generator<number> {
+    const { nodes } = this.#world;
     const [a, b] = nodes;
     for (const { disk } of nodes) {
       for (const number of disk.touchedPages) {
         const isEqual = Buffer.compare(a.disk.page(number) ?? ZEROES, b.disk.page(number) ?? ZEROES) === 0;
-        if (isEqual || number * 4096 >= dataBytes) this.#unequalPages.delete(number);
+        if (isEqual) this.#unequalPages.delete(number);
         else this.#unequalPages.add(number);
       }
       disk.touchedPages.clear();
@@ -104,7 +106,7 @@ export class Checks {
     for (const number of this.#unequalPages) {
       const left = a.disk.page(number) ?? ZEROES;
       const right = b.disk.page(number) ?? ZEROES;
-      const end = Math.min(4096, dataBytes - number * 4096);
+      const end = Math.min(4096, sectors * SECTOR - number * 4096);
       for (let at = 0; at < end; at += SECTOR) {
         if (Buffer.compare(left.subarray(at, at + SECTOR), right.subarray(at, at + SECTOR)) !== 0) yield number * 8 + at / SECTOR;
       }
@@ -126,7 +128,8 @@ export class Checks {
       const isReplayed = (found[node.side].md.flags & MDF.PRIMARY_IND) !== 0;
       return coverage(node, found[node.side], isReplayed ? this.#hotOf(node, found[node.side]) : NOTHING);
     }) as [Coverage, Coverage];
-    for (const sector of this.#differing()) {
+    const agreed = Math.min(...found.map(({ md, place }) => md.effective_size || place.usableSectors));
+    for (const sector of this.#differing(agreed)) {
       const block = Math.floor(sector / 8);
       if (outcome.conn !== CONN.Connected && (covered[0](block) || covered[1](block))) continue;
       const values = [this.#value(world.nodes[0], sector), this.#value(world.nodes[1], sector)] as const;
@@ -337,7 +340,9 @@ type Coverage = (block: number) => boolean;
 const NOTHING: ReadonlySet<number> = new Set();
 
 /** Blocks that a node would have marked after its restart. */
-function coverage(node: SimNode, { place }: FoundMetaData, hot: ReadonlySet<number>): Coverage {
+function coverage(node: SimNode, { md, place }: FoundMetaData, hot: ReadonlySet<number>): Coverage {
+  const isFull = (md.flags & MDF.FULL_SYNC) !== 0 || md.peers.some((peer) => (peer.flags & MDF_PEER.FULL_SYNC) !== 0);
+  if (isFull) return () => true;
   const bitmap = node.disk.readStable(place.bmOffsetBytes, place.bmSizeBytes);
   return (block) => hot.has(Math.floor(block / 1024)) || (bitmap[Math.floor(block / 8)]! & (1 << (block % 8))) !== 0;
 }

@@ -30,6 +30,8 @@ export interface HistoryWrite {
 export class History {
   readonly writes: HistoryWrite[] = [];
   readonly obliged: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
+  /** Where the devices ended at first: what lies behind has held meta-data. */
+  bornSectors = Number.POSITIVE_INFINITY;
   readonly #bySector = new Map<number, number[]>();
   readonly #running = new Set<HistoryWrite>();
   /** Completed, in order of completion, and not covered by a flush. */
@@ -124,8 +126,9 @@ export class History {
    * @returns undefined, or what is wrong
    */
   complaint(node: NodeId, sector: number, value: number, before: number): string | undefined {
-    if (value === ALIEN) return 'holds bytes that no write of this sector put there';
     const list = this.#bySector.get(sector) ?? [];
+    if (value === ALIEN && sector >= this.bornSectors) return this.#newerThan(node, list, Number.NEGATIVE_INFINITY, before);
+    if (value === ALIEN) return 'holds bytes that no write of this sector put there';
     if (value === 0) {
       // Never written, or any zeroing.
       let complaint = this.#newerThan(node, list, Number.NEGATIVE_INFINITY, before);

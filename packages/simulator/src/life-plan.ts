@@ -80,6 +80,8 @@ export interface LifePlan {
   readonly verifyAlg: string;
   /** Off only where there is no write cache; on, with none, a flush is over at once. */
   readonly diskFlushes: boolean;
+  /** Mean seconds between changes of the devices' size; Infinity: none. */
+  readonly resizeEvery: number;
   readonly canary: Canary | undefined;
 }
 
@@ -146,6 +148,13 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     verifyAlg: prng.pick(['', 'crc32c', 'md5', 'sha256']),
     ...drawIntegrity(prng),
     diskFlushes: writeCache || prng.chance(1, 2),
+    resizeEvery: drawResizes(seed),
     canary,
   };
+}
+
+/** From a stream of its own: lives without it are what they were before there was any. */
+function drawResizes(seed: number): number {
+  const prng = new Prng(seed, 'resizes');
+  return prng.chance(1, 5) ? 3 + prng.below(12) : OFF;
 }

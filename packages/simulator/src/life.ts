@@ -173,4 +173,5 @@ function scheduleFaults(world: World, operator: Operator): void {
     network.resetAll();
   });
   every(plan.commandEvery, () => operator.meddle());
+  every(plan.resizeEvery, () => operator.resize());
 }

@@ -54,13 +54,35 @@ export interface FoundMetaData {
 
 const superblockOffset = (sizeBytes: number): number => sizeBytes - 4096;
 
-/** Reads the super block; `stable`: what a power cut would leave for certain. */
+/** Reads the super block, which may be where the device ended once; `stable`: what a power cut would leave for certain. */
 export function readMetaData(disk: SimDisk, format: 'v08' | 'v09', stable = false): FoundMetaData {
-  const offset = superblockOffset(disk.sizeBytes);
-  const bytes = stable ? disk.readStable(offset, 4096) : disk.read(offset, 4096);
-  const md = decodeSuperblock(format, bytes);
-  if (!md.ok) throw new Error(`unreadable super block: ${md.error.field}: ${md.error.reason}`);
-  return { md: md.value, place: placementOf(md.value, 'internal', offset) };
+  let problem = '';
+  for (let i = disk.sizes.length - 1; i >= 0; i--) {
+    const offset = superblockOffset(disk.sizes[i]!);
+    const bytes = stable ? disk.readStable(offset, 4096) : disk.read(offset, 4096);
+    const md = decodeSuperblock(format, bytes);
+    if (md.ok) return { md: md.value, place: placementOf(md.value, 'internal', offset) };
+    problem ||= `${md.error.field}: ${md.error.reason}`;
+  }
+  throw new Error(`unreadable super block: ${problem}`);
+}
+
+/** Where internal meta-data belong on the device as it is now. */
+export const placeOnDevice = (disk: SimDisk): Placement =>
+  placement({ kind: 'internal', deviceBytes: disk.sizeBytes, maxPeers: MAX_PEERS });
+
+/** `drbdmeta check-resize`: the device has grown while it was not attached. */
+export function moveMetaData(disk: SimDisk, format: 'v08' | 'v09'): void {
+  const { md, place: old } = readMetaData(disk, format);
+  const p = placeOnDevice(disk);
+  if (old.superblockOffsetBytes === p.superblockOffsetBytes) return;
+  const bitmap = new Uint8Array(p.bmSizeBytes);
+  bitmap.set(disk.read(old.bmOffsetBytes, old.bmSizeBytes));
+  const log = disk.read(old.alOffsetBytes, old.alSizeBytes);
+  place(md, p);
+  disk.format(p.bmOffsetBytes, bitmap);
+  disk.format(p.alOffsetBytes, log);
+  disk.format(p.superblockOffsetBytes, encodeSuperblock(md));
 }
 
 /** Extents that the activity log on disk names. */

@@ -16,7 +16,7 @@ import {
 } from '@udrbd/replication';
 import { digestOf } from './digest.js';
 import type { Scheduled } from './event-queue.js';
-import { applyActivityLog, deviceBytes, openBackingDisk } from './meta-tools.js';
+import { applyActivityLog, deviceBytes, moveMetaData, openBackingDisk, placeOnDevice, readMetaData } from './meta-tools.js';
 import { type Link, type LinkUser, other, type Side } from './network.js';
 import { Saboteur } from './saboteur.js';
 import { type DiskWrite, SimDisk } from './sim-disk.js';
@@ -159,11 +159,17 @@ export class SimNode implements LinkUser {
     this.diskClosed = false;
     this.#diskOwner = this.incarnation;
     const { plan } = this.#world;
+    moveMetaData(this.disk, plan.format);
+    this.#limitBytes = Number.POSITIVE_INFINITY;
     applyActivityLog(this.disk, plan.format, this.#saboteur.forgetsActivityLog);
     this.#world.checks.activityLogChanged(this);
     this.control({ command: 'attach', volume: VOLUME, disk: openBackingDisk(this.disk, plan) }, done);
   }
   #diskOwner = -1;
+  /** Size of the device above, sectors. */
+  sizeSectors = 0;
+  /** No write of data may go beyond what the super block on disk says. */
+  #limitBytes = Number.POSITIVE_INFINITY;
 
   /** The process is gone, kernel and disk are not. */
   kill(): void {
@@ -376,8 +382,7 @@ export class SimNode implements LinkUser {
       const payload = this.#saboteur.payload(isMirrored, buffer.subarray(0, lengthBytes));
       write = this.disk.submit(sector * 512, payload, (flags & REQ_FUA) !== 0);
     } else write = this.disk.submitZeroes(sector * 512, lengthBytes, (flags & REQ_FUA) !== 0);
-    if (sector * 512 + lengthBytes > this.#world.dataBytes)
-      throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
+    if (sector * 512 + lengthBytes > this.#limitBytes) throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
     this.#detail('disk write', slot, sector, lengthBytes);
     const isAnswered = this.#saboteur.answersEarly(isMirrored);
     if (isAnswered) this.#later(1, (c) => c.diskDone(this.now, slot, 0));
@@ -405,10 +410,14 @@ export class SimNode implements LinkUser {
   }
 
   #metaWrite(request: MetaWrite): void {
-    const place = this.#world.place;
-    const isAl = request.offsetBytes >= place.alOffsetBytes && request.offsetBytes < place.alOffsetBytes + place.alSizeBytes;
-    const isBitmap = request.offsetBytes >= place.bmOffsetBytes && request.offsetBytes < place.bmOffsetBytes + place.bmSizeBytes;
-    const isSuperblock = request.offsetBytes === place.superblockOffsetBytes;
+    const { plan } = this.#world;
+    // While they move, some are at their old place and some at the new one.
+    const places = [readMetaData(this.disk, plan.format).place, placeOnDevice(this.disk)];
+    const { offsetBytes } = request;
+    const within = (start: number, length: number): boolean => offsetBytes >= start && offsetBytes < start + length;
+    const isSuperblock = places.some((place) => offsetBytes === place.superblockOffsetBytes);
+    const isAl = !isSuperblock && places.some((place) => within(place.alOffsetBytes, place.alSizeBytes));
+    const isBitmap = !isSuperblock && !isAl && places.some((place) => within(place.bmOffsetBytes, place.bmSizeBytes));
     if (!isAl && !isBitmap && !isSuperblock) throw new Error(`meta-data write to ${request.offsetBytes}, which is none of its places`);
     const { token } = request;
     const part = isAl ? 'activity log' : isBitmap ? 'bitmap' : 'superblock';
@@ -425,10 +434,18 @@ export class SimNode implements LinkUser {
       }
       if (point >= 0) this.disk.flushed(point);
       this.disk.complete(write);
+      if (isSuperblock) this.#superblockWritten();
       if (isAl) this.#world.checks.activityLogChanged(this);
       this.#world.checks.touched();
       if (!isAnswered) c.metaDone(this.now, token, 0);
     });
+  }
+
+  #superblockWritten(): void {
+    const { md } = readMetaData(this.disk, this.#world.plan.format);
+    if (md.effective_size > 0) this.#limitBytes = md.effective_size * 512;
+    // The activity log that counts may be another one now.
+    this.#world.checks.activityLogChanged(this);
   }
 
   /** @returns whether the state may have changed */
@@ -443,6 +460,9 @@ export class SimNode implements LinkUser {
         this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.flushDone(this.now, token, errno));
         return false;
       }
+      case 'measureDisk':
+        this.#later(this.#latency(), (c) => c.diskMeasured(this.now, effect.token, this.disk.sizeBytes / 512, this.disk.sizeBytes / 512));
+        return false;
       case 'openLink':
         if (this.#link === undefined) {
           this.wantsLink = true;
@@ -477,6 +497,7 @@ export class SimNode implements LinkUser {
         world.log(this, effect.level, effect.text);
         return false;
       case 'volumeChanged':
+        this.sizeSectors = effect.sizeSectors;
         return false;
       case 'stateChanged':
         return true;

@@ -99,7 +99,22 @@ export class Operator {
       }
       world.splitBrain[node.side] = false;
     }
-    this.#command(node, { command: 'connect', connection: CONNECTION, tentative: false, discardMyData });
+    const connect = (): void => this.#command(node, { command: 'connect', connection: CONNECTION, tentative: false, discardMyData });
+    if (world.isQuiet && world.isResized) this.#fit(node, connect);
+    else connect();
+  }
+
+  /** A peer whose device is too small, or that has not heard of a smaller size: both get what the other one has. */
+  #fit(node: SimNode, then: () => void): void {
+    const { nodes } = this.#world;
+    const longest = Math.max(...nodes.map(({ disk }) => disk.sizeBytes));
+    for (const { disk } of nodes) if (disk.sizeBytes < longest) disk.grow(longest - disk.sizeBytes);
+    const wanted = nodes.map((n) => n.snapshot()?.volumes[0]?.diskOptions.size as number).filter((size) => size > 0);
+    const size = wanted.length > 0 ? Math.min(...wanted) : 0;
+    const resize: ControlRequest = { command: 'resize', volume: VOLUME, size, assumePeerHasSpace: false, assumeClean: false };
+    for (const other of nodes) if (other !== node && other.isUp && !this.#busy[other.side]) this.#command(other, resize);
+    this.#busy[node.side] = true;
+    node.control(resize, then);
   }
 
   /** In the quiet phase: a resync that cannot end is begun anew. */
@@ -231,6 +246,34 @@ export class Operator {
 
   #idle(node: SimNode): void {
     this.#busy[node.side] = false;
+  }
+
+  /** Longer devices on some nodes, and now and then the command to use them, or to use less. */
+  resize(): void {
+    const world = this.#world;
+    const prng = world.random.resize;
+    const step = prng.pick([8, 72, 80, 400, 2000, 9000]) * 512;
+    for (const node of world.nodes) {
+      // Meta-data that have not moved yet would be looked for at the end before the last.
+      if (node.disk.sizes.length > 6 || !prng.chance(2, 3)) continue;
+      world.isResized = true;
+      world.trace(node, `device grows by ${step} bytes`);
+      node.disk.grow(step);
+    }
+    const node = prng.pick(world.nodes);
+    if (!node.isUp || this.#busy[node.side]) return;
+    const snapshot = node.snapshot()!;
+    const isAlone = snapshot.connections[0]?.state !== 'Connected';
+    // A Secondary that grows alone begins no generation: nobody would know that its new blocks differ.
+    const assumePeerHasSpace = isAlone && snapshot.role === 'Primary' && prng.chance(1, 2);
+    const written = Math.max(0, ...world.history.sectors()) + 1;
+    const most = snapshot.volumes[0]?.sizeSectors ?? 0;
+    const size = prng.chance(1, 5) && most > written ? written + prng.below(most - written) : 0;
+    if (size > 0) {
+      world.isResized = true;
+      world.keptSectors = Math.min(world.keptSectors, size);
+    }
+    this.#command(node, { command: 'resize', volume: VOLUME, size, assumePeerHasSpace, assumeClean: false });
   }
 
   /** Something an administrator may do at any time. */

@@ -71,7 +71,9 @@ export interface DiskWrite {
 }
 
 export class SimDisk {
-  readonly sizeBytes: number;
+  sizeBytes: number;
+  /** Every size it had, the present one last. */
+  readonly sizes: number[];
   readonly hasWriteCache: boolean;
   /** Pages whose content may have changed; for a checker to empty. */
   readonly touchedPages = new Set<number>();
@@ -86,7 +88,14 @@ export class SimDisk {
 
   constructor(sizeBytes: number, hasWriteCache: boolean) {
     this.sizeBytes = sizeBytes;
+    this.sizes = [sizeBytes];
     this.hasWriteCache = hasWriteCache;
+  }
+
+  /** The volume below gets longer. */
+  grow(bytes: number): void {
+    this.sizeBytes += bytes;
+    this.sizes.push(this.sizeBytes);
   }
 
   read(offset: number, length: number): Uint8Array {

@@ -68,10 +68,14 @@ export class Workload {
     const prng = random.work;
     const dice = prng.below(100);
     const op = dice < 68 ? OP.Write : dice < 84 ? OP.Read : dice < 92 ? OP.Flush : dice < 97 ? OP.Discard : OP.WriteZeroes;
-    let sector = prng.chance(9, 10) ? prng.pick(plan.hotSpots) : prng.below(plan.sizeSectors);
+    const end = Math.min(this.#node.sizeSectors, this.#world.keptSectors);
+    if (end === 0) return false;
+    const size = this.#world.isResized ? end : plan.sizeSectors;
+    let sector = prng.chance(9, 10) ? prng.pick(plan.hotSpots) : prng.below(size);
+    if (sector >= end) sector = prng.below(end);
     let sectors = prng.chance(1, 2) ? 8 : 1 + prng.below(plan.maxSectors);
     if (prng.chance(2, 3)) sector -= sector % 8;
-    sectors = Math.min(sectors, this.#world.dataBytes / SECTOR - sector);
+    sectors = Math.min(sectors, end - sector);
     if (op === OP.Flush) {
       sector = 0;
       sectors = 0;

@@ -19,15 +19,16 @@ export class World {
   readonly plan: LifePlan;
   readonly createCore: CoreFactory;
   readonly queue = new EventQueue();
-  readonly random: { readonly [K in 'uuid' | 'disk' | 'node' | 'work' | 'faults' | 'damage' | 'canary']: Prng };
+  readonly random: { readonly [K in 'uuid' | 'disk' | 'node' | 'work' | 'faults' | 'damage' | 'canary' | 'resize']: Prng };
   readonly network: Network;
   readonly history = new History();
   readonly checks: Checks;
   readonly nodes: readonly [SimNode, SimNode];
   readonly workloads: readonly [Workload, Workload];
-  readonly place: ReturnType<typeof readMetaData>['place'];
-  /** Bytes of application data. */
-  readonly dataBytes: number;
+  /** The devices are not what they were at the begin. */
+  isResized = false;
+  /** Applications use nothing from here on: a command to give it up has been issued, sectors. */
+  keptSectors = Number.POSITIVE_INFINITY;
   /** No more faults. */
   isQuiet = false;
   /** A promotion by force is under way. */
@@ -67,14 +68,14 @@ export class World {
       faults: stream('faults'),
       damage: stream('damage'),
       canary: stream('canary'),
+      resize: stream('resize'),
     };
     this.network = new Network(this.queue, stream('network'), plan);
     this.checks = new Checks(this);
     this.nodes = [new SimNode(this, 0), new SimNode(this, 1)];
     const generation = this.random.uuid.u64() & ~1n;
     for (const node of this.nodes) createOnDisk(node.disk, plan, node.side, generation);
-    this.place = readMetaData(this.nodes[0].disk, plan.format).place;
-    this.dataBytes = this.place.usableSectors * 512;
+    this.history.bornSectors = readMetaData(this.nodes[0].disk, plan.format).place.usableSectors;
     this.workloads = [new Workload(this, this.nodes[0]), new Workload(this, this.nodes[1])];
   }
 
@@ -130,7 +131,7 @@ export class World {
       if (sameOnBoth) this.violation(`V1 ${node.name}: a verify found a difference: ${text.slice(text.indexOf('start='))}`);
     }
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
-    if (text.includes('Can only connect to data with current UUID=')) this.isDisklessRefused = true;
+    if (text.includes('Can only connect to data with current UUID=') || text.includes('demote me first!')) this.isDisklessRefused = true;
     if (text.includes('I shall become SyncTarget, but I am primary!')) this.isBehind[node.side] = true;
     if (text.includes('Unrelated data')) {
       this.unrelated = true;

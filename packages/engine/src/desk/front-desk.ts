@@ -406,6 +406,20 @@ export class FrontDesk implements ControlHandler {
         }
         return this.#control(entry, { command: 'invalidate', volume: number, ...(from !== undefined && { fromPeerNodeId: from }) });
       }
+      case 'resize': {
+        const { size = 0, assumePeerHasSpace, assumeClean, alStripes, alStripeSizeKiB } = request;
+        const answer = await this.#control(entry, {
+          command: 'resize',
+          volume: number,
+          size,
+          assumePeerHasSpace,
+          assumeClean,
+          ...(alStripes !== undefined && { alStripes }),
+          ...(alStripeSizeKiB !== undefined && { alStripeSizeKiB }),
+        });
+        if (answer.ok && volume.disk !== undefined) volume.disk.options = { ...volume.disk.options, size };
+        return answer;
+      }
       case 'outdate':
         return this.#control(entry, { command: 'outdate', volume: number });
       case 'suspend-io':
@@ -737,6 +751,12 @@ export class FrontDesk implements ControlHandler {
     if (state.core.failIo) void this.#awaitLastClose(entry);
     entry.stateTold();
     if (state.core.connections.some((c) => c.state === 'Connected')) for (const volume of entry.volumes.values()) volume.isDegraded = false;
+    // A resize of the peer's sets the size here as well.
+    for (const { volume: number, diskOptions } of state.core.volumes) {
+      const disk = entry.volumes.get(number)?.disk;
+      if (disk !== undefined && diskOptions.size !== undefined && disk.options.size !== diskOptions.size)
+        disk.options = { ...disk.options, size: diskOptions.size };
+    }
     const now = this.#view(entry, state);
     if (this.#subscribers.size > 0) this.#tell(difference(entry.told, now));
     entry.told = now;

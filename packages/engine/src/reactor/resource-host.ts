@@ -20,7 +20,7 @@ import {
   type ReplicationCore,
   type Requests,
 } from '@udrbd/replication';
-import { BufferPool, ERRNO, FALLOC_FL, RWF } from 'ublk-napi';
+import { BufferPool, ERRNO, FALLOC_FL, RWF, statFile } from 'ublk-napi';
 import { Disk, metaWritesOverlap } from '../disks/disk.js';
 import { MetaWriter } from '../disks/meta-writer.js';
 import type { FrontEnd, FrontEndHost } from '../front-ends/front-end.js';
@@ -40,6 +40,7 @@ const STEP = { None: 0, Preflush: 1, Read: 2, Write: 3, Flush: 4, Punch: 5, Zero
 /** What a slot's buffer waits for. */
 const WAIT = { None: 0, Buffer: 1, BufferThenRead: 2 } as const;
 
+const SECTOR_BYTES = 512;
 const META_STAGES = 4;
 const META_STAGE_BYTES = 32 * 1024;
 
@@ -507,6 +508,12 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
       case 'flush':
         this.#flush(effect.volume, effect.token);
         break;
+      case 'measureDisk': {
+        const [backing, meta] = this.#measure(effect.volume);
+        this.touched = true;
+        this.core.diskMeasured(this.reactor.now, effect.token, backing, meta);
+        break;
+      }
       case 'openLink':
         this.#link(effect.connection).open(this.#connectionOptions(effect.connection));
         break;
@@ -544,6 +551,14 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
         this.reactor.post({ type: 'log', level: effect.level, text: effect.text });
         break;
     }
+  }
+
+  /** Capacities in sectors; 0 for a disk that is gone meanwhile. */
+  #measure(volume: number): readonly [number, number] {
+    const disk = this.#volumes[volume]?.disk;
+    if (disk === undefined) return [0, 0];
+    const sectors = (fd: number): number => Math.floor(statFile(fd).sizeBytes / SECTOR_BYTES);
+    return [sectors(disk.dataFd), sectors(disk.metaFd)];
   }
 
   #connectionOptions(connection: number): Options {

@@ -75,6 +75,9 @@ export class FakeCore implements ReplicationCore {
   flushDone(_now: number, token: number, errno: number): void {
     this.calls.push(`flushDone ${token} ${errno}`);
   }
+  diskMeasured(_now: number, token: number, backingSectors: number, metaSectors: number): void {
+    this.calls.push(`diskMeasured ${token} ${backingSectors} ${metaSectors}`);
+  }
   sendDone(_now: number, _connection: number, stream: Stream, entries: number): void {
     this.outboxes[stream]!.done += entries;
   }

@@ -10,7 +10,7 @@ import { Resource } from '../resource.js';
 export class MemoryNode {
   readonly core: Resource;
   readonly name: string;
-  readonly disk: Uint8Array;
+  disk: Uint8Array;
   readonly logs: string[] = [];
   readonly helpers: string[] = [];
   readonly replies = new Map<number, { code: string; info: readonly string[] }>();
@@ -75,6 +75,13 @@ export class MemoryNode {
     const decoded = decodeSuperblock('v09', this.disk.subarray(this.disk.length - 4096));
     if (!decoded.ok) throw new Error(decoded.error.reason);
     return decoded.value;
+  }
+
+  /** The device gets another capacity; what is behind the old end is `fill`. */
+  grow(sectors: number, fill = 0): void {
+    const disk = new Uint8Array(sectors * 512).fill(fill);
+    disk.set(this.disk.subarray(0, disk.length));
+    this.disk = disk;
   }
 
   /** @param md - a fresh set when absent */
@@ -194,6 +201,9 @@ export class MemoryNode {
         case 'flush':
           if (this.holdFlushes) this.heldFlushes.push(effect.token);
           else core.flushDone(clock.now, effect.token, 0);
+          break;
+        case 'measureDisk':
+          core.diskMeasured(clock.now, effect.token, this.disk.length / 512, this.disk.length / 512);
           break;
         case 'openLink':
           this.linkWanted = true;
