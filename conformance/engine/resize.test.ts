@@ -97,6 +97,7 @@ t.test('online resize', async (t) => {
   await nbd.flush();
   t.ok(sameUpTo(dataBytes(SIZES[2])));
 
+  await nbd.close();
   // Killed right after a change: the meta-data are complete, at the new place or at the one that the record tells.
   for (const image of images) truncateSync(image, SIZES[2] + 8 * MIB);
   await a.ask('resize', { minor: 0, ...plain });
@@ -106,5 +107,4 @@ t.test('online resize', async (t) => {
     await metaData(i, image, 'check-resize');
     await applyActivityLog(i, image);
   }
-  await nbd.close().catch(() => undefined);
 });
