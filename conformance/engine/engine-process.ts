@@ -39,6 +39,8 @@ export class EngineProcess {
   readonly #program: string;
   readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
+  /** Of an engine that succeeded the one that was started here. */
+  #successor: number | undefined;
   #client: ControlClient | undefined;
   #output = '';
 
@@ -53,19 +55,9 @@ export class EngineProcess {
   /** Runs the engine and waits until it answers. */
   async start(): Promise<void> {
     this.#output = '';
-    const child = spawn(process.execPath, ['--enable-source-maps', this.#program, '--foreground'], {
-      env: {
-        PATH: process.env.PATH,
-        UDRBD_RUN_DIR: this.runDir,
-        UDRBD_DEV_DIR: `${this.runDir}/dev`,
-        UDRBD_FRONT_END: 'nbd',
-        UDRBD_USERMODE_HELPER: 'disabled',
-        UDRBD_POOL_MIB: '16',
-        ...this.#env,
-      },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
+    const child = this.#spawn('--foreground');
     this.#child = child;
+    this.#successor = undefined;
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#output += text;
     });
@@ -85,13 +77,46 @@ export class EngineProcess {
     throw new Error(`the engine does not answer:\n${this.#output}`);
   }
 
-  get pid(): number {
-    return this.#child!.pid!;
+  #spawn(option: string): ChildProcess {
+    return spawn(process.execPath, ['--enable-source-maps', this.#program, option], {
+      env: {
+        PATH: process.env.PATH,
+        UDRBD_RUN_DIR: this.runDir,
+        UDRBD_DEV_DIR: `${this.runDir}/dev`,
+        UDRBD_FRONT_END: 'nbd',
+        UDRBD_USERMODE_HELPER: 'disabled',
+        UDRBD_POOL_MIB: '16',
+        ...this.#env,
+      },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
   }
 
-  /** What the engine has logged. */
+  /** Hands over to a new process of the same program. @returns what it said when it refused, else '' */
+  async upgrade(): Promise<string> {
+    const old = this.pid;
+    const child = this.#spawn('--upgrade');
+    let said = '';
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+    const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+    if (code !== 0) return said === '' ? `exit status ${code}` : said;
+    const pid = Number(readFileSync(`${this.runDir}/engine.lock`, 'utf8'));
+    if (pid === old) return 'the old engine has the lock';
+    this.#successor = pid;
+    this.#client = createClient(await transport(`${this.runDir}/control.sock`));
+    return '';
+  }
+
+  get pid(): number {
+    return this.#successor ?? this.#child!.pid!;
+  }
+
+  /** What the engine has logged, and what its successors have. */
   get log(): string {
-    return this.#output;
+    const file = `${this.runDir}/engine.log`;
+    return this.#output + (existsSync(file) ? readFileSync(file, 'utf8') : '');
   }
 
   get client(): ControlClient {
@@ -127,6 +152,7 @@ export class EngineProcess {
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    if (this.#successor !== undefined) return this.#stopSuccessor(this.#successor, signal);
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
     this.#client?.close();
@@ -136,6 +162,30 @@ export class EngineProcess {
     if (code !== 'late') return code;
     child.kill('SIGKILL');
     throw new Error(`the engine did not end:\n${this.#output}`);
+  }
+
+  /** It is not our child: its status is nobody's to know. */
+  async #stopSuccessor(pid: number, signal: NodeJS.Signals): Promise<number | null> {
+    this.#client?.close();
+    if (isAlive(pid)) process.kill(pid, signal);
+    for (let waited = 0; isAlive(pid); waited += 20) {
+      if (waited > 15_000) {
+        process.kill(pid, 'SIGKILL');
+        throw new Error(`the engine did not end:\n${this.log}`);
+      }
+      await sleep(20);
+    }
+    this.#successor = undefined;
+    return 0;
+  }
+}
+
+/** Whether a process lives. One that nobody waits for yet does not. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
   }
 }
 

@@ -22,6 +22,10 @@ export class ReconnectingClient {
     this.#client = Promise.resolve(first);
   }
 
+  get sizeBytes(): number {
+    return this.#first.sizeBytes;
+  }
+
   write(offset: number, data: Buffer): Promise<void> {
     return this.#persist((client) => client.write(offset, data));
   }

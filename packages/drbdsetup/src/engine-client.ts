@@ -2,7 +2,8 @@
  * The way to the engine: its socket, and starting it when it does not answer, as the stock tools load a module.
  *
  * Nothing answers and nothing is left over: no engine ran since boot, so nothing is configured, and a query is answered without
- * starting one. A socket that refuses connections is what a crashed engine leaves; then any command brings it back.
+ * starting one. A socket that refuses connections is what a crashed engine leaves, and a journal is left of one that ended while it was
+ * in use; then any command brings it back.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
@@ -53,7 +54,7 @@ async function anyEngine({ env, engineStarts }: Pick<CommandIo, 'env' | 'engineS
   const first = await tryConnect(path);
   if (first instanceof Object && 'client' in first) return first.client;
   if (env.UDRBD_NO_START === '1') throw new NoEngine('absent', 'No such file or directory');
-  if (first.errno === 'ENOENT' && !needsEngine) return idleClient();
+  if (first.errno === 'ENOENT' && !needsEngine && !existsSync(join(runDir(env), 'journal.json'))) return idleClient();
   if (first.errno === 'EAGAIN') throw new NoEngine('failed', `can not connect to ${path}: too many clients wait`);
   if (first.errno === 'EACCES') throw new NoEngine('failed', `can not connect to ${path}: permission denied`);
   const started = startEngine(env, path);

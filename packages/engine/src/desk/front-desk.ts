@@ -33,6 +33,7 @@ import { createLinks, type DeviceNames, removeLinks } from './device-links.js';
 import type { EngineEnvironment } from './environment.js';
 import { HANDLER_NOT_RUN, runHandler } from './handlers.js';
 import { bootId, JOURNAL_VERSION, type Journal, JournalFile } from './journal.js';
+import { handOver, type LeavingDesk, shutDown } from './leaving.js';
 import type { Log } from './log.js';
 import { type ConfiguredPath, checkNetOptions, checkNewPath, samePath } from './net-rules.js';
 import { difference } from './notifications.js';
@@ -77,8 +78,12 @@ export class FrontDesk implements ControlHandler {
   readonly #progress: NodeJS.Timeout;
   #port: ReactorPort | undefined;
   #lastOperation = 0;
-  /** The journal stays as it is until everything that it says is set up. */
+  /** Resources that are made now are held. */
   #isTakingOver = false;
+  /** The journal stays as it is: what it says is being set up, or is for the next engine. */
+  #isFrozen = false;
+  /** Handing over: block devices stay what they are, whatever becomes of the volumes. */
+  #isLeaving = false;
   /** By minor: what block devices of held resources have to be like. */
   readonly #deferred = new Map<number, ReactorMessage & { type: 'volume' }>();
   /** By minor: block devices that an engine that is gone has left. */
@@ -120,6 +125,7 @@ export class FrontDesk implements ControlHandler {
     if (journal === undefined || resources.length === 0) return;
     this.#log('info', `taking over from pid ${journal.pid}: ${resources.map(({ name }) => name).join(', ')}`);
     this.#isTakingOver = true;
+    this.#isFrozen = true;
     const desk = {
       log: this.#log,
       operate: (request: Request) => this.#operate(request),
@@ -129,6 +135,7 @@ export class FrontDesk implements ControlHandler {
     };
     await takeOver(desk, journal, isRecent);
     this.#isTakingOver = false;
+    this.#isFrozen = false;
     await this.#writeJournal();
   }
 
@@ -237,16 +244,54 @@ export class FrontDesk implements ControlHandler {
     this.#log('err', `resource ${entry.name} is stopped after an internal error`);
   }
 
-  /** Takes everything down, as far as it is not in use, and the journal with it when nothing is left. */
-  async shutDown(): Promise<void> {
-    for (const entry of [...this.#resources.values()]) {
-      const answer = await Promise.race([entry.serialize(() => this.#down(entry)), timeout(10_000)]);
-      if (answer === undefined || !answer.ok) this.#log('warning', `resource ${entry.name} is still in use and was left as it is`);
-    }
+  /**
+   * Takes everything down, and the journal with it when nothing is left for another engine.
+   * @param insist - resolves when what is in use shall not be waited for
+   */
+  async shutDown(insist: Promise<void>): Promise<void> {
+    const isDone = await shutDown(this.#leaving(), insist);
+    this.#isFrozen = true;
+    this.#close();
+    if (isDone) await this.#journal.remove();
+  }
+
+  /** Brings everything to rest for the next engine, which finds in the journal what was there. */
+  async handOver(): Promise<void> {
+    await this.#writeJournal();
+    this.#isFrozen = true;
+    this.#isLeaving = true;
+    await this.#journal.written();
+    await handOver(this.#leaving());
+    this.#close();
+  }
+
+  #close(): void {
     clearInterval(this.#progress);
     this.#proc.close();
     this.#ublk?.close();
-    if (this.#resources.size === 0) await this.#journal.remove();
+  }
+
+  #leaving(): LeavingDesk {
+    return {
+      log: this.#log,
+      entries: () => [...this.#resources.values()],
+      down: (entry) => entry.serialize(() => this.#down(entry)),
+      openers: async (entry) => {
+        const paths = [...entry.volumes.values()].flatMap(({ devicePath }) => devicePath ?? []);
+        return (await Promise.all(paths.map(findOpeners))).flat();
+      },
+      endDevices: async (entry) => {
+        for (const volume of entry.volumes.values()) {
+          await Promise.race([this.#ublk?.end(volume.minor), timeout(DEVICE_WAIT_MS)]);
+        }
+      },
+      hold: (entry) => this.#post({ type: 'hold', host: entry.host }),
+      refresh: (entry) => this.#refresh(entry),
+      control: (entry, request) => this.#control(entry, request),
+      closed: async (entry) => {
+        await Promise.all([...entry.volumes.values()].map(({ closing }) => closing));
+      },
+    };
   }
 
   // Operations.
@@ -902,7 +947,7 @@ export class FrontDesk implements ControlHandler {
   #volumeChanged(message: ReactorMessage & { type: 'volume' }): void {
     const entry = this.#byHost.get(message.host);
     const volume = entry?.volumes.get(message.volume);
-    if (entry === undefined || volume === undefined || this.#ublk === undefined) return;
+    if (entry === undefined || volume === undefined || this.#ublk === undefined || this.#isLeaving) return;
     if (entry.isHeld) {
       this.#deferred.set(message.minor, message);
       return;
@@ -945,7 +990,7 @@ export class FrontDesk implements ControlHandler {
   // The journal.
 
   #writeJournal(): Promise<void> {
-    if (this.#isTakingOver) return Promise.resolve();
+    if (this.#isFrozen) return Promise.resolve();
     const journal: Journal = {
       version: JOURNAL_VERSION,
       bootId: bootId(),

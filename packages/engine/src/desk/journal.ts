@@ -3,7 +3,7 @@
  * killed. Rewritten as a whole after each change and renamed into place, so a reader sees the old text or the new one. It holds shared
  * secrets: root alone may read it.
  */
-import { existsSync, readFileSync, renameSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import type { Endpoint } from '@udrbd/control';
 import type { Options } from '@udrbd/replication';
@@ -90,8 +90,10 @@ export function readJournal(path: string, log: Log): Journal | undefined {
       `${path} was written by a newer engine (version ${version}, this engine knows ${JOURNAL_VERSION}): start that one, or take all resources down with it`,
     );
   }
-  // Version 1 was never read by anybody.
-  return version === JOURNAL_VERSION && journal.bootId === bootId() ? journal : undefined;
+  if (version === JOURNAL_VERSION && journal.bootId === bootId()) return journal;
+  // From before a reboot, or of version 1, which nobody ever read.
+  rmSync(path);
+  return undefined;
 }
 
 function parse(text: string): Journal | undefined {
@@ -127,6 +129,11 @@ export class JournalFile {
     // A write that failed (a full disk) does not keep the next one from being tried.
     if (isIdle) this.#writing = this.#writing.catch(() => undefined).then(() => this.#flush());
     return this.#writing;
+  }
+
+  /** Resolves when what was given to `write` stands in the file, or could not be written. */
+  written(): Promise<void> {
+    return this.#writing.catch(() => undefined);
   }
 
   async remove(): Promise<void> {

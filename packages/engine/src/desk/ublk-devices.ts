@@ -204,7 +204,13 @@ export class UblkDevices {
     await device.service.appeared(path);
   }
 
-  async #remove(device: Device): Promise<void> {
+  /** Stops and deletes the device also when somebody has it open: he keeps a dead one. Dirty pages are written before. */
+  end(minor: number): Promise<void> {
+    const device = this.#devices.get(minor);
+    return device === undefined ? this.abandon(minor) : this.#enqueue(device, (d) => this.#remove(d, true));
+  }
+
+  async #remove(device: Device, isInUse = false): Promise<void> {
     const { info } = device;
     this.#devices.delete(device.minor);
     if (info === undefined) return;
@@ -215,7 +221,8 @@ export class UblkDevices {
     await run('blockdev', ['--flushbufs', path]).catch((error: unknown) => this.#log('warning', describe(error)));
     await control.stopDevice(info.id);
     await device.service.drain();
-    await control.deleteDevice(info.id);
+    if (isInUse) await removeLeftDevice(control, info.id);
+    else await control.deleteDevice(info.id);
     device.info = undefined;
   }
 

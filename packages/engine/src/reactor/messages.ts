@@ -32,6 +32,8 @@ export type DeskMessage =
       readonly options: Options;
       readonly isHeld: boolean;
     }
+  /** Nothing is submitted any more: what the front ends have is for the next engine. */
+  | { readonly type: 'hold'; readonly host: number }
   | { readonly type: 'release'; readonly host: number; readonly volumes: readonly number[] }
   | { readonly type: 'remove-resource'; readonly host: number; readonly operation: number }
   | { readonly type: 'control'; readonly host: number; readonly operation: number; readonly request: ControlRequest }

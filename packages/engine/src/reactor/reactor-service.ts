@@ -87,6 +87,9 @@ export class ReactorService {
       case 'attach':
         host.attach(message.operation, message.volume, message.disk, message.handles);
         break;
+      case 'hold':
+        host.isHolding = true;
+        break;
       case 'release':
         this.#held.delete(message.host);
         for (const volume of message.volumes) {

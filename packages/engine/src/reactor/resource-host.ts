@@ -75,6 +75,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   deadline = Infinity;
   /** Set by a bug: the resource stands still, its requests fail, the daemon goes on. */
   hasFailed = false;
+  /** Front ends get no slots: the engine hands over to the next one. */
+  isHolding = false;
   readonly #listeners: Listeners;
   readonly #frontEnds: FrontEndFactory;
   readonly #lock: boolean;
@@ -632,7 +634,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
 
   #withOpenVolumes(request: ControlRequest & { command: 'secondary' }): ControlRequest {
     const open = new Set(request.openVolumes);
-    for (const entry of this.#volumes) {
+    // Who hands over steps down for the next engine, not for those who use the device.
+    for (const entry of this.isHolding ? [] : this.#volumes) {
       const frontEnd = entry?.frontEnd;
       if (frontEnd?.openForWriting === true || (request.force && frontEnd?.isOpen === true)) open.add(entry!.volume);
     }
@@ -700,7 +703,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
 
   acquire(volume: number, frontEnd: FrontEnd): number {
     // The core frees a slot when it queues the slot's Complete: whoever takes it again first has to see that effect.
-    if (this.hasFailed || this.#isDraining) return -1;
+    if (this.hasFailed || this.isHolding || this.#isDraining) return -1;
     if (this.core.effects.count > 0) this.drainHot();
     if (!this.core.ioReady(volume)) return -1;
     const slot = this.#requests.acquireApplication();
@@ -730,6 +733,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   }
 
   submit(slot: number): void {
+    // Its buffer has only just been filled: the client asks the next engine for it again.
+    if (this.isHolding) return;
     this.touched = true;
     this.#submitted[slot] = 1;
     if (this.hasFailed) {
