@@ -158,7 +158,7 @@ export class Pair {
     await this.options.ours.ask('secondary', { resource: this.name, force: false });
   }
 
-  async ask(command: 'invalidate' | 'detach' | 'invalidate-remote', more: object = {}): Promise<void> {
+  async ask(command: 'invalidate' | 'detach' | 'invalidate-remote' | 'new-current-uuid', more: object = {}): Promise<void> {
     const about = command === 'invalidate-remote' ? { ...this.ids, volume: 0, resetBitmap: true } : { minor: this.minor };
     await this.options.ours.ask(command, { ...about, ...more } as never);
   }

@@ -5,7 +5,7 @@ import type { Pair } from './pair.js';
 import { startSetting } from './setting.js';
 
 t.test('full and bitmap resync', async (t) => {
-  const setting = await startSetting({ ram: 2 });
+  const setting = await startSetting({ ram: 3 });
   t.teardown(() => setting.stop());
   const { peer } = setting;
   const same = async (t: Test, pair: Pair, what: string): Promise<void> => {
@@ -131,6 +131,17 @@ t.test('full and bitmap resync', async (t) => {
     await first.untilInSync('the resync');
     await same(t, first, 'we wrote');
     await noComplaints(t, /PingAck did not arrive in time|meta connection shut down|\[drbd\w* net|sock was/i);
+  });
+
+  await t.test('a fresh kernel disk is filled by new-current-uuid --force-resync, without a Primary', async (t) => {
+    const filled = setting.pair();
+    await filled.create();
+    await filled.connect();
+    await filled.ask('new-current-uuid', { forceResync: true });
+    await filled.untilInSync('the initial sync');
+    t.match(await filled.kernel.state(), { role: 'Secondary', peerRole: 'Secondary' });
+    await same(t, filled, 'initial sync by command');
+    await noComplaints(t);
   });
 
   const second = setting.pair();

@@ -16,7 +16,7 @@ import {
   type ReturnCode,
 } from '@udrbd/control';
 import { MDF_PEER } from '@udrbd/metadata';
-import { COMMAND, UUID_FLAG } from '@udrbd/wire';
+import { COMMAND } from '@udrbd/wire';
 import { askPeer, askPeerAboutConnection, REQUEST } from './agreement.js';
 import { allocateSlots, attach } from './attach.js';
 import { Connection } from './connection.js';
@@ -25,11 +25,10 @@ import { demote, lastClose } from './demote.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { beginPendingGeneration } from './fencing.js';
 import { forgetPeer } from './forget-peer.js';
-import { durably, keepGenerations, newCurrentUuid } from './generation-changes.js';
-import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
 import { introduce, openLink } from './link.js';
-import { markMetaDataDirty, writeBitmap } from './meta-data-io.js';
-import { isConnected, sendProtocol, sendSyncParam, sendUuids } from './packets.js';
+import { markMetaDataDirty } from './meta-data-io.js';
+import { newGeneration } from './new-generation.js';
+import { isConnected, sendProtocol, sendSyncParam } from './packets.js';
 import { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
 import { promote } from './promote.js';
@@ -154,7 +153,7 @@ function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, re
       if (volume.peerDevices.some((pd) => pd.conn >= CONN.Connected)) return reply(no('SS_CONNECTED_OUTDATES'));
       return reply(outdate(res, volume));
     case 'new-current-uuid':
-      return reply(newCurrentUuidCommand(res, volume, request.clearBitmap));
+      return newGeneration(res, volume, request.clearBitmap, request.forceResync, reply);
   }
 }
 
@@ -358,7 +357,7 @@ function outdate(res: Resource, volume: Volume): Refusal | undefined {
 }
 
 /** invalidate and invalidate-remote: everything is copied, from the peer or to it. */
-function fullSync(res: Resource, volume: Volume, pd: PeerDevice | undefined, side: 'source' | 'target', reply: Reply): void {
+export function fullSync(res: Resource, volume: Volume, pd: PeerDevice | undefined, side: 'source' | 'target', reply: Reply): void {
   if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
   if (pd === undefined || pd.conn === CONN.StandAlone) {
     const fits = side === 'target' ? res.role === ROLE.Secondary : res.role === ROLE.Primary;
@@ -418,27 +417,5 @@ function resumeSync(res: Resource, pd: PeerDevice): Refusal | undefined {
     return no(pd.resyncSuspPeer ? 'ERR_PIC_PEER_DEP' : 'ERR_PAUSE_IS_CLEAR');
   }
   changePeerDevice(res, pd, { resyncSuspUser: false }, { hard: true });
-  return undefined;
-}
-
-function newCurrentUuidCommand(res: Resource, volume: Volume, clearBitmap: boolean): Refusal | undefined {
-  const { disk } = volume;
-  if (disk === undefined || volume.diskState < DISK.Inconsistent) return no('ERR_NO_DISK');
-  const connected = volume.peerDevices.filter((pd) => pd.conn === CONN.Connected);
-  const skips = connected.length > 0 && clearBitmap && uuidEqual(disk.metaData.current_uuid, UUID_JUST_CREATED);
-  if (!skips && volume.peerDevices.some((pd) => pd.conn !== CONN.StandAlone)) return no('ERR_CONNECTED');
-  newCurrentUuid(res, volume, true);
-  if (clearBitmap) {
-    for (const pd of volume.peerDevices) if (pd.bitmapSlot >= 0) disk.bitmap.clearAll(pd.bitmapSlot);
-    writeBitmap(res, volume, 'all');
-  }
-  if (skips) {
-    for (const pd of connected) {
-      sendUuids(res, pd, UUID_FLAG.SKIP_INITIAL_SYNC);
-      keepGenerations(res, volume, pd, { ...volume.generationsFor(pd), bitmap: 0n });
-      changePeerDevice(res, pd, { disk: DISK.UpToDate, peerDisk: DISK.UpToDate }, { hard: true });
-    }
-    durably(res, volume);
-  }
   return undefined;
 }

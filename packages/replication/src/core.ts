@@ -65,7 +65,8 @@ export type ControlRequest =
     }
   | { readonly command: 'suspend-io' }
   | { readonly command: 'resume-io' }
-  | { readonly command: 'new-current-uuid'; readonly volume: number; readonly clearBitmap: boolean };
+  /** `clearBitmap`: both disks hold the same already. `forceResync`: the own disk is good, the peers' get everything. Not both. */
+  | { readonly command: 'new-current-uuid'; readonly volume: number; readonly clearBitmap: boolean; readonly forceResync: boolean };
 
 /** Why a link ended, as far as the host knows. */
 export type LinkEnd = 'closed' | 'broken-pipe' | 'network-failure' | 'protocol-error' | 'timeout';

@@ -471,8 +471,12 @@ export class FrontDesk implements ControlHandler {
       case 'resume-io':
         return this.#control(entry, { command: request.command });
       case 'new-current-uuid':
-        if (request.forceResync) return unsupported('new-current-uuid --force-resync');
-        return this.#control(entry, { command: 'new-current-uuid', volume: number, clearBitmap: request.clearBitmap });
+        return this.#control(entry, {
+          command: 'new-current-uuid',
+          volume: number,
+          clearBitmap: request.clearBitmap,
+          forceResync: request.forceResync,
+        });
       default:
         return unsupported(request.command);
     }
