@@ -1,11 +1,20 @@
 /** What `drbdadm up` does, through the control socket, for tests with two engines on this host. */
 import { dirname } from 'node:path';
-import type { NetOptions } from '@udrbd/control';
+import type { DiskOptions, NetOptions } from '@udrbd/control';
 import { run as drbdmeta } from '@udrbd/drbdmeta';
 import type { EngineProcess } from './engine-process.js';
 
+/** What is different from a resource r0 with a minor that is the node id, and a fast resync. */
+export interface Variation {
+  readonly resource?: string;
+  readonly minor?: number;
+  /** KiB/s. */
+  readonly resyncRate?: number;
+  readonly diskOptions?: Partial<DiskOptions>;
+}
+
 /**
- * Resource r0 with one volume, attached, not yet connected. Minor and node id are the same number, 0 or 1.
+ * A resource with one volume, attached, not yet connected. The node id is 0 or 1.
  * @param local - port on the loopback address, as is `remote`
  */
 export async function configure(
@@ -15,31 +24,32 @@ export async function configure(
   local: number,
   remote: number,
   net: Partial<NetOptions> = {},
+  { resource = 'r0', minor = nodeId, resyncRate = 200_000, diskOptions = {} }: Variation = {},
 ): Promise<void> {
   const peerNodeId = 1 - nodeId;
-  await engine.ask('new-resource', { resource: 'r0', nodeId, options: {} });
-  await engine.ask('new-minor', { resource: 'r0', minor: nodeId, volume: 0, options: {} });
+  await engine.ask('new-resource', { resource, nodeId, options: {} });
+  await engine.ask('new-minor', { resource, minor, volume: 0, options: {} });
   await engine.ask('new-peer', {
-    resource: 'r0',
+    resource,
     peerNodeId,
     options: { _name: `node${peerNodeId}`, protocol: 'C', 'connect-int': 1, ...net },
   });
   // A fixed rate: the controller would begin slowly.
   await engine.ask('peer-device-options', {
-    resource: 'r0',
+    resource,
     peerNodeId,
     volume: 0,
-    options: { 'c-plan-ahead': 0, 'resync-rate': 200_000 },
+    options: { 'c-plan-ahead': 0, 'resync-rate': resyncRate },
     setDefaults: false,
   });
   await engine.ask('new-path', {
-    resource: 'r0',
+    resource,
     peerNodeId,
     local: { family: 'ipv4', address: '127.0.0.1', port: local },
     remote: { family: 'ipv4', address: '127.0.0.1', port: remote },
   });
-  await applyActivityLog(nodeId, image);
-  await engine.ask('attach', { minor: nodeId, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
+  await applyActivityLog(minor, image);
+  await engine.ask('attach', { minor, backingDev: image, metaDev: image, metaIndex: -3, options: diskOptions });
 }
 
 /** As `drbdadm attach` does it first. */

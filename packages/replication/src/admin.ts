@@ -178,6 +178,7 @@ function addPeerDevice(res: Resource, volume: Volume, c: Connection): void {
 function delMinor(res: Resource, volume: Volume): Refusal | undefined {
   if (volume.diskState !== DISK.Diskless || volume.disk !== undefined || res.role !== ROLE.Secondary) return no('ERR_MINOR_CONFIGURED');
   res.volumes.delete(volume.number);
+  res.cold({ type: 'resyncPlace', volume: volume.number, minor: volume.minor, place: undefined });
   for (const pd of volume.peerDevices) {
     const list = pd.connection.peerDevices;
     list.splice(list.indexOf(pd), 1);

@@ -135,6 +135,8 @@ export interface ReplicationCore {
   control(now: Millis, operation: number, request: ControlRequest): void;
   /** A handler ended; `exitCode` as in DRBD, -1 when it could not be run. */
   helperDone(now: Millis, token: number, exitCode: number): void;
+  /** Another minor's resync comes first (resync-after), or does not any more. The host knows by the cores' `resyncPlace`. */
+  resyncDependency(now: Millis, volume: number, mustWait: boolean): void;
   /** Everything that status, show, events2 and /proc/drbd print. */
   snapshot(now: Millis): ResourceSnapshot;
 }

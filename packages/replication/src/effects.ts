@@ -8,6 +8,7 @@
  */
 import type { Refusal } from '@udrbd/control';
 import type { MetaWrite } from './host.js';
+import type { ResyncPlace } from './resync-order.js';
 
 export const EFFECT = {
   /** Read `lengthBytes` at `sector` of the slot's volume into the slot's buffer. Answer: `diskDone(slot, errno)`. */
@@ -80,6 +81,8 @@ export type ColdEffect =
   | { readonly type: 'flush'; readonly volume: number; readonly token: number }
   /** Look how large the devices of a volume's disk are now. Answer: `diskMeasured(token, backing, meta)`. */
   | { readonly type: 'measureDisk'; readonly volume: number; readonly token: number }
+  /** Where the volume stands in the order of resyncs has changed; a `place` of undefined: nowhere any more. */
+  | { readonly type: 'resyncPlace'; readonly volume: number; readonly minor: number; readonly place: ResyncPlace | undefined }
   /** Establish both streams (wire protocol: conn_connect) and say `linkUp`; goes on until `closeLink`. */
   | { readonly type: 'openLink'; readonly connection: number }
   /** Stop connecting, or shut both streams down. Answer: `linkDown` once no I/O of the streams is in flight any more. */

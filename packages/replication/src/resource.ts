@@ -35,8 +35,10 @@ import {
   resyncWriteRunnable,
   startResync,
 } from './resync.js';
+import type { ResyncPlace } from './resync-order.js';
 import type { ResourceSnapshot } from './snapshot.js';
 import { snapshotOf } from './snapshot-of.js';
+import { changeVolume } from './state-change.js';
 import { CONN, DISK, ROLE, type RoleNumber, type StateView } from './state-view.js';
 import { retryVerify, verifyCompareDone, verifyDeadline, verifyReadDone, verifyRunnable, verifyTurn } from './verify.js';
 import type { Volume } from './volume.js';
@@ -270,6 +272,13 @@ export class Resource implements ReplicationCore {
     }
   }
 
+  resyncDependency(now: Millis, volumeNumber: number, mustWait: boolean): void {
+    this.now = now;
+    this.#unsettled = true;
+    const volume = this.volumes.get(volumeNumber);
+    if (volume !== undefined) changeVolume(this, volume, { resyncSuspDependency: mustWait }, { hard: true });
+  }
+
   snapshot(now: Millis): ResourceSnapshot {
     this.now = now;
     return snapshotOf(this);
@@ -311,8 +320,18 @@ export class Resource implements ReplicationCore {
     if (this.#announce) {
       this.#announce = false;
       this.effects.cold.push({ type: 'stateChanged' });
+      for (const volume of this.volumes.values()) this.#tellResyncPlace(volume);
     }
     this.#setDeadline();
+  }
+
+  #tellResyncPlace(volume: Volume): void {
+    const place = resyncPlaceOf(volume);
+    const told = volume.resyncPlace;
+    if (told.after === place.after && told.hasDisk === place.hasDisk && told.isBusy === place.isBusy && told.isWaiting === place.isWaiting)
+      return;
+    volume.resyncPlace = place;
+    this.cold({ type: 'resyncPlace', volume: volume.number, minor: volume.minor, place });
   }
 
   #setDeadline(): void {
@@ -581,4 +600,14 @@ export class Resource implements ReplicationCore {
     this.#lastLogged.set(key, this.now);
     this.log(level, volume, undefined, text);
   }
+}
+
+/** Where a volume stands among those that wait for each other's resyncs. */
+function resyncPlaceOf(volume: Volume): ResyncPlace {
+  const { peerDevices, disk } = volume;
+  const isWaiting = peerDevices.some((pd) => pd.resyncSuspDependency);
+  const isBusy = peerDevices.some(
+    (pd) => (pd.conn >= CONN.SyncSource && pd.conn <= CONN.PausedSyncT) || pd.resyncSuspPeer || pd.resyncSuspUser,
+  );
+  return { after: disk?.options['resync-after'] ?? -1, hasDisk: disk !== undefined, isBusy: isBusy || isWaiting, isWaiting };
 }

@@ -11,6 +11,7 @@ import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
 import type { Requests } from './requests.js';
 import type { ResizeJob } from './resize.js';
+import type { ResyncPlace } from './resync-order.js';
 import { DISK, type DiskNumber } from './state-view.js';
 
 /** An attached disk: what the host gave, and the in-core meta-data that lives as long as the attachment. */
@@ -101,6 +102,9 @@ export class Volume {
   /** The meta-data get another place or size: nobody else writes any, what wants to waits for the end. */
   isMoving = false;
   readonly whenMoved: (() => void)[] = [];
+
+  /** Where the volume stands in the order of resyncs, as the host was told last. */
+  resyncPlace: ResyncPlace = { after: -1, hasDisk: false, isBusy: false, isWaiting: false };
 
   /** The changed pages have been written on the way to Diskless. */
   detachBitmapWritten = false;

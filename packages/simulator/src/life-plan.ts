@@ -80,6 +80,8 @@ export interface LifePlan {
   readonly verifyAlg: string;
   /** Off only where there is no write cache; on, with none, a flush is over at once. */
   readonly diskFlushes: boolean;
+  /** Mean seconds between resyncs of other volumes that come first (resync-after); Infinity: none. */
+  readonly dependEvery: number;
   /** Mean seconds between changes of the devices' size; Infinity: none. */
   readonly resizeEvery: number;
   readonly canary: Canary | undefined;
@@ -148,6 +150,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     verifyAlg: prng.pick(['', 'crc32c', 'md5', 'sha256']),
     ...drawIntegrity(prng),
     diskFlushes: writeCache || prng.chance(1, 2),
+    dependEvery: drawDependencies(seed),
     resizeEvery: drawResizes(seed),
     canary,
   };
@@ -157,4 +160,9 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
 function drawResizes(seed: number): number {
   const prng = new Prng(seed, 'resizes');
   return prng.chance(1, 5) ? 3 + prng.below(12) : OFF;
+}
+
+function drawDependencies(seed: number): number {
+  const prng = new Prng(seed, 'dependencies');
+  return prng.chance(1, 5) ? 2 + prng.below(10) : OFF;
 }

@@ -57,6 +57,7 @@ function live(world: World): void {
   world.network.setDirection(0, true);
   world.network.setDirection(1, true);
   for (const workload of world.workloads) workload.close();
+  for (const node of world.nodes) node.othersComeFirst(false);
   const since = queue.now;
   if (!runUntil(world, since + QUIET_SECONDS * SECOND, () => isWell(world))) return;
   if (!isWell(world)) {
@@ -173,5 +174,6 @@ function scheduleFaults(world: World, operator: Operator): void {
     network.resetAll();
   });
   every(plan.commandEvery, () => operator.meddle());
+  every(plan.dependEvery, () => operator.otherResync());
   every(plan.resizeEvery, () => operator.resize());
 }

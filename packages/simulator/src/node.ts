@@ -242,6 +242,11 @@ export class SimNode implements LinkUser {
     this.#tick = tick;
   }
 
+  othersComeFirst(mustWait: boolean): void {
+    this.#world.trace(this, mustWait ? 'waits for another resync' : 'waits for no other resync');
+    this.#call(this.core, (c) => c.resyncDependency(this.now, VOLUME, mustWait));
+  }
+
   control(request: ControlRequest, done: CommandDone = () => {}): void {
     const operation = ++this.#operationNumber;
     this.#operations.set(operation, done);
@@ -460,6 +465,8 @@ export class SimNode implements LinkUser {
         this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.flushDone(this.now, token, errno));
         return false;
       }
+      case 'resyncPlace':
+        return false;
       case 'measureDisk':
         this.#later(this.#latency(), (c) => c.diskMeasured(this.now, effect.token, this.disk.sizeBytes / 512, this.disk.sizeBytes / 512));
         return false;

@@ -248,6 +248,12 @@ export class Operator {
     this.#busy[node.side] = false;
   }
 
+  /** A volume that this one comes after begins a resync, or has ended it. */
+  otherResync(): void {
+    const prng = this.#world.random.resize;
+    prng.pick(this.#world.nodes).othersComeFirst(prng.chance(1, 2));
+  }
+
   /** Longer devices on some nodes, and now and then the command to use them, or to use less. */
   resize(): void {
     const world = this.#world;

@@ -25,7 +25,7 @@ import {
   type TimeoutType,
 } from '@udrbd/control';
 import { MDF, MDF_PEER } from '@udrbd/metadata';
-import { type ControlRequest, formatProcDrbd, type Options } from '@udrbd/replication';
+import { type ControlRequest, closesCycle, formatProcDrbd, type Options, type ResyncPlace } from '@udrbd/replication';
 import { closeDisk, openDisk } from '../disks/open-disk.js';
 import type { DeskMessage, HostSnapshot, ReactorMessage } from '../reactor/messages.js';
 import type { ControlHandler } from './control-server.js';
@@ -434,6 +434,8 @@ export class FrontDesk implements ControlHandler {
       case 'disk-options': {
         const { size: _size, ...defaults } = defaultOptions(DISK_OPTIONS);
         const options = changed(defaults, request);
+        const refused = volume.disk === undefined ? undefined : this.#resyncAfterRefusal(volume.minor, options);
+        if (refused !== undefined) return refused;
         const answer = await this.#control(entry, {
           command: 'disk-options',
           volume: number,
@@ -569,6 +571,11 @@ export class FrontDesk implements ControlHandler {
     const opened = await openDisk({ backingDev, metaDev, metaIndex, options, nodeId, drbd8Compat, ...left });
     if (!opened.ok) return opened;
     const { handles, backing, replayedBits } = opened.value;
+    const refused = this.#resyncAfterRefusal(volume.minor, options);
+    if (refused !== undefined) {
+      await closeDisk(handles);
+      return refused;
+    }
     if (replayedBits !== undefined) {
       const kib = (replayedBits * backing.metaData.bm_bytes_per_bit) / 1024;
       this.#log('info', `drbd ${entry.name}/${volume.volume} drbd${volume.minor}: marked additional ${kib} KB as out-of-sync based on AL`);
@@ -591,6 +598,16 @@ export class FrontDesk implements ControlHandler {
     if (!answer.ok) await volume.closing;
     else await this.#linkNames(entry, volume, true);
     return answer;
+  }
+
+  /** A volume must not wait for itself. One that waits for a minor that is not there may. */
+  #resyncAfterRefusal(minor: number, options: Options): Answer | undefined {
+    const places = new Map<number, ResyncPlace>();
+    for (const [other, { volume }] of this.#minors) {
+      const after = Number(volume.disk?.options['resync-after'] ?? -1);
+      places.set(other, { after, hasDisk: volume.disk !== undefined, isBusy: false, isWaiting: false });
+    }
+    return closesCycle(places, minor, Number(options['resync-after'] ?? -1)) ? refuse('ERR_RESYNC_AFTER_CYCLE') : undefined;
   }
 
   async #detach(entry: ResourceEntry, volume: VolumeEntry, force: boolean, diskless = false): Promise<Answer> {

@@ -4,6 +4,7 @@ import { bindSocket, closeFile, connectSocket, getLocalAddress, openSocket } fro
 import type { ReactorMessage } from '../reactor/messages.js';
 import { Reactor } from '../reactor/reactor.js';
 import { ResourceHost } from '../reactor/resource-host.js';
+import { ResyncOrder } from '../reactor/resync-order.js';
 import { FakeCore } from '../testing/fake-core.js';
 import { Listeners } from './listener.js';
 
@@ -16,7 +17,15 @@ class Node {
   readonly host: ResourceHost;
   constructor(t: { teardown(end: () => void): void }) {
     const listeners = new Listeners(this.reactor, (level, text) => this.posted.push({ type: 'log', level, text }));
-    this.host = new ResourceHost({ reactor: this.reactor, index: 0, core: this.core, listeners, frontEnds: () => undefined, lock: false });
+    this.host = new ResourceHost({
+      reactor: this.reactor,
+      index: 0,
+      core: this.core,
+      listeners,
+      frontEnds: () => undefined,
+      lock: false,
+      resyncOrder: new ResyncOrder(),
+    });
     t.teardown(() => this.reactor.close());
   }
   open(): void {

@@ -8,6 +8,7 @@ import { hostFunctions } from './host-functions.js';
 import type { DeskMessage, FrontEndKind, PostToDesk } from './messages.js';
 import { Reactor } from './reactor.js';
 import { type FrontEndFactory, ResourceHost } from './resource-host.js';
+import { ResyncOrder } from './resync-order.js';
 
 export interface ReactorServiceOptions {
   readonly frontEnd: FrontEndKind;
@@ -34,6 +35,7 @@ export class ReactorService {
   readonly #createCore: CreateCore;
   readonly #hosts: (ResourceHost | undefined)[] = [];
   readonly #frontEnds: FrontEndFactory;
+  readonly #resyncOrder = new ResyncOrder();
   /** Hosts whose volumes are not served yet. */
   readonly #held = new Set<number>();
   isStopped = false;
@@ -138,6 +140,7 @@ export class ReactorService {
       listeners: this.#listeners,
       frontEnds: this.#frontEnds,
       lock: this.#options.lock,
+      resyncOrder: this.#resyncOrder,
     });
   }
 

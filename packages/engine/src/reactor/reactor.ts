@@ -266,15 +266,22 @@ export class Reactor {
     }
   }
 
+  /** One resource may touch another one (resync-after); what goes round in circles waits for the next turn. */
   #settle(): void {
-    for (let i = 0; i < this.#slotOwners.length; i++) {
-      const owner = this.#slotOwners[i];
-      if (owner === undefined || !owner.touched) continue;
-      try {
-        owner.settle();
-      } catch (error) {
-        owner.fail(error);
+    const owners = this.#slotOwners;
+    for (let pass = 0; pass <= owners.length; pass++) {
+      let hasSettled = false;
+      for (let i = 0; i < owners.length; i++) {
+        const owner = owners[i];
+        if (owner === undefined || !owner.touched) continue;
+        hasSettled = true;
+        try {
+          owner.settle();
+        } catch (error) {
+          owner.fail(error);
+        }
       }
+      if (!hasSettled) return;
     }
   }
 

@@ -8,6 +8,7 @@ import { FakeCore } from '../testing/fake-core.js';
 import type { ReactorMessage } from './messages.js';
 import { Reactor } from './reactor.js';
 import { ResourceHost } from './resource-host.js';
+import { ResyncOrder } from './resync-order.js';
 
 const MIB = 1 << 20;
 
@@ -46,7 +47,15 @@ function setUp(t: Tap, bytes = MIB) {
   const core = new FakeCore();
   const frontEnd = new TestFrontEnd();
   const listeners = new Listeners(reactor, () => undefined);
-  const host = new ResourceHost({ reactor, index: 0, core, listeners, frontEnds: () => frontEnd, lock: false });
+  const host = new ResourceHost({
+    reactor,
+    index: 0,
+    core,
+    listeners,
+    frontEnds: () => frontEnd,
+    lock: false,
+    resyncOrder: new ResyncOrder(),
+  });
   t.teardown(() => {
     reactor.close();
     closeSync(fd);

@@ -33,6 +33,7 @@ import type { DiskHandles, HostSnapshot, PathSetup } from './messages.js';
 import { CallbackOperation } from './operations.js';
 import { ARENA, BLOCK_BYTES_MAX, type PayloadMemory } from './payload-memory.js';
 import type { Reactor, SlotOwner, Timed } from './reactor.js';
+import type { OrderedHost, ResyncOrder } from './resync-order.js';
 
 /** What the I/O in flight of a slot is. */
 const STEP = { None: 0, Preflush: 1, Read: 2, Write: 3, Flush: 4, Punch: 5, ZeroRange: 6, ZeroFill: 7 } as const;
@@ -64,9 +65,10 @@ export interface ResourceHostSetup {
   readonly listeners: Listeners;
   readonly frontEnds: FrontEndFactory;
   readonly lock: boolean;
+  readonly resyncOrder: ResyncOrder;
 }
 
-export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
+export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, OrderedHost {
   readonly core: ReplicationCore;
   readonly index: number;
   readonly generation: number;
@@ -80,6 +82,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   readonly #listeners: Listeners;
   readonly #frontEnds: FrontEndFactory;
   readonly #lock: boolean;
+  readonly #resyncOrder: ResyncOrder;
   readonly #requests: Requests;
   readonly #volumes: (VolumeHost | undefined)[] = [];
   readonly #links: (Link | undefined)[] = [];
@@ -114,6 +117,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     this.#listeners = setup.listeners;
     this.#frontEnds = setup.frontEnds;
     this.#lock = setup.lock;
+    this.#resyncOrder = setup.resyncOrder;
     this.#requests = setup.core.requests;
     const slots = this.#requests.capacity;
     if (slots > SLOTS_MAX) throw new Error(`${slots} request slots do not fit the key space`);
@@ -166,6 +170,13 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
   /** The front end of a volume, or undefined. */
   frontEndOf(volume: number): FrontEnd | undefined {
     return this.#volumes[volume]?.frontEnd;
+  }
+
+  /** Told by the order of resyncs, maybe while another resource settles. */
+  resyncDependency(volume: number, mustWait: boolean): void {
+    if (this.hasFailed) return;
+    this.touched = true;
+    this.core.resyncDependency(this.reactor.now, volume, mustWait);
   }
 
   helperDone(token: number, exitCode: number): void {
@@ -239,6 +250,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     this.hasFailed = true;
     this.deadline = Infinity;
     this.reactor.post({ type: 'failed', host: this.index, text });
+    this.#resyncOrder.left(this);
     for (const link of this.#links) link?.abort();
     for (let slot = 0; slot < this.#fronts.length; slot++) {
       if (this.#submitted[slot] === 1) this.#completed(slot, ERRNO.EIO);
@@ -509,6 +521,9 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
         break;
       case 'flush':
         this.#flush(effect.volume, effect.token);
+        break;
+      case 'resyncPlace':
+        this.#resyncOrder.moved(this, effect.volume, effect.minor, effect.place);
         break;
       case 'measureDisk': {
         const [backing, meta] = this.#measure(effect.volume);
@@ -787,6 +802,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost {
     for (const link of this.#links) link?.dispose();
     const removed = this.#removal;
     this.#removal = undefined;
+    this.#resyncOrder.left(this);
     this.reactor.removeSlotOwner(this.index);
     this.reactor.removeTimed(this);
     this.#staging.close();

@@ -78,6 +78,9 @@ export class FakeCore implements ReplicationCore {
   diskMeasured(_now: number, token: number, backingSectors: number, metaSectors: number): void {
     this.calls.push(`diskMeasured ${token} ${backingSectors} ${metaSectors}`);
   }
+  resyncDependency(_now: number, volume: number, mustWait: boolean): void {
+    this.calls.push(`resyncDependency ${volume} ${mustWait}`);
+  }
   sendDone(_now: number, _connection: number, stream: Stream, entries: number): void {
     this.outboxes[stream]!.done += entries;
   }

@@ -6,6 +6,7 @@ import { EFFECT } from '../effects.js';
 import { type BackingDisk, STREAM, type Stream } from '../host.js';
 import { OP } from '../requests.js';
 import { Resource } from '../resource.js';
+import type { ResyncPlace } from '../resync-order.js';
 
 export class MemoryNode {
   readonly core: Resource;
@@ -13,6 +14,7 @@ export class MemoryNode {
   disk: Uint8Array;
   readonly logs: string[] = [];
   readonly helpers: string[] = [];
+  readonly places: (ResyncPlace | undefined)[] = [];
   readonly replies = new Map<number, { code: string; info: readonly string[] }>();
   readonly completions: { slot: number; errno: number }[] = [];
   readonly buffers = new Map<number, Uint8Array>();
@@ -201,6 +203,9 @@ export class MemoryNode {
         case 'flush':
           if (this.holdFlushes) this.heldFlushes.push(effect.token);
           else core.flushDone(clock.now, effect.token, 0);
+          break;
+        case 'resyncPlace':
+          this.places.push(effect.place);
           break;
         case 'measureDisk':
           core.diskMeasured(clock.now, effect.token, this.disk.length / 512, this.disk.length / 512);
