@@ -84,6 +84,7 @@ export interface LifePlan {
   readonly dependEvery: number;
   /** Mean seconds between changes of the devices' size; Infinity: none. */
   readonly resizeEvery: number;
+  readonly fencing: 'dont-care' | 'resource-only' | 'resource-and-stonith';
   readonly canary: Canary | undefined;
 }
 
@@ -95,6 +96,12 @@ const PACES = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.3, 0.3, 0.3, 
 function drawIntegrity(prng: Prng): Pick<LifePlan, 'integrity' | 'damagedPerMillion'> {
   const integrity = prng.pick(['', '', '', 'crc32c', 'sha1']);
   return { integrity, damagedPerMillion: integrity !== '' && prng.chance(1, 2) ? 5000 : 0 };
+}
+
+function drawFencing(seed: number, protocol: LifePlan['protocol']): LifePlan['fencing'] {
+  const fencing = new Prng(seed, 'fencing').pick(['dont-care', 'dont-care', 'resource-only', 'resource-and-stonith'] as const);
+  // Refused together.
+  return fencing === 'resource-and-stonith' && protocol === 'A' ? 'resource-only' : fencing;
 }
 
 export function drawPlan(seed: number, canary?: Canary): LifePlan {
@@ -111,13 +118,14 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
   const spots = isLarge ? 100 : prng.range(3, 24);
   const hotSpots = Array.from({ length: spots }, () => prng.below(sizeSectors));
   const writeCache = prng.chance(4, 5);
+  const protocol = prng.chance(7, 10) ? 'C' : prng.pick(['A', 'B'] as const);
   return {
     seed,
     sizeSectors,
     format: prng.chance(1, 4) ? 'v08' : 'v09',
     alExtents: 67,
     startsFresh: !isLarge && !isMedium && prng.chance(1, 5),
-    protocol: prng.chance(7, 10) ? 'C' : prng.pick(['A', 'B'] as const),
+    protocol,
     writeCache,
     useRle: prng.chance(1, 2),
     resyncRateKiB: prng.pick([1000, 20_000, 200_000]),
@@ -152,6 +160,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     diskFlushes: writeCache || prng.chance(1, 2),
     dependEvery: drawDependencies(seed),
     resizeEvery: drawResizes(seed),
+    fencing: drawFencing(seed, protocol),
     canary,
   };
 }

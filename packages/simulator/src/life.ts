@@ -143,11 +143,7 @@ function scheduleFaults(world: World, operator: Operator): void {
   const victims = (): readonly (typeof nodes)[number][] => (prng.chance(1, 4) ? nodes : [prng.pick(nodes)]);
   every(plan.powerCutEvery, () => {
     for (const node of victims()) {
-      if (!node.isUp) continue;
-      const before = node.snapshot();
-      workloads[node.side].gone();
-      node.powerCut();
-      world.checks.afterPowerCut(node, before);
+      if (node.isUp) world.cutPower(node);
     }
     world.checks.crashClosure();
   });

@@ -29,6 +29,9 @@ const PEER_SLOTS = 256;
 const OUTBOX_BYTES = 512 * 1024;
 const EIO = 5;
 
+/** Exit codes of a fence-peer handler. */
+const FENCED = { broken: 20, worse: 3, outdated: 4, unreachable: 5, primary: 6, stonith: 7 } as const;
+
 export type CommandDone = (error: string | undefined) => void;
 
 /** Bytes received of one stream and not consumed. */
@@ -127,6 +130,7 @@ export class SimNode implements LinkUser {
       _name: 'peer',
       'ping-timeout': 5,
       'connect-int': plan.connectInt,
+      fencing: plan.fencing,
     };
     const steps: ControlRequest[] = [
       { command: 'new-minor', volume: VOLUME, minor: this.side, options: {} },
@@ -493,7 +497,8 @@ export class SimNode implements LinkUser {
       case 'helper': {
         world.trace(this, `handler ${effect.name}`);
         const { token } = effect;
-        this.#later(world.random.node.range(100, 50_000), (c) => c.helperDone(this.now, token, 0));
+        if (effect.name === 'fence-peer') this.#fencePeer((exitCode) => this.#call(core, (c) => c.helperDone(this.now, token, exitCode)));
+        else this.#later(world.random.node.range(100, 50_000), (c) => c.helperDone(this.now, token, 0));
         return false;
       }
       case 'closeDisk':
@@ -509,6 +514,27 @@ export class SimNode implements LinkUser {
       case 'stateChanged':
         return true;
     }
+  }
+
+  /** What a cluster manager does: the peer is told to call its disk Outdated, or loses its power. The network for that never fails. */
+  #fencePeer(done: (exitCode: number) => void): void {
+    const world = this.#world;
+    const prng = world.random.node;
+    world.queue.after(prng.range(1000, 2_000_000), () => {
+      const peer = world.nodes[other(this.side)];
+      const isShot = world.plan.fencing === 'resource-and-stonith' && prng.chance(1, 2) && !(world.isQuiet && peer.isUp);
+      if (isShot) {
+        if (peer.isUp) world.cutPower(peer);
+        return done(FENCED.stonith);
+      }
+      if (!peer.isUp) return done(FENCED.unreachable);
+      if (prng.chance(1, 8)) return done(FENCED.broken);
+      if (peer.snapshot()?.role === 'Primary') return done(FENCED.primary);
+      peer.control({ command: 'outdate', volume: VOLUME }, (error) => {
+        if (error === undefined) return done(FENCED.outdated);
+        done(error.startsWith('SS_LOWER_THAN_OUTDATED') || error.startsWith('SS_IS_DISKLESS') ? FENCED.worse : FENCED.broken);
+      });
+    });
   }
 
   // --- link ---

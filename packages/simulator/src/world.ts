@@ -160,6 +160,13 @@ export class World {
     }
   }
 
+  cutPower(node: SimNode): void {
+    const before = node.snapshot();
+    this.workloads[node.side].gone();
+    node.powerCut();
+    this.checks.afterPowerCut(node, before);
+  }
+
   stateChanged(node: SimNode): void {
     const after = node.snapshot();
     if (after === undefined) return;
