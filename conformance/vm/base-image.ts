@@ -23,12 +23,12 @@ import { unpackedPackage } from './packages.js';
 /** What every guest has beside busybox, which fills in the rest. */
 const TOOLS = `fio bash jq fuser strace
   dd stat sha256sum md5sum truncate timeout od sync seq date cmp diff env sort tail tee
-  mkfs.ext4 e2fsck fsck.ext4 tune2fs resize2fs debugfs dumpe2fs mkfs.xfs
+  mkfs.ext4 e2fsck fsck.ext4 tune2fs resize2fs debugfs dumpe2fs mkfs.xfs xfs_repair
   mount umount losetup lsblk blkid blockdev blkdiscard fallocate findmnt flock setsid wipefs dmsetup
   modprobe insmod rmmod lsmod modinfo ip tc ss`.split(/\s+/);
 
 /** Tools that the tests do without when the host lacks them. */
-const OPTIONAL = new Set(['jq', 'fuser', 'strace', 'mkfs.xfs', 'dmsetup', 'tc', 'ss']);
+const OPTIONAL = new Set(['jq', 'fuser', 'strace', 'tc', 'ss']);
 
 /** Kernel modules with all they depend on. Those of the first line are put into the initramfs: the root lies on them. */
 const BOOT_MODULES = ['virtio_blk'];

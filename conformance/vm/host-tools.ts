@@ -14,6 +14,8 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   xz: 'xz-utils',
   'mkfs.ext4': 'e2fsprogs',
   blkdiscard: 'util-linux',
+  dmsetup: 'dmsetup',
+  'mkfs.xfs': 'xfsprogs',
 };
 
 const FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];

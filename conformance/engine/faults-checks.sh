@@ -1,0 +1,111 @@
+#!/bin/bash
+# In the guest: two engines, each in a network namespace of its own, on disks that can be made to fail. A file system on the Primary's
+# device works on while everything around it breaks.
+. /udrbd/conformance/vm/guest/checks.sh
+modprobe -a loop dm-mod xfs
+declare -A minor=([a]=0 [b]=1)
+MEGABYTES=340
+on() { local node=$1; shift; UDRBD_RUN_DIR=/tmp/$node/run UDRBD_LOCK_DIR=/tmp/$node/lock UDRBD_STATE_DIR=/tmp/$node/state "$@"; }
+# Not `ip netns exec`: its copy of the mounts would keep the file system.
+engine() { on $1 nsenter --net=/run/netns/$1 udrbd-engine; }
+proc() { grep -A 3 "^ *${minor[$1]}: " /tmp/$1/run/proc/drbd; }
+both_good() { proc a | grep -q 'cs:Connected .*ds:UpToDate/UpToDate'; }
+good_again() { until_true 60 both_good || { proc a; proc b; tail -n 30 /tmp/a/run/engine.log /tmp/b/run/engine.log; return 1; }; }
+
+network() {
+  ip netns add a && ip netns add b && ip link add va netns a type veth peer name vb netns b || return
+  for node in a b; do
+    ip -n $node link set lo up && ip -n $node addr add 10.1.1.$((minor[$node] + 1))/24 dev v$node && ip -n $node link set v$node up || return
+  done
+}
+sectors() { blockdev --getsz $(cat /tmp/$1/loop); }
+healthy() { echo "0 $(sectors $1) linear $(cat /tmp/$1/loop) 0"; }
+node_up() {
+  local node=$1 own=${minor[$1]} other=$((1 - ${minor[$1]}))
+  mkdir -p /tmp/$node/run /tmp/$node/lock /tmp/$node/state
+  truncate -s ${MEGABYTES}M /tmp/$node/disk
+  losetup --find --show /tmp/$node/disk > /tmp/$node/loop
+  dmsetup create disk-$node --table "$(healthy $node)" --addnodeoncreate && dmsetup mknodes || return
+  engine $node &&
+    yes | on $node drbdmeta --force $own v09 /dev/mapper/disk-$node internal create-md 1 &&
+    on $node drbdsetup new-resource r0 $own &&
+    on $node drbdsetup new-minor r0 $own 0 &&
+    on $node drbdsetup attach $own /dev/mapper/disk-$node /dev/mapper/disk-$node internal --on-io-error=detach &&
+    on $node drbdsetup new-peer r0 $other --_name=peer --protocol=C --verify-alg=crc32c --ping-timeout=10 --connect-int=1 &&
+    on $node drbdsetup peer-device-options r0 $other 0 --c-plan-ahead=0 --resync-rate=200M &&
+    on $node drbdsetup new-path r0 $other 10.1.1.$((own + 1)):7970 10.1.1.$((other + 1)):7970 &&
+    on $node drbdsetup connect r0 $other
+}
+check 'a network of two' network
+check 'node a comes up' node_up a
+check 'node b comes up' node_up b
+connected() { until_true 20 eval 'proc a | grep -q cs:Connected'; }
+check 'the nodes find each other' connected
+first() { on a drbdsetup new-current-uuid 0 --clear-bitmap && on a drbdsetup primary r0; }
+check 'two empty disks need no first sync' first
+mkdir -p /mnt/fs
+
+# Writes, reads back and compares, again and again, until told to stop.
+work() {
+  rm -f /tmp/stop
+  until [ -e /tmp/stop ]; do
+    fio --name=v --directory=/mnt/fs --size=6M --rw=randwrite --bsrange=4k-64k --ioengine=libaio --iodepth=8 --direct=1 --fsync=16 \
+      --verify=crc32c --do_verify=1 --verify_fatal=1 || return
+    date +%s%N >> /mnt/fs/log && sync -f /mnt/fs || return
+  done
+}
+start_work() { work > /tmp/work.log 2>&1 & echo $! > /tmp/work.pid; sleep 1; kill -0 $(cat /tmp/work.pid); }
+working() { kill -0 $(cat /tmp/work.pid) || { cat /tmp/work.log; dmesg | tail; return 1; }; }
+stop_work() { touch /tmp/stop; until_true 60 eval '! kill -0 $(cat /tmp/work.pid)'; ! grep -iE 'error|verify failed' /tmp/work.log; }
+rounds() { local n; n=$(wc -l < /mnt/fs/log); echo "$n rounds"; [ $n -ge 1 ]; }
+
+# What happens under the work. Each ends with both disks good.
+link_breaks() {
+  ip -n a link set va down; until_true 20 eval '! proc a | grep -q cs:Connected'; sleep 1
+  ip -n a link set va up; good_again && working
+}
+peer_dies() {
+  kill -9 $(cat /tmp/b/run/engine.lock); until_true 10 eval '! proc a | grep -q cs:Connected'; sleep 1
+  engine b && good_again && working
+}
+table() { dmsetup suspend --noflush --nolockfs disk-$1 && dmsetup load disk-$1 --table "$2" && dmsetup resume disk-$1; }
+repaired() {
+  local m=${minor[$1]}
+  table $1 "$(healthy $1)" && on $1 drbdmeta --force $m v09 /dev/mapper/disk-$1 internal apply-al &&
+    on $1 drbdsetup attach $m /dev/mapper/disk-$1 /dev/mapper/disk-$1 internal --on-io-error=detach
+}
+disk_fails() {
+  table $1 "0 $(sectors $1) error" && until_true 20 eval "proc $1 | grep -q ds:Diskless" || return
+  sleep 1; repaired $1 && good_again && working
+}
+verified() {
+  on a drbdsetup verify r0 1 0 && until_true 60 eval "! proc a | grep -q cs:Verify" && both_good && proc a | grep -q 'oos:0'
+}
+no_difference() { ! grep -h 'Out of sync' /tmp/a/run/engine.log /tmp/b/run/engine.log; }
+is_clean() { if [ $2 = ext4 ]; then e2fsck -fn $1; else xfs_repair -n $1; fi; }
+clean_on_both() {
+  umount /mnt/fs && is_clean /dev/ublkb0 $1 && sha256sum < /dev/ublkb0 > /tmp/sum-a && on a drbdsetup secondary r0 &&
+    on b drbdsetup primary r0 && is_clean /dev/ublkb1 $1 && sha256sum < /dev/ublkb1 > /tmp/sum-b && on b drbdsetup secondary r0 &&
+    cmp /tmp/sum-a /tmp/sum-b && on a drbdsetup primary r0
+}
+
+CHECK_SECONDS=120
+for type in ext4 xfs; do
+  if [ $type = ext4 ]; then make='mkfs.ext4 -q -F -E nodiscard'; else make='mkfs.xfs -q -f -K'; fi
+  check "$type: a file system" eval "$make /dev/drbd0 && mount /dev/drbd0 /mnt/fs"
+  check "$type: work begins" start_work
+  check "$type: the link breaks" link_breaks
+  check "$type: the peer is killed" peer_dies
+  check "$type: the peer's disk fails" disk_fails b
+  check "$type: the Primary's disk fails" disk_fails a
+  check "$type: the work ends without an error" stop_work
+  check "$type: and got on" rounds
+  check "$type: an online verify finds nothing" verified
+  check "$type: clean and the same on both nodes" clean_on_both $type
+done
+check 'no verify found a difference' no_difference
+no_bug() { ! grep -E 'internal error|ProtocolError' /tmp/a/run/engine.log /tmp/b/run/engine.log; }
+check 'no internal error, no protocol error' no_bug
+ends() { on a drbdsetup down r0 && on b drbdsetup down r0 && for node in a b; do kill $(cat /tmp/$node/run/engine.lock); done; until_true 10 eval '! pgrep -f udrbd-engine'; }
+check 'the engines end when told' ends
+checks_end
