@@ -23,6 +23,7 @@ export async function ask(engine: ControlClient, { command, parameters }: Config
 
 export async function runConfiguration(session: Session): Promise<number> {
   const { io, engine, object, row } = session;
+  if (Number.isNaN(session.peerNodeId)) return (await import('./address-form.js')).runAddressForm(session);
   const request = await configurationRequest(session);
   if (row.name === 'new-minor' && (await minorExists(session))) return reportReply(io, object, MINOR_EXISTS);
   const before = row.name === 'del-resource' || row.name === 'del-minor' ? await resourcesOf(engine) : [];

@@ -37,7 +37,6 @@ const request = <C extends ConfigurationCommand>(command: C, parameters: Request
 export async function configurationRequest(invocation: Invocation): Promise<ConfigurationRequest> {
   const { io, row, peerNodeId, volume, minor } = invocation;
   const resource = invocation.resource ?? '';
-  if (Number.isNaN(peerNodeId)) return await refuseAddresses(invocation);
   const wanted = row.payload ?? [];
   const isWithoutNodeId = row.name === 'new-resource' && invocation.rest.length === 0;
   if (isWithoutNodeId) {
@@ -148,14 +147,6 @@ export async function configurationRequest(invocation: Invocation): Promise<Conf
     default:
       throw new Error(`${row.name} is no configuration command`);
   }
-}
-
-/** `connect RESOURCE LOCAL REMOTE`: bad addresses get stock's messages; good ones do not say who the peer is. */
-async function refuseAddresses({ io, row, rest }: Invocation): Promise<never> {
-  for (const word of rest.slice(0, 2)) await parseEndpoint(word, io.stderr);
-  if (rest.length < 2)
-    throw new CommandExit(EXIT_USAGE, { stderr: 'Missing argument 3 to command\n', stdout: commandUsage(row, widthOf(io)) });
-  throw new CommandExit(EXIT_USAGE, { stderr: 'connect needs the node id of the peer; its addresses belong to new-path\n' });
 }
 
 function attachArguments(

@@ -11,7 +11,7 @@ export interface Invocation {
   readonly row: CommandRow;
   /** Undefined when the command is about no resource, or about all. */
   readonly resource: string | undefined;
-  /** NaN for `connect` with addresses in its place, which are then in `rest`. */
+  /** NaN for `connect` and `disconnect` with addresses in its place, which are then in `rest`. */
   readonly peerNodeId: number;
   readonly volume: number;
   readonly minor: number;
@@ -59,7 +59,7 @@ export function takeContext(io: CommandIo, row: CommandRow, { options, positiona
         if (object === '??') object = word;
         break;
       case 'peer_node_id':
-        if (row.name === 'connect' && !/^\d+$/.test(word)) {
+        if (takesAddresses(row, positionals.length - at) && !/^\d+$/.test(word)) {
           // The syntax of DRBD 8.4: addresses instead of a node id.
           return { io, row, resource, peerNodeId: Number.NaN, volume, minor, object, rest: positionals.slice(at - 1), options };
         }
@@ -72,6 +72,10 @@ export function takeContext(io: CommandIo, row: CommandRow, { options, positiona
   }
   return { io, row, resource, peerNodeId, volume, minor, object, rest: positionals.slice(at), options };
 }
+
+/** Stock asks whether `connect` means addresses before it counts the words, and for `disconnect` counts them first. */
+const takesAddresses = (row: CommandRow, followed: number): boolean =>
+  row.name === 'connect' || (row.name === 'disconnect' && followed > 0);
 
 function refuseAll(io: CommandIo, word: string): void {
   if (word !== 'all') return;

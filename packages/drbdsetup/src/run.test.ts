@@ -336,3 +336,50 @@ t.test('waiting', async (t) => {
     "\ndrbd r0 connection to peer-id 1 ('beta') is StandAlone, but I'm configured to wait anways (--wait-after-sb)\n",
   );
 });
+
+t.test('connect and disconnect with the addresses of the peer, as DRBD 8.4 has them', async (t) => {
+  const operations = () => engine.requests.splice(0).map(({ id: _id, ...request }) => request);
+  const local = { family: 'ipv4', address: '192.0.2.1', port: 7788 } as const;
+  const remote = { family: 'ipv4', address: '192.0.2.2', port: 7789 } as const;
+  const silent = { status: 0, stdout: '', stderr: '' };
+  const words = ['r0', '192.0.2.1', 'ipv4:192.0.2.2:7789'];
+  t.strictSame(await outcome(['connect', ...words, '--protocol=C', '--discard-my-data']), silent);
+  const [peer, path, connect] = operations();
+  const { peerNodeId } = peer as { peerNodeId: number };
+  t.strictSame(
+    [peer, path, connect],
+    [
+      { command: 'new-peer', resource: 'r0', peerNodeId, options: { protocol: 'C', _name: 'remote' } },
+      { command: 'new-path', resource: 'r0', peerNodeId, local, remote },
+      { command: 'connect', resource: 'r0', peerNodeId, tentative: false, discardMyData: true },
+    ],
+  );
+  t.strictSame(await outcome(['connect', 'r0', ...words.slice(1).reverse()]), silent);
+  t.strictSame((operations()[0] as { peerNodeId: number }).peerNodeId, 1 - peerNodeId, 'the other node gets the other number');
+
+  t.strictSame(await outcome(['disconnect', ...words]), silent);
+  t.strictSame(operations(), [
+    { command: 'disconnect', resource: 'r0', peerNodeId, force: false },
+    { command: 'del-peer', resource: 'r0', peerNodeId, force: false },
+  ]);
+
+  engine.answer = ({ command }) => (command === 'new-path' ? { code: 102 } : { code: 101 });
+  t.strictSame(await outcome(['connect', ...words]), {
+    status: 10,
+    stdout: '',
+    stderr: 'r0: Failure: (102) Local address(port) already in use.\n',
+  });
+  t.strictSame(
+    operations().map(({ command }) => command),
+    ['new-peer', 'new-path', 'del-peer'],
+    'nothing is left of it',
+  );
+  t.match(await outcome(['connect', 'r0', '192.0.2.1']), { status: 20, stderr: 'Missing argument 3 to command\n' });
+  t.match(await outcome(['connect', ...words, 'x']), { status: 20, stderr: 'Excess arguments: x\n' });
+  t.match(
+    await outcome(['connect', 'r0', '1', '--protocol=C']),
+    { status: 20, stdout: /^drbdsetup - / },
+    'no net options beside a node id',
+  );
+  t.strictSame(operations(), []);
+});

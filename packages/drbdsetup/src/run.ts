@@ -77,7 +77,8 @@ async function dispatch(argv: readonly string[], io: CommandIo): Promise<number>
   try {
     const row = findCommand(name);
     if (row === undefined) throw usage('invalid command');
-    const parsed = parseArguments(words.slice(1), longOptionsOf(row));
+    const given = words.slice(1);
+    const parsed = parseArguments(given, longOptionsOf(row)) ?? (await import('./address-form.js')).parseAddressForm(row, given);
     if (parsed === undefined) throw usage();
     const invocation = takeContext(io, row, parsed);
     const runner = await runnerOf(row);
