@@ -223,3 +223,23 @@ t.test('promotion is refused when the peer cannot be fenced, after four tries', 
   t.ok(said(pair.b, 'Forced into split brain situation!'));
   t.equal(peerDisk(pair.b), 'Outdated');
 });
+
+t.test('a resync read that waits for a write of a frozen device does not keep the link', async (t) => {
+  const pair = synced('dont-care', 0);
+  pair.partition();
+  pair.a.holdWrites = true;
+  pair.a.submit(OP.Write, 80, block(4));
+  pair.rest();
+  pair.a.control({ command: 'suspend-io' });
+  pair.a.holdWrites = false;
+  for (const slot of pair.a.heldWrites.splice(0)) pair.a.core.diskDone(clock.now, slot, 0);
+  pair.rest();
+  t.strictSame(pair.a.completions, [], 'held back');
+  pair.heal();
+  pair.run(1000);
+  t.match(pair.state(pair.a), /^Connected\(SyncSource\)/);
+  const operation = pair.a.control({ command: 'disconnect', connection: 0, force: false });
+  pair.run(1000);
+  t.equal(pair.a.code(operation), 'ok');
+  t.match(pair.state(pair.a), /^StandAlone/);
+});

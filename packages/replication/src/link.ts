@@ -17,6 +17,7 @@ import { peerLost, peerReturns } from './fencing.js';
 import { finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
+import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import { isSizeUnsettled } from './resize.js';
 import type { Resource } from './resource.js';
@@ -246,11 +247,25 @@ function dropUnfinished(res: Resource, c: Connection): void {
     for (const slot of pd.resyncRequests.splice(0)) if (peerKind(res, slot) !== PEER.ChecksumRead) releasePeerSlot(res, slot);
     resyncAnswered(res, pd.volume);
     dropVerify(res, pd);
+    dropWaitingReads(res, pd);
   }
   c.resyncSectorsInFlight = 0;
   // No more barriers: what is held behind one runs when the epochs in front are through.
   for (const epoch of c.receiveEpochs) epoch.hasBarrier = true;
   finishEpochs(res, c);
+}
+
+/** Reads for the peer that wait for a write to end: while I/O is suspended it does not, and nobody wants the answer any more. */
+function dropWaitingReads(res: Resource, pd: PeerDevice): void {
+  const { requests } = res;
+  const { overlap } = pd.volume;
+  const isRead = (slot: number): boolean => {
+    if (slot < requests.applicationSlots || requests.connection[slot] !== pd.connection.index) return false;
+    const kind = peerKind(res, slot);
+    return kind === PEER.ResyncRead || kind === PEER.RemoteRead;
+  };
+  for (const slot of overlap.forgetAll(isRead)) releasePeerSlot(res, slot);
+  if (overlap.waitingCount > 0) res.wantOverlap(pd.volume);
 }
 
 /** The link is down and nothing of it is in flight: StandAlone, or the next attempt. */

@@ -80,6 +80,11 @@ export class Overlap {
     return true;
   }
 
+  /** Takes the waiting slots out of the queue that `isUnwanted` names. Call `nextRunnable` afterwards. */
+  forgetAll(isUnwanted: (slot: number) => boolean): number[] {
+    return this.#waiting.filter((slot) => isUnwanted(slot)).filter((slot) => this.forget(slot));
+  }
+
   #hold(slot: number): void {
     this.#position[slot] = this.#activeCount;
     this.#active[this.#activeCount++] = slot;

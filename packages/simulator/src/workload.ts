@@ -107,7 +107,7 @@ export class Workload {
       world.trace(this.#node, `completed slot ${slot}${running.write === undefined ? '' : `, write ${running.write.id}`}, errno ${errno}`);
     const { history, queue } = world;
     if (running.write !== undefined) {
-      history.end(running.write, errno === 0, this.#hasOwnDisk(), this.#mirroredTo(running), queue.now);
+      history.end(running.write, errno === 0, this.#writesLocally(), this.#mirroredTo(running), queue.now);
       if (errno !== 0) world.countFailure(this.#node);
       else if (!this.#hasOwnDisk() && !this.#isPeerTheSame(running)) {
         // Acked by a peer that lost power before we knew: the only good disk may have lost it again.
@@ -125,6 +125,11 @@ export class Workload {
 
   #hasOwnDisk(): boolean {
     return this.#node.snapshot()?.volumes[0]?.diskState === 'UpToDate';
+  }
+
+  /** Good or not, its own disk gets what is written, and answers reads of what is good on it. */
+  #writesLocally(): boolean {
+    return WORKING.has(this.#node.snapshot()?.volumes[0]?.diskState);
   }
 
   #isPeerTheSame({ peerIncarnation }: Pick<Running, 'peerIncarnation'>): boolean {
@@ -147,12 +152,14 @@ export class Workload {
     const { history } = this.#world;
     for (let i = 0; i < sectors; i++) {
       const value = readStamp(buffer, i * SECTOR, sector + i);
-      const complaint = history.complaint(this.#hasOwnDisk() ? this.#node.side : this.#peer.side, sector + i, value, began);
+      const complaint = history.complaint(this.#writesLocally() ? this.#node.side : this.#peer.side, sector + i, value, began);
       if (complaint === undefined) continue;
       this.#world.violation(`D1 ${this.#node.name}: a read of sector ${sector + i} that began at ${began} ${complaint}`);
       return;
     }
   }
 }
+
+const WORKING: ReadonlySet<string | undefined> = new Set(['Inconsistent', 'Outdated', 'Consistent', 'UpToDate']);
 
 const OP_WORDS = ['read', 'write', 'flush', 'discard', 'zero'] as const;
