@@ -538,7 +538,7 @@ class DrbdParser extends EmbeddedActionsParser {
     const at = this.OR([{ ALT: () => this.CONSUME(kw('_this_host')) }, { ALT: () => this.CONSUME(kw('_remote_host')) }]);
     const self = this.#start('address', at);
     this.SUBRULE(this.addressSpec, { ARGS: [self] });
-    this.#end(this.CONSUME(Semicolon));
+    this.SUBRULE(this.viaOrEnd);
   });
 
   readonly hostEndpoint = this.RULE('hostEndpoint', () => {

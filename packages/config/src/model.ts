@@ -28,6 +28,8 @@ export interface Volume {
   readonly vnr: number;
   /** Written without a `volume` section around it. */
   implicit: boolean;
+  /** All of it was taken over from the resource. */
+  isInherited: boolean;
   device: string | undefined;
   minor: number | undefined;
   /** Path of the backing device or `none`; undefined = no disk. */
@@ -198,6 +200,7 @@ export interface Config {
 export const newVolume = (vnr: number, implicit = false): Volume => ({
   vnr,
   implicit,
+  isInherited: false,
   device: undefined,
   minor: undefined,
   disk: undefined,

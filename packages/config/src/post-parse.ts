@@ -77,8 +77,7 @@ function findLower(config: Config, res: Resource, host: Host, { report, unique, 
   host.lower = lower;
   host.names = lower.hosts.filter((h) => h.lowerName === undefined).flatMap((h) => h.names);
   for (const volume of host.volumes) {
-    const file = volume.implicit ? '(null)' : res.fileAsGiven;
-    const line = volume.implicit ? 0 : volume.deviceLine;
+    const [file, line] = volume.isInherited ? [res.fileAsGiven, volume.deviceLine] : ['(null)', 0];
     for (const name of host.names) {
       if (volume.minor !== undefined) unique.inRun(file, line, 'device-minor', `device-minor:${name}:${volume.minor}`);
       if (volume.device !== undefined) unique.inRun(file, line, 'device', `device:${name}:${volume.device}`);
@@ -177,13 +176,13 @@ function findMe(res: Resource, context: ReadContext, { report, invalid }: Volume
 /** A stacked volume lies on the lower resource's device of the same number. */
 function stackDisks(res: Resource, host: Host, checks: VolumeChecks): void {
   const { lower } = host;
-  if (lower === undefined) return;
+  if (lower === undefined || res.ignore) return;
   const lowerHost = lower.me ?? lower.hosts[0];
   if (lowerHost === undefined) return;
   const missing = host.volumes.filter((v) => !lowerHost.volumes.some((l) => l.vnr === v.vnr));
   for (const volume of missing) {
     checks.report(
-      `${res.file}:${res.line}: in resource ${res.name}, on ${namesOf(host)} { ... }: volume ${volume.vnr} not defined on ${lower.name}\n`,
+      `${res.file}:${res.line}: in resource ${res.name}, on ${namesOf(host)} { ... }: volume ${volume.vnr} not defined on ${lower.me === undefined ? namesOf(lowerHost) : lower.name}\n`,
     );
     checks.invalid();
   }

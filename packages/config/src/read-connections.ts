@@ -24,7 +24,7 @@ export function readConnection(state: ReadState, res: Resource, node: Node): voi
         const endpoint = readEndpoint(state, child);
         if (isMixed) break;
         if (implicit === undefined) {
-          implicit = newPath(node.at.line, true);
+          implicit = newPath(child.at.line, true);
           connection.paths.push(implicit);
         }
         if (implicit.endpoints.length >= 2) state.error(state.connectionLine, "only two 'host' keywords per connection allowed");

@@ -59,7 +59,7 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
       return;
     case 'meta-disk':
       if (!host.byAddress) state.once(line, 'meta-disk statement', `${key}:meta-disk`);
-      readMetaDisk(state, implicitVolume(state, host.volumes, line), node);
+      readMetaDisk(state, implicitVolume(state, host.volumes, line), node, line);
       return;
     case 'volume':
       readVolume(state, host.volumes, node, (volume, child, at) => {
@@ -124,10 +124,16 @@ export function readStacked(state: ReadState, res: Resource, node: Node): void {
         break;
       }
       case 'volume':
-        readVolume(state, host.volumes, child, (volume, statement) => {
-          if (statement.type === 'device') readDevice(state, volume, statement, true, node.at.line);
-          else readVolumeOptions(state, volume, statement);
-        });
+        readVolume(
+          state,
+          host.volumes,
+          child,
+          (volume, statement, line) => {
+            if (statement.type === 'device') readDevice(state, volume, statement, true, line);
+            else readVolumeOptions(state, volume, statement);
+          },
+          node.at.line,
+        );
         break;
       case 'address': {
         readHostAddress(state, undefined, host, child);

@@ -1,5 +1,5 @@
 /** Option sections: which option is meant, whether it takes the value, and into which list it goes. */
-import type { Node } from './ast.js';
+import type { Node, Word } from './ast.js';
 import type { OptionEntry, OptionList, Resource } from './model.js';
 import { expectedIn, lookUp } from './option-sections.js';
 import { checkValue } from './option-values.js';
@@ -37,22 +37,16 @@ export function readOptionSection(state: ReadState, node: Node, lists: readonly 
 
 export function readOption(state: ReadState, node: Node, section: Node['type'], lists: readonly Target[]): void {
   const written = node.at.text;
-  if (state.isShow) {
-    if (written === '_unknown') {
-      readUnknownOption(state, node, lists);
-      return;
-    }
-    if (written === 'discard-my-data' && section === 'net') return;
+  if (written === '_unknown' && section !== 'syncer') {
+    readUnknownOption(state, node, section, lists);
+    return;
   }
+  if (state.isShow && written === 'discard-my-data' && section === 'net') return;
   const negated = written.startsWith('no-');
   const plain = negated ? written.slice(3) : written;
   const target = findTarget(lists, section === 'syncer' ? (SYNCER_ALIASES[written] ?? written) : written);
   const found = target ?? (negated ? findTarget(lists, section === 'syncer' ? (SYNCER_ALIASES[plain] ?? plain) : plain) : undefined);
-  if (found === undefined) {
-    const candidates = lists.flatMap(([, groups]) => groups.flatMap(optionsOf)).map((option) => option.name);
-    const message = `Parse error: '${expectedIn(section)}' expected,\n\tbut got '${shown(written)}'`;
-    state.fatal(node.at.line, message, undefined, undefined, { ...node.at, candidates });
-  }
+  if (found === undefined) noSuchOption(state, node.at, section, lists);
   const [list, option] = found;
   const value = readOptionValue(state, node, option);
   const fallback = target === undefined ? 'no' : 'yes';
@@ -79,13 +73,29 @@ export function readOptionValue(state: ReadState, node: Node, option: Option): s
   return text;
 }
 
-/** `_unknown NAME;` of show: the running module does not know the option. */
-export function readUnknownOption(state: ReadState, node: Node, lists: readonly Target[]): void {
-  state.complete(node);
-  const name = node.words[0]?.text ?? '';
-  const found = findTarget(lists, name);
-  if (found === undefined) state.warn(node.at.line, `Warning: Ignoring ${name}`);
-  else found[0].push({ name, value: UNKNOWN, option: found[1], inherited: false });
+function noSuchOption(state: ReadState, at: Word, section: Node['type'], lists: readonly Target[]): never {
+  const candidates = lists.flatMap(([, groups]) => groups.flatMap(optionsOf)).map((option) => option.name);
+  const message = `Parse error: '${expectedIn(section)}' expected,\n\tbut got '${shown(at.text)}'`;
+  state.fatal(at.line, message, undefined, undefined, { ...at, candidates });
+}
+
+const SEMICOLON: Omit<Word, 'line' | 'column'> = { text: ';', number: 0 };
+
+/**
+ * `_unknown NAME;` is for show, where the running module does not know the option, but taken in a configuration as well: there the option
+ * is without value. Of a name that nobody knows stock takes leave with a warning, and then finds the `;`.
+ */
+function readUnknownOption(state: ReadState, node: Node, section: Node['type'], lists: readonly Target[]): void {
+  const name = node.words[0] ?? { ...node.at, ...SEMICOLON };
+  const found = findTarget(lists, name.text) ?? findTarget(lists, name.text.replace(/^no-/, ''));
+  if (found !== undefined) {
+    state.complete(node);
+    found[0].push({ name: found[1].name, value: state.isShow ? UNKNOWN : undefined, option: found[1], inherited: false });
+    return;
+  }
+  if (section === 'net' || section === 'startup') noSuchOption(state, name, section, lists);
+  state.warn(name.line, `Warning: Ignoring ${name.text}`);
+  if (node.words.length > 0) noSuchOption(state, { ...name, ...SEMICOLON }, section, lists);
 }
 
 export function readStartup(state: ReadState, res: Resource, node: Node): void {

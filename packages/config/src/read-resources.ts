@@ -66,7 +66,7 @@ export function readResourceStatement(state: ReadState, res: Resource, node: Nod
       return;
     }
     case 'meta-disk':
-      readMetaDisk(state, implicitVolume(state, res.volumes, line), node);
+      readMetaDisk(state, implicitVolume(state, res.volumes, line), node, line);
       return;
     case 'volume':
       readVolume(state, res.volumes, node, (volume, child, at) => readVolumeStatement(state, volume, child, true, at));

@@ -41,11 +41,10 @@ export interface ReadContext {
 /** One suffix of a plain number: K, M, G, or s for sectors. */
 const SUFFIX: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, s: 512 };
 
-/** A number token as a number; C's atoi would leave the suffix out. */
-export function numberOf(word: Word): number {
-  const digits = Number.parseInt(word.text, 10);
-  return digits * (SUFFIX[word.text.at(-1) ?? ''] ?? 1);
-}
+/** A number token as a number, without its suffix: what counts where no range is checked. */
+export const numberOf = (word: Word): number => Number.parseInt(word.text, 10);
+
+const scaledNumberOf = (word: Word): number => numberOf(word) * (SUFFIX[word.text.at(-1) ?? ''] ?? 1);
 
 export interface OpenFile {
   /** As given on the command line or by include, for messages while parsing. */
@@ -155,7 +154,7 @@ export class ReadState {
   }
 
   range(word: Word, name: string, min: number, max: number): void {
-    const value = numberOf(word);
+    const value = scaledNumberOf(word);
     if (value < min || value > max) this.error(word.line, `${name} ${word.text} => ${value} out of range [${min}..${max}].`);
   }
 }

@@ -19,12 +19,16 @@ export function implicitVolume(state: ReadState, volumes: Volume[], line: number
   return volume;
 }
 
-/** A `volume` section; the volumes stay sorted by number. */
+/**
+ * A `volume` section; the volumes stay sorted by number.
+ * @param start - line to which messages about its statements point until a section within it begins
+ */
 export function readVolume(
   state: ReadState,
   volumes: Volume[],
   node: Node,
   statement: (volume: Volume, child: Node, line: number) => void,
+  start = node.at.line,
 ): void {
   const number = node.words[0];
   if (number === undefined || node.openLine === undefined) state.syntaxError();
@@ -32,7 +36,11 @@ export function readVolume(
   const after = volumes.findIndex((v) => v.vnr > volume.vnr);
   if (after < 0) volumes.push(volume);
   else volumes.splice(after, 0, volume);
-  for (const child of node.body) statement(volume, child, node.at.line);
+  let line = start;
+  for (const child of node.body) {
+    statement(volume, child, line);
+    if (child.type === 'disk-options') line = child.openLine ?? line;
+  }
   state.complete(node);
 }
 
@@ -42,10 +50,10 @@ export function readVolumeStatement(state: ReadState, volume: Volume, node: Node
       readDevice(state, volume, node, checkDeviceName, line);
       return;
     case 'disk':
-      readDisk(state, volume, node, node.at.line);
+      readDisk(state, volume, node, line);
       return;
     case 'meta-disk':
-      readMetaDisk(state, volume, node);
+      readMetaDisk(state, volume, node, line);
       return;
     case 'disk-options':
       readVolumeOptions(state, volume, node);
@@ -79,13 +87,13 @@ export function readDisk(state: ReadState, volume: Volume, node: Node, line: num
   volume.diskLine = line;
 }
 
-export function readMetaDisk(state: ReadState, volume: Volume, node: Node): void {
+export function readMetaDisk(state: ReadState, volume: Volume, node: Node, line: number): void {
   state.complete(node);
   const device = node.words[0]!.text;
   volume.metaDisk = device;
   volume.metaIndex = device === 'internal' ? 'internal' : (node.index?.text ?? 'flexible');
   volume.metaDiskHere = true;
-  volume.metaDiskLine = node.at.line;
+  volume.metaDiskLine = line;
 }
 
 /** @param at - line to which messages about the device point */
@@ -96,7 +104,7 @@ export function readDevice(state: ReadState, volume: Volume, node: Node, isLocal
     state.error(at, 'device name must start with /dev/drbd\n\t(/dev/ is optional, but drbd is required)');
   state.complete(node);
   volume.deviceHere = true;
-  volume.deviceLine = node.at.line;
+  volume.deviceLine = at;
   const minor = node.minor === undefined ? undefined : numberOf(node.minor);
   if (device === undefined) {
     if (minor !== undefined) volume.minor = minor;

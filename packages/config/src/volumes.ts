@@ -17,8 +17,10 @@ const numbered = (volumes: readonly Volume[], vnr: number): Volume | undefined =
 export function inheritVolumes(res: Resource, host: Host, { unique }: VolumeChecks): void {
   for (const from of res.volumes) {
     let to = numbered(host.volumes, from.vnr);
+    // What is added to a volume that the host has already is not known to stand anywhere.
+    const lineOf = to === undefined ? (line: number) => line : () => 0;
     if (to === undefined) {
-      to = newVolume(from.vnr, from.implicit);
+      to = { ...newVolume(from.vnr, from.implicit), isInherited: true, deviceLine: from.deviceLine };
       const after = host.volumes.findIndex((v) => v.vnr > from.vnr);
       if (after < 0) host.volumes.push(to);
       else host.volumes.splice(after, 0, to);
@@ -26,20 +28,21 @@ export function inheritVolumes(res: Resource, host: Host, { unique }: VolumeChec
     if (to.disk === undefined && from.disk !== undefined) {
       to.disk = from.disk;
       if (from.disk !== 'none')
-        for (const name of host.names) unique.inRun(res.fileAsGiven, from.diskLine, 'disk', `disk:${name}:${from.disk}`);
+        for (const name of host.names) unique.inRun(res.fileAsGiven, lineOf(from.diskLine), 'disk', `disk:${name}:${from.disk}`);
     }
     if (to.device === undefined && to.minor === undefined && (from.device !== undefined || from.minor !== undefined)) {
       to.device = from.device;
       to.minor = from.minor;
       for (const name of host.names) {
-        if (from.minor !== undefined) unique.inRun(res.fileAsGiven, from.deviceLine, 'device-minor', `device-minor:${name}:${from.minor}`);
-        if (from.device !== undefined) unique.inRun(res.fileAsGiven, from.deviceLine, 'device', `device:${name}:${from.device}`);
+        const line = lineOf(from.deviceLine);
+        if (from.minor !== undefined) unique.inRun(res.fileAsGiven, line, 'device-minor', `device-minor:${name}:${from.minor}`);
+        if (from.device !== undefined) unique.inRun(res.fileAsGiven, line, 'device', `device:${name}:${from.device}`);
       }
     }
     if (to.metaDisk === undefined && from.metaDisk !== undefined) {
       to.metaDisk = from.metaDisk;
       to.metaIndex = from.metaIndex;
-      to.metaDiskLine = from.metaDiskLine;
+      to.metaDiskLine = lineOf(from.metaDiskLine);
     }
     to.tiebreaker ??= from.tiebreaker;
   }
@@ -60,6 +63,8 @@ export function checkComplete(res: Resource, host: Host, { report, invalid }: Vo
     report(`${host.file}:${host.line}: in resource ${res.name}, on ${namesOf(host)} { ... }: '${keyword}' keyword missing.\n`);
     invalid();
   };
+  // The output of `drbdsetup show`, kept as a configuration, is taken for complete.
+  if (host.names[0] === '_this_host') return;
   for (const volume of host.volumes) {
     if (volume.device === undefined && volume.minor === undefined) missing('device');
     if (host.lowerName !== undefined) continue;

@@ -1,5 +1,5 @@
 /** What each command does with one target: a resource and, if the command loops over them, one volume, peer and path. */
-import { findEntry, hasDisk } from '@udrbd/config';
+import { findEntry, hasDisk, type OptionList } from '@udrbd/config';
 import type { ActionName, Command } from './commands.js';
 import type { ContextName } from './contexts.js';
 import { backendOptions, callTool, run } from './helper.js';
@@ -68,13 +68,19 @@ const peerDeviceOptions: Action = (session, target) => {
   );
 };
 
+/** Stock shows the configured size as well, and then fails: drbdsetup takes one only with attach. */
 const diskOptions: Action = (session, { res, volume }, command) => {
-  const options = configuredOptions(
-    session,
-    volume!.diskOptions.filter((o) => o.name !== 'size'),
-    'disk',
-  );
-  return run(session, setupCall(res.name, 'medium', 'disk-options', minorOf(volume!), ...options, ...own(session, command)));
+  const call = (list: OptionList) =>
+    setupCall(
+      res.name,
+      'medium',
+      'disk-options',
+      minorOf(volume!),
+      ...configuredOptions(session, list, 'disk-options'),
+      ...own(session, command),
+    );
+  const taken = call(volume!.diskOptions.filter((o) => o.name !== 'size'));
+  return run(session, { ...call(volume!.diskOptions), inProcessArgs: taken.args });
 };
 
 const minorCommand: Action = (session, { res, volume }, command) =>
