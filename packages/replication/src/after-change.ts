@@ -4,6 +4,7 @@
  */
 import { UUID_FLAG } from '@udrbd/wire';
 import { startBitmapExchange } from './bitmap-exchange.js';
+import { maybeCatchUp } from './congestion.js';
 import { endPendingGeneration, peerHasReturned, peerIsGoodAgain } from './fencing.js';
 import { newCurrentUuid, sendUuidsToAll } from './generation-changes.js';
 import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
@@ -21,6 +22,8 @@ import { closeEpoch, failPending } from './write-path.js';
 const isSync = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.SyncTarget;
 const isPaused = (conn: ConnNumber): boolean => conn === CONN.PausedSyncS || conn === CONN.PausedSyncT;
 const isVerify = (conn: ConnNumber): boolean => conn === CONN.VerifyS || conn === CONN.VerifyT;
+/** The peer is only told which blocks were written. */
+const isApart = (conn: ConnNumber): boolean => conn === CONN.Ahead || conn === CONN.Behind;
 const isSource = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.PausedSyncS;
 const lacksData = (s: StateView): boolean => s.role === ROLE.Primary && s.disk < DISK.UpToDate && s.peerDisk < DISK.UpToDate;
 
@@ -99,7 +102,7 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     peerHasReturned(res, volume, true);
   }
   // The role of a peer that is gone is not known: then only a Primary here begins a new generation.
-  const someoneWrites = next.role === ROLE.Primary || next.peerRole === ROLE.Primary;
+  const someoneWrites = next.role === ROLE.Primary || next.peerRole === ROLE.Primary || old.conn === CONN.Ahead;
   if (lostContactToPeerData(old, next) && someoneWrites && volume.diskState >= DISK.UpToDate) {
     // A freeze here does not stop a Primary there: what it writes from now on is on this disk alone.
     if (res.isSuspended && next.peerRole !== ROLE.Primary) volume.generationPending = true;
@@ -126,11 +129,15 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     if (old.disk === DISK.Negotiating && next.disk > DISK.Negotiating) sendState(res, pd);
   }
   if (old.conn === CONN.WFReportParams && next.conn >= CONN.Connected) sendState(res, pd);
+  if (old.conn !== CONN.Ahead && next.conn === CONN.Ahead) {
+    sendState(res, pd);
+    maybeCatchUp(res, pd);
+  }
   // Maybe at a stop sector, of which the peer does not know.
   if (old.conn === CONN.VerifyS && next.conn === CONN.Connected && tellsVerifyEnd(pd)) sendState(res, pd);
   if (next.conn === CONN.StartingSyncS && old.conn !== next.conn) startFullSync(res, pd, 'source');
   if (next.conn === CONN.StartingSyncT && old.conn !== next.conn) startFullSync(res, pd, 'target');
-  if (old.conn > CONN.Connected && next.conn === CONN.Connected) {
+  if (old.conn > CONN.Connected && old.conn !== next.conn && (next.conn === CONN.Connected || isApart(next.conn))) {
     // Finished, or aborted because either side lost its disk: the next one starts afresh.
     pd.resync = undefined;
     pd.bitmapSend = undefined;

@@ -279,10 +279,10 @@ export function sendTrim(res: Resource, pd: PeerDevice, slot: number, command: n
   putPTrim(box.view, at, requests.sector[slot]!, requests.generation[slot]!, slot, pd.packetSeq, flags, requests.lengthBytes[slot]!);
 }
 
-export function sendOutOfSync(res: Resource, pd: PeerDevice, slot: number): void {
+export function sendOutOfSync(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): void {
   const c = pd.connection;
   const at = begin(res, c, STREAM.Data, pd.volume.number, COMMAND.P_OUT_OF_SYNC, 16, 0, -1, SENT.Nothing);
-  putPBlockDesc(c.outboxes[0].view, at, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
+  putPBlockDesc(c.outboxes[0].view, at, sector, lengthBytes);
 }
 
 /** P_DATA_REQUEST with our handle, or P_RS_DATA_REQUEST with all ones. */

@@ -50,6 +50,12 @@ export class PeerDevice {
   /** Application requests waiting for the peer (writes, remote reads), and resync requests. */
   applicationPending = 0;
   resyncPending = 0;
+  /** Mirrored writes sent or queued whose epoch is not acked yet, sectors: what congestion is measured by. */
+  sectorsInFlight = 0;
+  /** Ahead: some marked block may not be marked at the peer; how far it has been told again, -1: not begun; the way back has begun. */
+  untold = false;
+  toldBits = -1;
+  isCatchingUp = false;
   /** Requests of the peer not answered yet. */
   unacked = 0;
 
@@ -96,6 +102,10 @@ export class PeerDevice {
     this.comparedGenerations = undefined;
     this.stateSent = false;
     this.considerResync = false;
+    this.sectorsInFlight = 0;
+    this.untold = false;
+    this.toldBits = -1;
+    this.isCatchingUp = false;
     this.resizeSent = undefined;
     this.newStorage = undefined;
     this.packetSeq = 0;

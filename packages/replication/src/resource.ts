@@ -387,10 +387,10 @@ export class Resource implements ReplicationCore {
 
   // --- what the parts of the core ask of each other -------------------------------------------------------------------------
 
-  /** Some write was sent to a peer whose epoch is not acked yet. While all I/O fails: some request is not answered yet. */
+  /** Some write was sent to a peer whose epoch is not acked yet, or only told of. While all I/O fails: some request is not answered yet. */
   hasUnfinishedWrites(): boolean {
     if (this.failIo) for (const volume of this.volumes.values()) if (volume.upperPending > 0) return true;
-    return this.connections.some((c) => c !== undefined && c.logHead >= 0);
+    return this.connections.some((c) => c !== undefined && (c.logHead >= 0 || c.peerDevices.some((pd) => pd.conn === CONN.Ahead)));
   }
 
   wantSettle(): void {

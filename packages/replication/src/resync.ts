@@ -68,7 +68,7 @@ export class Resync {
   position = 0;
   sectorsIn = 0;
   nextTurn = 0;
-  /** Requests may go out: the super block that says Inconsistent is durable. */
+  /** Target: requests may go out, the super block that says Inconsistent is durable. Source: the target has been told the sync UUID. */
   ready = false;
   ending = false;
 
@@ -140,6 +140,7 @@ export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): 
     syncMetaData(res, volume, (errno) => {
       if (errno !== 0 || pd.connection.linkNumber !== link || !pd.connection.isUp) return;
       sendSyncUuid(res, pd, uuid);
+      resync.ready = true;
     });
     return;
   }
@@ -500,6 +501,11 @@ export function serveResyncRead(
   digestAt: number,
   digestLength: number,
 ): boolean {
+  // We have pulled ahead since it asked.
+  if (pd.conn === CONN.Ahead) {
+    sendBlockAck(res, pd, COMMAND.P_RS_CANCEL, sector, ID_ALL_ONES, ID_ALL_ONES, lengthBytes);
+    return true;
+  }
   if (pd.volume.diskState !== DISK.UpToDate || pd.volume.disk === undefined) {
     sendBlockAck(res, pd, COMMAND.P_NEG_RS_DREPLY, sector, ID_ALL_ONES, ID_ALL_ONES, lengthBytes);
     return true;
@@ -536,7 +542,10 @@ export function resyncReadDone(res: Resource, pd: PeerDevice, slot: number, errn
   volume.overlap.leave(slot);
   if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
   if (!pd.connection.isUp) releasePeerSlot(res, slot);
-  else if (errno === 0 && volume.diskState === DISK.UpToDate && requests.digest[slot] !== DIGEST_NONE && requests.digestMatches(slot)) {
+  else if (errno === 0 && pd.conn === CONN.Ahead) {
+    sendBlockAck(res, pd, COMMAND.P_RS_CANCEL, sector, ID_ALL_ONES, ID_ALL_ONES, length);
+    releasePeerSlot(res, slot);
+  } else if (errno === 0 && volume.diskState === DISK.UpToDate && requests.digest[slot] !== DIGEST_NONE && requests.digestMatches(slot)) {
     sendBlockAck(res, pd, COMMAND.P_RS_IS_IN_SYNC, sector, ID_ALL_ONES, ID_ALL_ONES, length);
     if (pd.conn === CONN.SyncSource || pd.conn === CONN.PausedSyncS) volume.disk?.bitmap.clearRange(pd.bitmapSlot, sector, length);
     if (pd.resync !== undefined) pd.resync.sameBits += Math.ceil(length / BLOCK_BYTES);

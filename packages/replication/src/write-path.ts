@@ -7,11 +7,12 @@
  */
 import { COMMAND, DP, FF } from '@udrbd/wire';
 import { referenceExtents } from './al-transactions.js';
+import { checkCongestion, maybeCatchUp, tellOutOfSync } from './congestion.js';
 import { type Connection, NET } from './connection.js';
 import { DIGEST_NONE } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
-import { sendBarrier, sendData, sendOutOfSync, sendTrim } from './packets.js';
+import { sendBarrier, sendData, sendTrim } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { finishRead, retryRead, startRead } from './read-path.js';
 import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
@@ -182,6 +183,10 @@ export function sendAndSubmit(res: Resource, volume: Volume, slot: number): void
   const { requests } = res;
   requests.waits[slot] = 1;
   requests.holds[slot] = 1;
+  for (let i = 0; i < volume.peerDevices.length; i++) {
+    const pd = volume.peerDevices[i]!;
+    if (pd.connection.options['on-congestion'] !== 'block') checkCongestion(res, pd);
+  }
   requests.epoch[slot] = res.currentEpoch;
   if (!res.failIo && !dataAccessible(volume)) {
     res.logRateLimited(
@@ -215,10 +220,14 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   const { requests } = res;
   const c = pd.connection;
   if (sendsOutOfSync(pd)) {
-    outdateEarlier(res, pd, slot);
+    const [sector, length] = [requests.sector[slot]!, requests.lengthBytes[slot]!];
+    // The bit of an earlier write may be set here only because its ack has not come.
+    const isCovered = outdateEarlier(res, pd, slot);
     const bit = pd.bitmapSlot;
-    if (bit < 0 || pd.volume.disk!.bitmap.setRange(bit, requests.sector[slot]!, requests.lengthBytes[slot]!) > 0)
-      sendOutOfSync(res, pd, slot);
+    const isNews = bit < 0 || pd.volume.disk!.bitmap.setRange(bit, sector, length) > 0;
+    if ((!isNews && !isCovered) || tellOutOfSync(res, pd, sector, length)) return;
+    if (pd.conn === CONN.Ahead) pd.untold = true;
+    else res.closeLink(c, 'network-failure');
     return;
   }
   if (!replicates(pd)) return missed(res, pd, slot);
@@ -251,7 +260,9 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   requests.holds[slot]!++;
   c.appendToLog(slot);
   pd.applicationPending++;
-  c.applicationSectorsInFlight += requests.lengthBytes[slot]! / 512;
+  const sectors = requests.lengthBytes[slot]! / 512;
+  c.applicationSectorsInFlight += sectors;
+  pd.sectorsInFlight += sectors;
   switch (requests.op[slot]) {
     case OP.Discard:
       sendTrim(res, pd, slot, COMMAND.P_TRIM, flags | DP.DISCARD);
@@ -278,17 +289,21 @@ function missed(res: Resource, pd: PeerDevice, slot: number): void {
   outdateEarlier(res, pd, slot);
 }
 
-/** Earlier writes to the slot's blocks whose epoch is not through must not clear their bits at its end. */
-function outdateEarlier(res: Resource, pd: PeerDevice, slot: number): void {
+/** Earlier writes to the slot's blocks whose epoch is not through must not clear their bits at its end. @returns whether there are any */
+function outdateEarlier(res: Resource, pd: PeerDevice, slot: number): boolean {
   const { requests } = res;
   const c = pd.connection;
+  let found = false;
   const start = requests.sector[slot]!;
   const behind = start + requests.lengthBytes[slot]! / 512;
   for (let earlier = c.logHead; earlier >= 0; earlier = c.logNext[earlier]!) {
     if (requests.volume[earlier] !== pd.volume.number) continue;
     const sector = requests.sector[earlier]!;
-    if (sector < behind && start < sector + requests.lengthBytes[earlier]! / 512) c.net[earlier] = c.net[earlier]! | NET.Overwritten;
+    if (sector >= behind || start >= sector + requests.lengthBytes[earlier]! / 512) continue;
+    c.net[earlier] = c.net[earlier]! | NET.Overwritten;
+    found = true;
   }
+  return found;
 }
 
 /** The barrier of the last epoch on the wire, when it has not been sent yet. */
@@ -489,10 +504,14 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
   while (c.logHead >= 0 && res.requests.epoch[c.logHead] === number) {
     const slot = c.takeFromLog();
     c.net[slot] = (c.net[slot]! & ~NET.InLog) | NET.Done;
-    c.applicationSectorsInFlight -= res.requests.lengthBytes[slot]! / 512;
+    const sectors = res.requests.lengthBytes[slot]! / 512;
+    c.applicationSectorsInFlight -= sectors;
+    const pd = res.peerDevice(c, res.requests.volume[slot]!);
+    if (pd !== undefined) pd.sectorsInFlight -= sectors;
     unhold(res, res.volumes.get(res.requests.volume[slot]!)!, slot);
   }
   if (c.flushWaiters.length > 0) releaseFlushes(res, c);
+  for (let i = 0; i < c.peerDevices.length; i++) if (c.peerDevices[i]!.conn === CONN.Ahead) maybeCatchUp(res, c.peerDevices[i]!);
   return undefined;
 }
 
@@ -521,6 +540,7 @@ export function clearTransferLog(res: Resource, c: Connection): void {
   c.sentEpochBarrier = true;
   c.openEpochCount = 0;
   c.applicationSectorsInFlight = 0;
+  for (let i = 0; i < c.peerDevices.length; i++) c.peerDevices[i]!.sectorsInFlight = 0;
   for (let slot = 0; slot < res.requests.applicationSlots; slot++) {
     if ((c.net[slot]! & NET.Read) === 0) continue;
     c.net[slot] = 0;

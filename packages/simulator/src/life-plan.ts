@@ -80,6 +80,9 @@ export interface LifePlan {
   readonly verifyAlg: string;
   /** Off only where there is no write cache; on, with none, a flush is over at once. */
   readonly diskFlushes: boolean;
+  /** on-congestion with protocol A, and its threshold in sectors. */
+  readonly onCongestion: 'block' | 'pull-ahead' | 'disconnect';
+  readonly congestionFill: number;
   /** Mean seconds between resyncs of other volumes that come first (resync-after); Infinity: none. */
   readonly dependEvery: number;
   /** Mean seconds between changes of the devices' size; Infinity: none. */
@@ -158,6 +161,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     verifyAlg: prng.pick(['', 'crc32c', 'md5', 'sha256']),
     ...drawIntegrity(prng),
     diskFlushes: writeCache || prng.chance(1, 2),
+    ...drawCongestion(seed),
     dependEvery: drawDependencies(seed),
     resizeEvery: drawResizes(seed),
     fencing: drawFencing(seed, protocol),
@@ -174,4 +178,12 @@ function drawResizes(seed: number): number {
 function drawDependencies(seed: number): number {
   const prng = new Prng(seed, 'dependencies');
   return prng.chance(1, 5) ? 2 + prng.below(10) : OFF;
+}
+
+function drawCongestion(seed: number): Pick<LifePlan, 'onCongestion' | 'congestionFill'> {
+  const prng = new Prng(seed, 'congestion');
+  return {
+    onCongestion: prng.pick(['block', 'pull-ahead', 'pull-ahead', 'pull-ahead', 'disconnect']),
+    congestionFill: prng.pick([1, 8, 16, 100, 500]),
+  };
 }

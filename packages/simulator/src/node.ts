@@ -127,6 +127,8 @@ export class SimNode implements LinkUser {
       'csums-after-crash-only': plan.csumsAfterCrashOnly,
       'verify-alg': plan.verifyAlg,
       'data-integrity-alg': plan.integrity,
+      'on-congestion': plan.protocol === 'A' ? plan.onCongestion : 'block',
+      'congestion-fill': plan.congestionFill,
       _name: 'peer',
       'ping-timeout': 5,
       'connect-int': plan.connectInt,
