@@ -158,7 +158,14 @@ t.test('requests about things that are not there', async (t) => {
   await engine.ask('new-resource', { resource: 'r0', nodeId: 0, options: {} });
   await engine.ask('new-resource', { resource: 'r1', nodeId: 0, options: {} });
   await engine.ask('new-minor', { resource: 'r0', minor: 0, volume: 0, options: {} });
-  t.equal(await refused('new-minor', { resource: 'r1', minor: 0, volume: 0, options: {} }), '161');
+  t.equal(await refused('new-minor', { resource: 'r1', minor: 0, volume: 0, options: {} }), '162 minor exists in different resource');
+  t.equal(await refused('new-minor', { resource: 'r0', minor: 0, volume: 1, options: {} }), '162 minor exists as different volume');
+  for (const [name, value, text] of [
+    ['block-size', 1000, 'block_size not 512, 1024, 2048, or 4096'],
+    ['discard-granularity', 1000, 'discard_granularity must be 0 or a multiple of block_size'],
+  ] as const) {
+    t.equal(await refused('new-minor', { resource: 'r0', minor: 1, volume: 1, options: { [name]: value } }), `162 ${text}`);
+  }
   t.equal(await refused('new-minor', { resource: 'r0', minor: 1, volume: 0, options: {} }), '161');
   t.equal(await refused('new-peer', { resource: 'r0', peerNodeId: 0, options: {} }), '162 peer node id cannot be my own node id');
   t.equal(await refused('connect', { resource: 'r0', peerNodeId: 1 }), '162 unknown connection');

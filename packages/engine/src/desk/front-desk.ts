@@ -30,6 +30,7 @@ import { closeDisk, openDisk } from '../disks/open-disk.js';
 import type { DeskMessage, HostSnapshot, ReactorMessage } from '../reactor/messages.js';
 import type { ControlHandler } from './control-server.js';
 import { createLinks, type DeviceNames, removeLinks } from './device-links.js';
+import { checkDeviceOptions } from './device-rules.js';
 import type { EngineEnvironment } from './environment.js';
 import { HANDLER_NOT_RUN, runHandler } from './handlers.js';
 import { bootId, JOURNAL_VERSION, type Journal, JournalFile } from './journal.js';
@@ -514,8 +515,14 @@ export class FrontDesk implements ControlHandler {
   async #newMinor(entry: ResourceEntry, request: Operation<'new-minor'>): Promise<Answer> {
     const known = this.#minors.get(request.minor);
     if (known !== undefined && known.entry === entry && known.volume.volume === request.volume) return DONE;
-    if (known !== undefined || entry.volumes.has(request.volume)) return refuse('ERR_MINOR_OR_VOLUME_EXISTS');
+    if (known !== undefined) {
+      const elsewhere = known.entry === entry ? 'minor exists as different volume' : 'minor exists in different resource';
+      return refuse('ERR_INVALID_REQUEST', elsewhere);
+    }
+    if (entry.volumes.has(request.volume)) return refuse('ERR_MINOR_OR_VOLUME_EXISTS');
     const options: Options = { ...defaultOptions(DEVICE_OPTIONS), ...request.options };
+    const allowed = checkDeviceOptions(options);
+    if (!allowed.ok) return allowed;
     const volume: VolumeEntry = {
       volume: request.volume,
       minor: request.minor,
