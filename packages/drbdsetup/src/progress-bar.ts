@@ -21,7 +21,7 @@ export function bar(part: number, width: number): string {
 
 /**
  * `[=====>......]  45.2 %  120.30 MiB/s  0:01:22 left`
- * @param width - columns there are for it
+ * @param width - columns there are for it; the bar is left out where they are few
  * @returns undefined when nothing is running
  */
 export function progressLine(statistics: PeerDeviceStatistics, width: number): string | undefined {
@@ -35,5 +35,6 @@ export function progressLine(statistics: PeerDeviceStatistics, width: number): s
     .padStart(5);
   const time = progress.secondsLeft === undefined ? '-:--:--' : clock(Number(progress.secondsLeft));
   const figures = `${percent} %  ${progress.rate1} MiB/s  ${time} left`;
-  return `${bar(part, Math.min(BAR_MAX, Math.max(BAR_MIN, width - FIGURES_WIDTH - 2)))} ${figures}`;
+  const room = width - FIGURES_WIDTH - 2;
+  return room < BAR_MIN ? figures.trimStart() : `${bar(part, Math.min(BAR_MAX, room))} ${figures}`;
 }

@@ -41,10 +41,13 @@ export async function runStatus(session: Session): Promise<number> {
     stdoutIsTty: io.stdoutIsTty,
     width: widthOf(io),
   };
-  if (isGiven(session, 'watch')) return (await import('./watch-status.js')).watchStatus(session, style);
   const isJson = isGiven(session, 'json');
   const all = await resourcesOf(session);
   const found = sortedResources(all).filter(({ name }) => wanted === undefined || name === wanted);
+  if (isGiven(session, 'watch')) {
+    if (wanted !== undefined && found.length === 0) throw notFound(session, 'No such resource');
+    return (await import('./watch-status.js')).watchStatus(session, style);
+  }
   if (isJson) io.stdout(statusJson(found));
   else if (all.length === 0) io.stdout(NOTHING_CONFIGURED);
   else for (const resource of found) io.stdout(resourceStatus(resource, style));

@@ -21,7 +21,8 @@ t.test('bars', async (t) => {
   t.equal(clock(360_061), '100:01:01');
   const { statistics } = syncing[0]!.connections[0]!.peerDevices[0]!;
   t.match(progressLine(statistics, 72), /^\[=+>\.+\] {2}50\.0 % {2}\d+\.\d\d MiB\/s {2}\d:\d\d:\d\d left$/);
-  for (const width of [20, 60, 72, 300]) t.ok(progressLine(statistics, width)!.length <= Math.max(52, Math.min(width, 90)), `${width}`);
+  for (const width of [38, 49, 50, 60, 72, 300]) t.ok(progressLine(statistics, width)!.length <= Math.min(width, 90), `${width}`);
+  t.match(progressLine(statistics, 38), /^50\.0 % .* left$/);
   t.match(progressLine({ ...statistics, outOfSync: 1, rsDb1Sectors: 0 }, 72), / 99\.9 % .* -:--:-- left$/, 'not 100 before the end');
   t.equal(progressLine({ ...statistics, rsTotal: 0 }, 72), undefined);
 });
@@ -37,6 +38,10 @@ t.test('screens', async (t) => {
   t.strictSame(part.slice(0, 4), many.slice(2, 6));
   t.equal(part.at(-1), `q quits, j and k move; 2 lines above, ${many.length - 6} below`);
   t.strictSame(watchedLines([], style, 80), ['# No currently configured DRBD found.']);
+  for (const columns of [50, 60, 80]) {
+    const wide = watchedLines(three, { ...style, verbose: 1, statistics: true }, columns).filter((line) => line.length > columns);
+    t.strictSame(wide, [], `${columns} columns are enough`);
+  }
 });
 
 async function watch(keys: readonly string[], rows = 6, hangUp = false) {
@@ -80,7 +85,7 @@ t.test('the terminal is as before, however it ends', async (t) => {
   for (const key of ['q', 'Q', '\x03']) {
     const { status, out, err, released } = await watch([key]);
     t.strictSame([status, err, released], [0, '', 1]);
-    t.ok(out.startsWith('\x1b[?1049h\x1b[?25l') && out.endsWith('\x1b[0m\x1b[?25h\x1b[?1049l'), 'in a screen of its own');
+    t.ok(out.startsWith('\x1b[?1049h\x1b[?25l\x1b[?7l') && out.endsWith('\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l'), 'in a screen of its own');
   }
   const gone = await watch([], 6, true);
   t.strictSame([gone.status, gone.err, gone.released], [121, 'all: module unloaded\n', 1]);
@@ -89,7 +94,7 @@ t.test('the terminal is as before, however it ends', async (t) => {
 
 t.test('moving', async (t) => {
   const tops = (frames: readonly string[]) => frames.map((frame) => Number(/; (\d+) lines above/.exec(frame)?.[1]));
-  const last = watchedLines(three, style, 80).length - 5;
+  const last = watchedLines(three, { ...style, colored: true }, 80).length - 5;
   t.strictSame(tops((await watch(['j', '\x1b[B', 'k', 'x', 'jj', ' ', ' ', ' ', ' ', 'b', 'k', 'q'])).frames), [
     ...[0, 1, 2, 1, 1, 2, 3, 8, Math.min(13, last), Math.min(18, last), Math.min(23, last)],
     ...[Math.min(23, last) - 5, Math.min(23, last) - 6],
@@ -102,6 +107,9 @@ t.test('not without a terminal', async (t) => {
   const io = captureIo({ UDRBD_RUN_DIR: engine.runDir, UDRBD_NO_START: '1' });
   t.equal(await run(['status', '--watch'], io), 20);
   t.strictSame([io.out, io.err], ['', '--watch needs a terminal\n']);
+  const unknown = captureIo({ UDRBD_RUN_DIR: engine.runDir, UDRBD_NO_START: '1' });
+  t.equal(await run(['status', 'r9', '--watch'], unknown), 10);
+  t.strictSame([unknown.out, unknown.err], ['', 'r9: No such resource\n']);
 });
 
 t.test('wait-sync shows a bar on a terminal and nothing elsewhere', async (t) => {

@@ -9,9 +9,11 @@ const REFRESH_MS = 1000;
 /** Columns in front of a bar. */
 const BAR_INDENT = 8;
 
-/** A screen of its own, so that what was on the terminal before is there again afterwards. */
-const ENTER = '\x1b[?1049h\x1b[?25l';
-const LEAVE = '\x1b[0m\x1b[?25h\x1b[?1049l';
+/** A screen of its own, so that what was on the terminal before is there again afterwards. What is too long is cut off, not wrapped. */
+const ENTER = '\x1b[?1049h\x1b[?25l\x1b[?7l';
+const LEAVE = '\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l';
+/** The rules for line breaks are stock's: a line may be longer than it should be by its indentation. */
+const OVERHANG = 9;
 const HOME = '\x1b[H';
 const CLEAR_LINE = '\x1b[K';
 const CLEAR_BELOW = '\x1b[J';
@@ -43,7 +45,7 @@ export function watchedLines(resources: readonly ResourceSnapshot[], style: Stat
   if (resources.length === 0) return ['# No currently configured DRBD found.'];
   const below = ({ statistics }: PeerDeviceSnapshot): string | undefined => progressLine(statistics, columns - BAR_INDENT);
   return resources
-    .map((resource) => resourceStatus(resource, { ...style, width: columns, below }))
+    .map((resource) => resourceStatus(resource, { ...style, width: Math.max(1, columns - OVERHANG), below }))
     .join('')
     .trimEnd()
     .split('\n');
