@@ -237,6 +237,7 @@ const isVerify = (conn: ConnNumber): boolean => conn === CONN.VerifyS || conn ==
 function netOptions(res: Resource, c: Connection, given: object, setDefaults: boolean): Refusal | undefined {
   const next = merged(NET_OPTIONS, c.options, given, setDefaults);
   const options = { ...next, _name: c.options._name, transport: c.options.transport };
+  if (!options['allow-two-primaries'] && res.role === ROLE.Primary && c.peerRole === ROLE.Primary) return no('ERR_NEED_ALLOW_TWO_PRI');
   const refused = checkNetOptions(res, options);
   if (refused !== undefined) return refused;
   const isSyncing = c.peerDevices.some(({ conn }) => conn >= CONN.SyncSource && conn <= CONN.PausedSyncT && !isVerify(conn));

@@ -47,7 +47,8 @@ function immediate(res: Resource, volume: Volume, pd: PeerDevice | undefined, ol
   if (pd !== undefined) {
     if (isVerify(old.conn) && next.conn !== old.conn) verifyEnded(res, pd);
     if (isVerify(next.conn) && next.conn !== old.conn) verifyStarted(res, pd, next.conn === CONN.VerifyS ? 'source' : 'target');
-    if (old.role === ROLE.Secondary && next.role === ROLE.Primary) verifyPromoted(res, pd);
+    const isPromotion = (from: number, to: number): boolean => from !== ROLE.Primary && to === ROLE.Primary;
+    if (isPromotion(old.role, next.role) || isPromotion(old.peerRole, next.peerRole)) verifyPromoted(res, pd);
   }
   if (old.disk < DISK.Consistent && next.disk >= DISK.Consistent && volume.disk !== undefined) {
     volume.expose(volume.disk.metaData.current_uuid);

@@ -1,14 +1,17 @@
 /** Gets the extents of a write into the activity log before the write may start (invariants I5, I6). */
 import { diskFailed } from './disk-errors.js';
 import { writeBitmapPages } from './meta-data-io.js';
-import { submitMirroredWrite } from './mirrored-writes.js';
+import { mirroredWriteCovered } from './mirrored-writes.js';
 import { PEER_IN_AL } from './peer-requests.js';
 import type { Resource } from './resource.js';
 import type { Volume } from './volume.js';
-import { LOCAL, sendAndSubmit } from './write-path.js';
+import { afterExtents, LOCAL } from './write-path.js';
 
 /** Sectors of one extent (4 MiB). */
 const EXTENT_SECTORS = 8192;
+
+/** Whether writes have to be in the activity log now. */
+export const needsExtents = (volume: Volume): boolean => volume.hasUsableDisk && !volume.alSuspended;
 
 /**
  * Takes references on the extents of a write when all are hot, or when none are needed.
@@ -16,7 +19,7 @@ const EXTENT_SECTORS = 8192;
  */
 export function referenceExtents(res: Resource, volume: Volume, slot: number): boolean {
   const disk = volume.disk;
-  if (disk === undefined || !volume.hasUsableDisk || volume.alSuspended) return true;
+  if (disk === undefined || !needsExtents(volume)) return true;
   const { requests } = res;
   const sector = requests.sector[slot]!;
   const first = Math.floor(sector / EXTENT_SECTORS);
@@ -109,6 +112,6 @@ function runBatch(res: Resource, volume: Volume): void {
 }
 
 function proceed(res: Resource, volume: Volume, slot: number): void {
-  if (slot < res.requests.applicationSlots) sendAndSubmit(res, volume, slot);
-  else submitMirroredWrite(res, volume, slot);
+  if (slot < res.requests.applicationSlots) afterExtents(res, volume, slot);
+  else mirroredWriteCovered(res, volume, slot);
 }

@@ -29,6 +29,26 @@ export const NET = {
   Overwritten: 512,
 } as const;
 
+/** A write of the peer that we turned down for one of ours; its epoch is not acked before the peer has got over it. */
+export interface TurnedDown {
+  /** Receive epoch that it came in. */
+  readonly epoch: number;
+  /** The slot of ours, whose answer shows that the peer is past it. */
+  readonly own: number;
+  /** The peer sends it again. */
+  readonly isRetry: boolean;
+  readonly volume: number;
+  readonly sector: number;
+  readonly lengthBytes: number;
+}
+
+/** A barrier ack that is due. */
+export interface DueBarrierAck {
+  readonly epoch: number;
+  readonly barrier: number;
+  readonly size: number;
+}
+
 /** Mirrored writes between two barriers of the peer. */
 export interface ReceiveEpoch {
   /** Writes received, and those the disk has not finished. */
@@ -106,10 +126,14 @@ export class Connection {
   /** Epoch of the last write put on the wire, how many of it, and whether its barrier is out. */
   sentEpoch = -1;
   sentEpochWrites = 0;
+  /** Further ones, which the peer has turned down: it does not count them. */
+  sentEpochTurnedDown = 0;
   sentEpochBarrier = true;
   /** Closed epochs waiting for their ack, a ring: number and count, oldest first. Each has a slot in the transfer log. */
   readonly openEpochNumber: Uint32Array;
   readonly openEpochWrites: Uint32Array;
+  /** Not 0: some write was turned down. A kernel DRBD never acks such an epoch. */
+  readonly openEpochTurnedDown: Uint8Array;
   openEpochFirst = 0;
   openEpochCount = 0;
   /** Flushes of a diskless node, waiting for the ack of an epoch. */
@@ -118,6 +142,11 @@ export class Connection {
   resyncSectorsInFlight = 0;
 
   readonly receiveEpochs: ReceiveEpoch[] = [];
+  /** Acks of epochs that are through, oldest first, and what the peer has to get over before they may go. */
+  readonly dueBarrierAcks: DueBarrierAck[] = [];
+  readonly turnedDown: TurnedDown[] = [];
+  /** When a data packet in front has to have all acks that the peer sent before it. */
+  acksMissingSince: Millis = Number.POSITIVE_INFINITY;
   /** Reads for the peer of blocks that a held write is about to change. */
   readonly heldReads: number[] = [];
   /** Number of the epoch in front; slots name their epoch by number. */
@@ -159,6 +188,7 @@ export class Connection {
     this.logNext = new Int32Array(capacity).fill(-1);
     this.openEpochNumber = new Uint32Array(capacity + 1);
     this.openEpochWrites = new Uint32Array(capacity + 1);
+    this.openEpochTurnedDown = new Uint8Array(capacity + 1);
     this.outboxes = [new OutboxQueue(outboxBytes), new OutboxQueue(outboxBytes)];
   }
 
@@ -192,10 +222,37 @@ export class Connection {
     this.logTail = slot;
   }
 
-  pushOpenEpoch(number: number, writes: number): void {
+  pushOpenEpoch(number: number, writes: number, hasTurnedDown: boolean): void {
     const at = (this.openEpochFirst + this.openEpochCount++) % this.openEpochNumber.length;
     this.openEpochNumber[at] = number;
     this.openEpochWrites[at] = writes;
+    this.openEpochTurnedDown[at] = hasTurnedDown ? 1 : 0;
+  }
+
+  /** Position of a closed epoch in the ring, -1 when it is not there. */
+  findOpenEpoch(number: number): number {
+    for (let i = 0; i < this.openEpochCount; i++) {
+      const at = (this.openEpochFirst + i) % this.openEpochNumber.length;
+      if (this.openEpochNumber[at] === number) return at;
+    }
+    return -1;
+  }
+
+  dropOldestEpoch(): void {
+    this.openEpochFirst = (this.openEpochFirst + 1) % this.openEpochNumber.length;
+    this.openEpochCount--;
+  }
+
+  /** Takes a slot out of the middle of the log. */
+  removeFromLog(slot: number): void {
+    if (this.logHead === slot) {
+      this.takeFromLog();
+      return;
+    }
+    let before = this.logHead;
+    while (this.logNext[before] !== slot) before = this.logNext[before]!;
+    this.logNext[before] = this.logNext[slot]!;
+    if (this.logTail === slot) this.logTail = before;
   }
 
   takeFromLog(): number {

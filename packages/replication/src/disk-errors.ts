@@ -4,6 +4,7 @@ import type { Resource } from './resource.js';
 import { changeVolume } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
+import { forgetExtents } from './write-path.js';
 
 /** A data request failed. `where` is the place that the log names. */
 export function diskError(res: Resource, volume: Volume, where: string): void {
@@ -51,6 +52,7 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
     volume.expose(current, res.role === ROLE.Primary && bitmap === 0n);
   }
   volume.disk = undefined;
+  forgetExtents(res, volume);
   volume.alSuspended = false;
   volume.crashedPrimary = false;
   res.cold({ type: 'closeDisk', volume: volume.number });

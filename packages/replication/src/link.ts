@@ -10,11 +10,13 @@ import {
   negotiate,
   responseMessage,
 } from '@udrbd/wire';
+import { abandonContested } from './concurrent-writes.js';
 import { type Connection, newReceiveEpoch } from './connection.js';
 import type { LinkEnd } from './core.js';
 import { digestNumber } from './digests.js';
 import { peerLost, peerReturns } from './fencing.js';
-import { finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
+import type { Millis } from './host.js';
+import { dropUnstarted, finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -22,9 +24,9 @@ import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import { isSizeUnsettled } from './resize.js';
 import type { Resource } from './resource.js';
 import { changeConnection } from './state-change.js';
-import { CONN, type ConnNumber, DISK } from './state-view.js';
+import { CONN, type ConnNumber, DISK, ROLE } from './state-view.js';
 import { dropVerify } from './verify.js';
-import { clearTransferLog, resyncAnswered } from './write-path.js';
+import { clearTransferLog, oldestAwaited, resyncAnswered } from './write-path.js';
 
 const DRBD_PROTOCOL_NUMBER = { A: 1, B: 2, C: 3 } as const;
 
@@ -212,10 +214,14 @@ export function linkDown(res: Resource, c: Connection, why: LinkEnd, detail: str
   c.apv = 0;
   c.handshakeDeadline = Number.POSITIVE_INFINITY;
   c.pingDeadline = Number.POSITIVE_INFINITY;
+  c.acksMissingSince = Number.POSITIVE_INFINITY;
+  c.turnedDown.length = 0;
+  c.dueBarrierAcks.length = 0;
   if (!goingDown && c.state >= CONN.Connecting && c.linkNumber > 0) changeConnection(res, c, STATE_AFTER[reason], {}, { hard: true });
   dropUnfinished(res, c);
   for (const pd of c.peerDevices) pd.linkGone();
   clearTransferLog(res, c);
+  for (const pd of c.peerDevices) abandonContested(res, pd);
   c.agreement?.done(-15);
   c.agreement = undefined;
   c.drained = true;
@@ -250,6 +256,7 @@ function dropUnfinished(res: Resource, c: Connection): void {
     dropWaitingReads(res, pd);
   }
   c.resyncSectorsInFlight = 0;
+  if (res.role === ROLE.Primary && c.wireProtocol === DRBD_PROTOCOL_NUMBER.C) dropUnstarted(res, c);
   // No more barriers: what is held behind one runs when the epochs in front are through.
   for (const epoch of c.receiveEpochs) epoch.hasBarrier = true;
   finishEpochs(res, c);
@@ -310,6 +317,7 @@ export function checkLiveness(res: Resource, c: Connection): void {
     res.closeLink(c, 'network-failure');
     return;
   }
+  if (res.now >= acksDeadline(c)) return res.protocolError(c, 'Timed out waiting for missing ack packets; disconnecting');
   const idle = c.options['ping-int'] * 1000;
   // The same sum as in the deadline: a difference of two fractions could fall short of it.
   if (res.now >= c.lastMetaReceived + idle && c.pingDeadline === Number.POSITIVE_INFINITY) ping(res, c);
@@ -323,6 +331,9 @@ export function ping(res: Resource, c: Connection): void {
   c.pingsSent++;
   c.armPing(res.now);
 }
+
+/** Until when the acks that a data packet waits for have to come. */
+const acksDeadline = (c: Connection): Millis => c.acksMissingSince + c.options['ping-timeout'] * 100;
 
 const limitMs = (c: Connection): number => c.options.timeout * 100 * c.options['ko-count'];
 
@@ -340,7 +351,9 @@ function checkSendProgress(res: Resource, c: Connection): void {
 function checkOldestRequest(res: Resource, c: Connection): void {
   const limit = limitMs(c);
   if (limit === 0 || c.logHead < 0 || res.now - c.connectedSince < limit) return;
-  const age = res.now - res.requests.startedAt[c.logHead]!;
+  const oldest = oldestAwaited(res, c);
+  if (oldest < 0) return;
+  const age = res.now - res.requests.startedAt[oldest]!;
   // A closed epoch waits for its ack; writes of the open one only count while their own ack is missing.
   if (age <= limit || (c.openEpochCount === 0 && c.wireProtocol === 1)) return;
   res.logConnection(
@@ -355,7 +368,7 @@ function checkOldestRequest(res: Resource, c: Connection): void {
 export function livenessDeadline(c: Connection): number {
   if (c.phase === 'none') return c.retryAt;
   if (c.closing) return Number.POSITIVE_INFINITY;
-  let deadline = Math.min(c.handshakeDeadline, c.pingDeadline);
+  let deadline = Math.min(c.handshakeDeadline, c.pingDeadline, acksDeadline(c));
   if (c.phase === 'running') {
     if (c.pingDeadline === Number.POSITIVE_INFINITY) deadline = Math.min(deadline, c.lastMetaReceived + c.options['ping-int'] * 1000);
     if (c.logHead >= 0 || c.outboxes[0].done < c.outboxes[0].queued) deadline = Math.min(deadline, c.nextRequestCheck);

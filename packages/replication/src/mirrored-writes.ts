@@ -6,9 +6,10 @@
  */
 import { COMMAND, DP } from '@udrbd/wire';
 import { referenceExtents } from './al-transactions.js';
+import { barrierAckDue, conflictEnded, judgeConflict, maybeReplaces, maybeSentAgain } from './concurrent-writes.js';
 import { type Connection, newReceiveEpoch, type ReceiveEpoch } from './connection.js';
 import { diskError, diskFailed, maybeDiskless } from './disk-errors.js';
-import { sendBarrierAck, sendBlockAck } from './packets.js';
+import { sendBlockAck } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import {
   acquirePeerSlot,
@@ -18,13 +19,14 @@ import {
   PEER_IN_AL,
   PEER_LACKS,
   peerFlags,
+  peerKind,
   releasePeerSlot,
 } from './peer-requests.js';
 import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK } from './state-view.js';
 import type { Volume } from './volume.js';
-import { writeEffect } from './write-path.js';
+import { leaveOverlap, writeEffect } from './write-path.js';
 
 const EOPNOTSUPP = 95;
 
@@ -51,6 +53,7 @@ export function beginMirroredWrite(
   const c = pd.connection;
   const slot = acquirePeerSlot(res, c, pd.volume.number, PEER.MirroredWrite, sector, lengthBytes, idHigh, idLow);
   if (slot < 0) return -1;
+  if (c.turnedDown.length > 0) maybeSentAgain(res, pd, sector, lengthBytes);
   const { requests } = res;
   requests.op[slot] = op;
   requests.state[slot]! |= dpFlags << PEER_FLAGS_SHIFT;
@@ -81,6 +84,7 @@ export function beginMirroredWrite(
 export function mirroredWriteReceived(res: Resource, pd: PeerDevice, slot: number): void {
   const { requests } = res;
   const c = pd.connection;
+  if (pd.contested.length > 0) maybeReplaces(res, pd);
   if ((peerFlags(res, slot) & DP.SEND_RECEIVE_ACK) !== 0) ack(res, pd, slot, COMMAND.P_RECV_ACK);
   if (!pd.volume.hasUsableDisk) {
     ack(res, pd, slot, COMMAND.P_NEG_ACK);
@@ -92,19 +96,40 @@ export function mirroredWriteReceived(res: Resource, pd: PeerDevice, slot: numbe
 }
 
 function startMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
-  if (pd.volume.overlap.enter(slot)) mirroredWriteRunnable(res, pd, slot);
+  const answer = judgeConflict(res, pd, slot);
+  if (answer !== 0) {
+    ack(res, pd, slot, answer);
+    return forgetMirroredWrite(res, pd, slot);
+  }
+  if (isCovered(res, pd, slot)) mirroredWriteCovered(res, pd.volume, slot);
+}
+
+/**
+ * We had the only disk, or the link has gone: the activity log remembers what the peer will miss, before the write.
+ * @returns false when the write waits for that; it goes on by itself then
+ */
+function isCovered(res: Resource, pd: PeerDevice, slot: number): boolean {
+  const { volume } = pd;
+  const { requests } = res;
+  const lacks = (requests.state[slot]! & PEER_LACKS) !== 0 || !pd.connection.isUp;
+  if (!lacks || volume.disk === undefined || pd.bitmapSlot < 0) return true;
+  volume.disk.bitmap.setRange(pd.bitmapSlot, requests.sector[slot]!, requests.lengthBytes[slot]!);
+  return (requests.state[slot]! & PEER_IN_AL) !== 0 || referenceExtents(res, volume, slot);
+}
+
+/** The activity log is as it has to be. */
+export function mirroredWriteCovered(res: Resource, volume: Volume, slot: number): void {
+  if (volume.overlap.enterMirrored(slot)) submitMirroredWrite(res, volume, slot);
 }
 
 /** Nothing overlapping is in the way any more. */
 export function mirroredWriteRunnable(res: Resource, pd: PeerDevice, slot: number): void {
   const { volume } = pd;
-  // We had the only disk, or the link has gone: remember what the peer will miss, before the write.
-  const lacks = (res.requests.state[slot]! & PEER_LACKS) !== 0 || !pd.connection.isUp;
-  if (lacks && volume.disk !== undefined && pd.bitmapSlot >= 0) {
-    volume.disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
-    if (!referenceExtents(res, volume, slot)) return;
-  }
-  submitMirroredWrite(res, volume, slot);
+  const wasCovered = (res.requests.state[slot]! & PEER_IN_AL) !== 0;
+  if (wasCovered || pd.connection.isUp) return submitMirroredWrite(res, volume, slot);
+  // The link went while it waited.
+  leaveOverlap(res, volume, slot);
+  if (isCovered(res, pd, slot)) mirroredWriteCovered(res, volume, slot);
 }
 
 export function submitMirroredWrite(res: Resource, volume: Volume, slot: number): void {
@@ -172,20 +197,40 @@ function finish(res: Resource, pd: PeerDevice, slot: number): void {
   const c = pd.connection;
   const epoch = epochOf(res, c, slot);
   if (pd.unacked > 0) pd.unacked--;
+  if (pd.contested.length > 0) conflictEnded(res, pd, slot);
   releasePeerSlot(res, slot);
   epoch.active--;
   if (epoch.active === 0 && epoch.hasBarrier) finishEpochs(res, c);
 }
 
-/** A write whose payload never came: as if it had not been announced. */
+/** A write whose payload never came, or that lost to one of ours: as if it had not been announced. */
 export function forgetMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
   const epoch = epochOf(res, pd.connection, slot);
   epoch.size--;
   finish(res, pd, slot);
 }
 
+/**
+ * The link is gone, and our own application goes on writing: what the peer sent and the disk has not got yet must not land on top
+ * of that later. The peer has no ack for it, so that it is marked there.
+ */
+export function dropUnstarted(res: Resource, c: Connection): void {
+  const drop = (slot: number): void => {
+    const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
+    const { disk } = pd.volume;
+    if (disk !== undefined && pd.bitmapSlot >= 0)
+      disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
+    forgetMirroredWrite(res, pd, slot);
+  };
+  for (const epoch of [...c.receiveEpochs]) for (const slot of epoch.held.splice(0)) drop(slot);
+  for (let slot = res.requests.applicationSlots; slot < res.requests.capacity; slot++) {
+    if (peerKind(res, slot) !== PEER.MirroredWrite || res.requests.connection[slot] !== c.index) continue;
+    if (res.volumes.get(res.requests.volume[slot]!)!.overlap.forget(slot)) drop(slot);
+  }
+}
+
 /** Whether a write that came before this read is still held back for an earlier epoch. */
-function waitsForHeldWrite(res: Resource, c: Connection, slot: number): boolean {
+export function waitsForHeldWrite(res: Resource, c: Connection, slot: number): boolean {
   const { requests } = res;
   const start = requests.sector[slot]!;
   const end = start + requests.lengthBytes[slot]! / 512;
@@ -230,7 +275,7 @@ export function finishEpochs(res: Resource, c: Connection): void {
   for (;;) {
     const epoch = c.receiveEpochs[0];
     if (epoch === undefined || !epoch.hasBarrier || epoch.active > 0 || epoch.flushing) return;
-    if (res.writeOrdering === 'flush' && !epoch.flushed) {
+    if (res.writeOrdering === 'flush' && !epoch.flushed && epoch.size > 0) {
       epoch.flushing = true;
       let isDeferred = false;
       flushDisks(res, c, (ok) => {
@@ -242,7 +287,7 @@ export function finishEpochs(res: Resource, c: Connection): void {
       isDeferred = true;
       if (epoch.flushing) return;
     }
-    if (c.isUp && epoch.durable) sendBarrierAck(res, c, epoch.barrier, epoch.size);
+    if (c.isUp && epoch.durable) barrierAckDue(res, c, c.receiveEpochBase, epoch.barrier, epoch.size);
     c.receiveEpochs.shift();
     c.receiveEpochBase = (c.receiveEpochBase + 1) >>> 0;
     const next = c.receiveEpochs[0];

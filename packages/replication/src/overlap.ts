@@ -2,6 +2,9 @@
  * Serialises requests that touch the same blocks of a volume: an overlapping request waits, in order of arrival, until the
  * earlier one has ended. Holders are application writes until their completion, mirrored writes and resync writes while the
  * disk works on them, and the source's resync reads until the reply is queued (invariants I8, I9, I12).
+ *
+ * A mirrored write stands in front of everything that only waits: the peer may hold back what these will need until it has our
+ * answer to that write. An application write holds its range only once it is being sent; it waits for nothing else then.
  */
 import type { Requests } from './requests.js';
 
@@ -15,8 +18,11 @@ export class Overlap {
   readonly #active: Int32Array;
   readonly #position: Int32Array;
   #activeCount = 0;
-  /** Waiting slots in order of arrival; they count in the buckets too. */
+  /** Waiting slots in order of arrival, the mirrored writes in front; they count in the buckets too. */
   readonly #waiting: number[] = [];
+  #mirroredWaiting = 0;
+  /** Waiting slots that do not run by themselves. */
+  readonly #yielding = new Set<number>();
 
   constructor(requests: Requests) {
     this.#requests = requests;
@@ -43,6 +49,41 @@ export class Overlap {
     return true;
   }
 
+  /** The same for a mirrored write: only for holders, and for mirrored writes that came before. */
+  enterMirrored(slot: number): boolean {
+    if (this.#mayOverlap(slot) && (this.#overlapsActive(slot) || this.#overlapsWaiting(slot, this.#mirroredWaiting))) {
+      this.#waiting.splice(this.#mirroredWaiting++, 0, slot);
+      this.#count(slot, 1);
+      return false;
+    }
+    this.#hold(slot);
+    return true;
+  }
+
+  /** A holder gives way to mirrored writes that overlap it, and to nobody else, until `resume`. Call `nextRunnable` after both. */
+  yield(slot: number): void {
+    this.leave(slot);
+    this.#waiting.splice(this.#mirroredWaiting, 0, slot);
+    this.#count(slot, 1);
+    this.#yielding.add(slot);
+  }
+
+  resume(slot: number): void {
+    this.#yielding.delete(slot);
+  }
+
+  /** The first holder below `limit` whose range overlaps the slot's and that satisfies `test`; -1 when there is none. */
+  findHolder(slot: number, limit: number, test: (holder: number) => boolean): number {
+    if (!this.#mayOverlap(slot)) return -1;
+    const sector = this.#requests.sector[slot]!;
+    const lengthBytes = this.#requests.lengthBytes[slot]!;
+    for (let i = 0; i < this.#activeCount; i++) {
+      const holder = this.#active[i]!;
+      if (holder < limit && this.#covers(holder, sector, lengthBytes) && test(holder)) return holder;
+    }
+    return -1;
+  }
+
   holds(slot: number): boolean {
     return this.#position[slot]! >= 0;
   }
@@ -62,9 +103,8 @@ export class Overlap {
   nextRunnable(): number {
     for (let i = 0; i < this.#waiting.length; i++) {
       const slot = this.#waiting[i]!;
-      if (this.#overlapsActive(slot) || this.#overlapsWaiting(slot, i)) continue;
-      this.#waiting.splice(i, 1);
-      this.#count(slot, -1);
+      if (this.#yielding.has(slot) || this.#overlapsActive(slot) || this.#overlapsWaiting(slot, i)) continue;
+      this.#unqueue(i);
       this.#hold(slot);
       return slot;
     }
@@ -75,14 +115,20 @@ export class Overlap {
   forget(slot: number): boolean {
     const at = this.#waiting.indexOf(slot);
     if (at < 0) return false;
-    this.#waiting.splice(at, 1);
-    this.#count(slot, -1);
+    this.#yielding.delete(slot);
+    this.#unqueue(at);
     return true;
   }
 
   /** Takes the waiting slots out of the queue that `isUnwanted` names. Call `nextRunnable` afterwards. */
   forgetAll(isUnwanted: (slot: number) => boolean): number[] {
     return this.#waiting.filter((slot) => isUnwanted(slot)).filter((slot) => this.forget(slot));
+  }
+
+  #unqueue(at: number): void {
+    this.#count(this.#waiting[at]!, -1);
+    this.#waiting.splice(at, 1);
+    if (at < this.#mirroredWaiting) this.#mirroredWaiting--;
   }
 
   #hold(slot: number): void {

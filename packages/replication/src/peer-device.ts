@@ -1,6 +1,7 @@
 /** One volume over one connection: replication state, the peer's disk, the bitmap slot, counters, a running resync. */
 import type { PeerDeviceOptions } from '@udrbd/control';
 import type { BitmapReceiver, BitmapSender } from '@udrbd/wire';
+import type { Contested } from './concurrent-writes.js';
 import type { Connection } from './connection.js';
 import type { Generations } from './generations.js';
 import { peerMetaData } from './peer-meta-data.js';
@@ -44,6 +45,10 @@ export class PeerDevice {
   stateSent = false;
   /** Numbers P_DATA and block acks; starts anew with each connection. */
   packetSeq = 0;
+  /** The highest such number of the peer up to which everything has come. */
+  peerSeq = 0;
+  /** Writes of ours that the peer turned down for one of its own, which we have not seen yet. */
+  readonly contested: Contested[] = [];
 
   sentSectors = 0;
   receivedSectors = 0;
@@ -109,6 +114,7 @@ export class PeerDevice {
     this.resizeSent = undefined;
     this.newStorage = undefined;
     this.packetSeq = 0;
+    this.peerSeq = 0;
     this.bitmapSend = undefined;
     this.bitmapReceive = undefined;
     this.finishPing = 0;

@@ -16,6 +16,8 @@ import type { Volume } from './volume.js';
 
 /** As many times as DRBD 8.4 asks; each may run the fence-peer handler. */
 const TRIES = 4;
+/** After a change of the peer's that crossed ours. */
+const RETRY_MS = 100;
 
 interface Attempt {
   readonly force: boolean;
@@ -70,6 +72,11 @@ function attempt(res: Resource, given: Attempt, reply: Reply): void {
     return reply(answer(code));
   }
   askPeers(res, forced, (refusal) => {
+    if (refusal === 'SS_CONCURRENT_ST_CHG' && given.triesLeft > 0) {
+      // The peer wants to be promoted too, and came first: two Primaries may be allowed.
+      res.later(RETRY_MS, () => attempt(res, { ...given, triesLeft: given.triesLeft - 1 }, reply));
+      return;
+    }
     if (refusal !== undefined) return reply({ name: refusal });
     const result = changeResource(res, wanted, { verbose: true });
     if (answer(result) !== undefined) return reply(answer(result));

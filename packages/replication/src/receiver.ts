@@ -27,6 +27,7 @@ import {
   pBlockAckIdHigh,
   pBlockAckIdLow,
   pBlockAckSector,
+  pBlockAckSeqNum,
   pBlockAckSize,
   pBlockDescSector,
   pBlockDescSize,
@@ -38,12 +39,14 @@ import {
   pDataBlockIdLow,
   pDataFlags,
   pDataSector,
+  pDataSeqNum,
   pTrimSize,
   RANGE_OK,
   requestBytesMax,
 } from '@udrbd/wire';
 import { receiveConnectionRequest, receiveReply, receiveRequest } from './agreement.js';
 import { receiveBitmap } from './bitmap-exchange.js';
+import { ackSeen, dataSeen, isInTurn, writeTurnedDown } from './concurrent-writes.js';
 import { type Connection, NET } from './connection.js';
 import { DIGEST_NONE, digestBytes } from './digests.js';
 import { STREAM, type Stream } from './host.js';
@@ -293,10 +296,12 @@ function receiveWrite(res: Resource, pd: PeerDevice, view: DataView, bytes: Uint
   const sector = pDataSector(view, base);
   const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
   if (bad !== undefined) return bad;
-  if (!hasRoom(pd.connection)) return LATER;
+  const seq = pDataSeqNum(view, base);
+  if (!isInTurn(res, pd, seq) || !hasRoom(pd.connection)) return LATER;
   const idHigh = pDataBlockIdHigh(view, base);
   const slot = beginMirroredWrite(res, pd, OP.Write, sector, lengthBytes, idHigh, pDataBlockIdLow(view, base), pDataFlags(view, base));
   if (slot < 0) return LATER;
+  dataSeen(pd, seq);
   want(res, pd.connection, slot, lengthBytes, bytes, base);
   return TAKEN;
 }
@@ -306,7 +311,8 @@ function receiveTrim(res: Resource, pd: PeerDevice, command: number, view: DataV
   const lengthBytes = pTrimSize(view, base);
   const bad = badRange(pd, sector, lengthBytes, discardBytesMax(pd.connection.features));
   if (bad !== undefined) return bad;
-  if (!hasRoom(pd.connection)) return LATER;
+  const seq = pDataSeqNum(view, base);
+  if (!isInTurn(res, pd, seq) || !hasRoom(pd.connection)) return LATER;
   const flags = pDataFlags(view, base);
   // What is trimmed reads as zeroes on both nodes: a discard that might leave old data would let them differ.
   const op = command === COMMAND.P_TRIM ? OP.Discard : OP.WriteZeroes;
@@ -321,6 +327,7 @@ function receiveTrim(res: Resource, pd: PeerDevice, command: number, view: DataV
     flags | (op === OP.Discard ? DP.DISCARD : 0),
   );
   if (slot < 0) return LATER;
+  dataSeen(pd, seq);
   mirroredWriteReceived(res, pd, slot);
   return TAKEN;
 }
@@ -471,6 +478,7 @@ function receiveMeta(
   const idLow = pBlockAckIdLow(view, base);
   const lengthBytes = pBlockAckSize(view, base);
   const isResync = idHigh === ID_ALL_ONES && idLow === ID_ALL_ONES;
+  ackSeen(res, pd, pBlockAckSeqNum(view, base));
   switch (command) {
     case COMMAND.P_RS_WRITE_ACK:
     case COMMAND.P_NEG_ACK:
@@ -485,6 +493,13 @@ function receiveMeta(
       return answered(res, pd, sector, idHigh, idLow, true, false);
     case COMMAND.P_RECV_ACK:
       return answered(res, pd, sector, idHigh, idLow, true, false);
+    case COMMAND.P_SUPERSEDED:
+    case COMMAND.P_RETRY_WRITE: {
+      const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.InLog);
+      if (slot < 0 || (c.net[slot]! & NET.Pending) === 0) return unknownRequest(sector, idHigh, idLow);
+      writeTurnedDown(res, pd, slot, command === COMMAND.P_RETRY_WRITE);
+      return TAKEN;
+    }
     case COMMAND.P_NEG_DREPLY: {
       const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.Read);
       if (slot < 0) return 'NegDReply for a block that was not requested';
@@ -508,9 +523,10 @@ function receiveMeta(
 
 function answered(res: Resource, pd: PeerDevice, sector: number, idHigh: number, idLow: number, ok: boolean, setInSync: boolean): Taken {
   const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.InLog);
-  if (slot < 0) {
-    return `failed to find request 0x${idHigh.toString(16)}${idLow.toString(16).padStart(8, '0')}, sector ${sector}s`;
-  }
+  if (slot < 0) return unknownRequest(sector, idHigh, idLow);
   writeAnswered(res, pd, slot, ok, setInSync);
   return TAKEN;
 }
+
+const unknownRequest = (sector: number, idHigh: number, idLow: number): string =>
+  `failed to find request 0x${idHigh.toString(16)}${idLow.toString(16).padStart(8, '0')}, sector ${sector}s`;

@@ -47,6 +47,7 @@ import {
   applicationDiskDone,
   closeSentEpoch,
   mayStart,
+  oldestAwaited,
   releaseHeld,
   submit,
   unblockResync,
@@ -390,7 +391,8 @@ export class Resource implements ReplicationCore {
   /** Some write was sent to a peer whose epoch is not acked yet, or only told of. While all I/O fails: some request is not answered yet. */
   hasUnfinishedWrites(): boolean {
     if (this.failIo) for (const volume of this.volumes.values()) if (volume.upperPending > 0) return true;
-    return this.connections.some((c) => c !== undefined && (c.logHead >= 0 || c.peerDevices.some((pd) => pd.conn === CONN.Ahead)));
+    const isAwaiting = (c: Connection): boolean => oldestAwaited(this, c) >= 0 || c.peerDevices.some((pd) => pd.conn === CONN.Ahead);
+    return this.connections.some((c) => c !== undefined && isAwaiting(c));
   }
 
   wantSettle(): void {

@@ -13,7 +13,7 @@ import { COMMAND, ID_IN_SYNC, ID_OUT_OF_SYNC } from '@udrbd/wire';
 import { DIGEST_NONE, DIGEST_STRIDE, digestBytes, digestNumber } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
-import { mayReadForPeer } from './mirrored-writes.js';
+import { mayReadForPeer, waitsForHeldWrite } from './mirrored-writes.js';
 import { ID_ALL_ONES, sendBlockAck, sendBlockDigest, sendBlockRequest } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import {
@@ -162,9 +162,16 @@ function peerIsWriting(res: Resource, pd: PeerDevice, slot: number): boolean {
   return false;
 }
 
+/**
+ * With two Primaries nobody keeps writes off while the peer has to do something: it may wait for one of them. Blocks that are written
+ * to meanwhile are not compared.
+ */
+const areBothPrimary = (res: Resource, pd: PeerDevice): boolean => res.role === ROLE.Primary && pd.peerRole === ROLE.Primary;
+
 /** @returns true when the slot, which holds its range, may go on; it is looked at again after the next barrier ack otherwise */
 function isQuiet(res: Resource, pd: PeerDevice, slot: number): boolean {
-  if (!peerIsWriting(res, pd, slot)) return true;
+  // Protocol C: what does not hold its range any more is on both disks.
+  if (areBothPrimary(res, pd) || !peerIsWriting(res, pd, slot)) return true;
   closeEpoch(res);
   pd.verifyWaiting.push(slot);
   return false;
@@ -288,7 +295,7 @@ function request(res: Resource, pd: PeerDevice, verify: Verify): void {
   verify.sectorsIn = 0;
   // A stop sector that was set while the last answers were on their way, or has been passed.
   if (isAtEnd(pd, verify) && pd.verifyRequests.length === 0) return finishSoon(res, pd, verify);
-  for (let sent = 0; sent < blocks && !isAtEnd(pd, verify); sent++) {
+  for (let sent = 0; sent < blocks && !isAtEnd(pd, verify) && !verify.ending; sent++) {
     if (res.requests.freePeerSlots <= SLOTS_RESERVED || !connection.outboxes[0].hasBulkRoom(64)) return;
     const sector = verify.position;
     const length = Math.min(BLOCK_BYTES, (volume.sizeSectors - sector) * 512);
@@ -297,25 +304,48 @@ function request(res: Resource, pd: PeerDevice, verify: Verify): void {
     verify.position += BLOCK_SECTORS;
     verify.controller.requested(length / 512);
     pd.verifyRequests.push(slot);
-    if (res.role !== ROLE.Primary) sendRequest(res, pd, slot);
+    if (areBothPrimary(res, pd)) {
+      if (isBusy(res, pd, slot)) passOver(res, pd, slot, verify);
+      else sendRequest(res, pd, slot);
+    } else if (res.role !== ROLE.Primary) sendRequest(res, pd, slot);
     else if (volume.overlap.enter(slot)) verifyRunnable(res, pd, slot);
   }
 }
 
 function sendRequest(res: Resource, pd: PeerDevice, slot: number): void {
   // Demoted meanwhile: a Secondary keeps nobody off, for the writes are the peer's, which may wait for ours.
-  if (res.role !== ROLE.Primary) leaveRange(res, pd.volume, slot);
+  if (res.role !== ROLE.Primary || areBothPrimary(res, pd)) leaveRange(res, pd.volume, slot);
   setPeerKind(res, slot, PEER.VerifyRequest);
   pd.resyncPending++;
   sendBlockRequest(res, pd, COMMAND.P_OV_REQUEST, slot, ID_ALL_ONES, ID_ALL_ONES);
 }
 
-/** Promoted: blocks that have been asked for without keeping writes off them cannot be compared any more. */
+/** A node was promoted: blocks that have been asked for without keeping writes off them cannot be compared any more. */
 export function verifyPromoted(res: Resource, pd: PeerDevice): void {
+  const isOpen = areBothPrimary(res, pd);
   for (const slot of pd.verifyRequests) {
-    if (peerKind(res, slot) === PEER.VerifyRequest && !pd.volume.overlap.holds(slot)) res.requests.state[slot]! |= PEER_SKIP;
+    if (peerKind(res, slot) !== PEER.VerifyRequest) continue;
+    if (isOpen) leaveRange(res, pd.volume, slot);
+    if (!pd.volume.overlap.holds(slot)) res.requests.state[slot]! |= PEER_SKIP;
+  }
+  if (!isOpen) return;
+  for (const slot of pd.verifyServed) if (peerKind(res, slot) === PEER.VerifyAnswer) leaveRange(res, pd.volume, slot);
+}
+
+/** A write of our own begins: blocks of it that the peer has been asked for are not compared. */
+export function verifyTouched(res: Resource, pd: PeerDevice, write: number): void {
+  const { requests } = res;
+  const start = requests.sector[write]!;
+  const end = start + requests.lengthBytes[write]! / 512;
+  for (const slot of pd.verifyRequests) {
+    const sector = requests.sector[slot]!;
+    if (sector < end && start < sector + requests.lengthBytes[slot]! / 512) requests.state[slot]! |= PEER_SKIP;
   }
 }
+
+/** Some write to the slot's block is under way here, or waits. */
+const isBusy = (res: Resource, pd: PeerDevice, slot: number): boolean =>
+  pd.volume.overlap.touches(res.requests.sector[slot]!, res.requests.lengthBytes[slot]!) || waitsForHeldWrite(res, pd.connection, slot);
 
 /** P_OV_REPLY: the peer's digest of a block. @returns the text of a protocol error */
 export function receiveVerifyReply(
@@ -332,7 +362,8 @@ export function receiveVerifyReply(
   const slot = find(res, pd.verifyRequests, PEER.VerifyRequest, sector, lengthBytes);
   if (slot < 0) return 'OVReply for a block that was not requested';
   if (pd.resyncPending > 0) pd.resyncPending--;
-  if (verify === undefined || !volume.hasUsableDisk || (requests.state[slot]! & PEER_SKIP) !== 0) {
+  const isOpen = res.role === ROLE.Primary && !volume.overlap.holds(slot);
+  if (verify === undefined || !volume.hasUsableDisk || (requests.state[slot]! & PEER_SKIP) !== 0 || (isOpen && isBusy(res, pd, slot))) {
     skip(res, pd, slot);
     return undefined;
   }
@@ -381,14 +412,18 @@ export function verifyCompareDone(res: Resource, pd: PeerDevice, slot: number, e
 export function verifyRefused(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): boolean {
   const slot = find(res, pd.verifyRequests, PEER.VerifyRequest, sector, lengthBytes);
   if (slot < 0) return false;
-  const { verify } = pd;
   if (pd.resyncPending > 0) pd.resyncPending--;
+  passOver(res, pd, slot, pd.verify);
+  return true;
+}
+
+function passOver(res: Resource, pd: PeerDevice, slot: number, verify: Verify | undefined): void {
+  const sectors = res.requests.lengthBytes[slot]! / 512;
   end(res, pd, pd.verifyRequests, slot);
-  if (verify === undefined) return true;
-  verify.sectorsIn += lengthBytes / 512;
+  if (verify === undefined) return;
+  verify.sectorsIn += sectors;
   verify.skippedBits++;
   advance(res, pd, verify);
-  return true;
 }
 
 // --- VerifyT -------------------------------------------------------------------------------------------------------------
@@ -430,7 +465,7 @@ export function verifyReadDone(res: Resource, pd: PeerDevice, slot: number, errn
     setPeerKind(res, slot, PEER.VerifyAnswer);
     pd.resyncPending++;
     sendBlockDigest(res, pd, COMMAND.P_OV_REPLY, slot);
-    if (pd.verify === undefined) leaveRange(res, pd.volume, slot);
+    if (pd.verify === undefined || areBothPrimary(res, pd)) leaveRange(res, pd.volume, slot);
   }
   afterRead(res, pd.volume, errno);
 }

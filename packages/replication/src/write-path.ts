@@ -1,12 +1,13 @@
 /**
  * Application writes and flushes, from `submit` to the last ack (replication semantics: request state machine, epochs).
  *
- *     parked -> overlap -> activity log -> sendAndSubmit -> disk and peers -> complete -> barrier acks -> destroy
+ *     parked -> activity log -> overlap -> sendAndSubmit -> disk and peers -> complete -> barrier acks -> destroy
  *
  * `waits` counts what the application waits for, `holds` what keeps the slot afterwards.
  */
 import { COMMAND, DP, FF } from '@udrbd/wire';
-import { referenceExtents } from './al-transactions.js';
+import { needsExtents, referenceExtents } from './al-transactions.js';
+import { contestedRests, ownAnswered } from './concurrent-writes.js';
 import { checkCongestion, maybeCatchUp, tellOutOfSync } from './congestion.js';
 import { type Connection, NET } from './connection.js';
 import { DIGEST_NONE } from './digests.js';
@@ -14,14 +15,16 @@ import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
 import { sendBarrier, sendData, sendTrim } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
+import { PEER, PEER_IN_AL, peerKind } from './peer-requests.js';
 import { finishRead, retryRead, startRead } from './read-path.js';
 import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK, ROLE } from './state-view.js';
+import { verifyTouched } from './verify.js';
 import type { Volume } from './volume.js';
 
-/** Bits of an application request's local part. */
-export const LOCAL = { Pending: 1, Ok: 2, InActivityLog: 4, Completed: 8, Held: 16 } as const;
+/** Bits of an application request's local part. Contested: a peer turned it down for a write of its own, which we wait for. */
+export const LOCAL = { Pending: 1, Ok: 2, InActivityLog: 4, Completed: 8, Held: 16, Contested: 32 } as const;
 export const EIO = 5;
 const ENXIO = 6;
 const EINVAL = 22;
@@ -73,18 +76,27 @@ export function start(res: Resource, volume: Volume, slot: number): void {
   startWrite(res, volume, slot);
 }
 
+/** Gets the write's extents into the activity log. */
+function startWrite(res: Resource, volume: Volume, slot: number): void {
+  if (referenceExtents(res, volume, slot)) afterExtents(res, volume, slot);
+}
+
 /**
  * While a write holds its range or waits for it, no resync block of it is requested (`Overlap.touches`), and what was
  * requested before is written before the write gets in line: the block's older data never overwrite it.
  */
-function startWrite(res: Resource, volume: Volume, slot: number): void {
+export function afterExtents(res: Resource, volume: Volume, slot: number): void {
   if (resyncRequested(res, volume, slot)) volume.resyncBlocked.push(slot);
   else if (volume.overlap.enter(slot)) afterOverlap(res, volume, slot);
 }
 
-/** The write's range is free: get its extents into the activity log. */
+/** The write's range is free: it goes to the disk and to the peers. */
 export function afterOverlap(res: Resource, volume: Volume, slot: number): void {
-  if (referenceExtents(res, volume, slot)) sendAndSubmit(res, volume, slot);
+  const isCovered = (res.requests.state[slot]! & LOCAL.InActivityLog) !== 0;
+  if (isCovered || !needsExtents(volume)) return sendAndSubmit(res, volume, slot);
+  // It needed none when it came: a disk was attached meanwhile, or a peer has come.
+  leaveOverlap(res, volume, slot);
+  startWrite(res, volume, slot);
 }
 
 /** Whether we have asked the source for a block of this write (a Primary that is SyncTarget). */
@@ -113,7 +125,7 @@ export function resyncAnswered(res: Resource, volume: Volume): void {
 /** The writes that a resync request kept back try again. */
 export function unblockResync(res: Resource, volume: Volume): void {
   volume.resyncAnswered = false;
-  for (const slot of volume.resyncBlocked.splice(0)) startWrite(res, volume, slot);
+  for (const slot of volume.resyncBlocked.splice(0)) afterExtents(res, volume, slot);
 }
 
 /** Fails a request that never started. */
@@ -143,7 +155,7 @@ function startFlush(res: Resource, volume: Volume, slot: number): void {
   // What counts is the peer's disk: what it has acked the barriers for is durable there (DRBD 8.4 would not wait for that).
   for (let i = 0; i < volume.peerDevices.length; i++) {
     const c = volume.peerDevices[i]!.connection;
-    if (c.logHead < 0) continue;
+    if (oldestAwaited(res, c) < 0) continue;
     c.flushWaiters.push({ slot, epoch: requests.epoch[c.logTail]! });
     requests.waits[slot]!++;
   }
@@ -152,17 +164,19 @@ function startFlush(res: Resource, volume: Volume, slot: number): void {
 
 /** The oldest write in the log has an epoch of its own: flushes that waited for earlier ones are through. */
 function releaseFlushes(res: Resource, c: Connection): void {
+  const oldest = oldestAwaited(res, c);
   while (c.flushWaiters.length > 0) {
     const { slot, epoch } = c.flushWaiters[0]!;
-    if (c.logHead >= 0 && ((epoch - res.requests.epoch[c.logHead]!) | 0) >= 0) return;
+    if (oldest >= 0 && ((epoch - res.requests.epoch[oldest]!) | 0) >= 0) return;
     c.flushWaiters.shift();
     unwait(res, res.volumes.get(res.requests.volume[slot]!)!, slot, 1);
   }
 }
 
 /** Whether writes are mirrored to this peer now. The scalar twin of `wouldReplicate`. */
-export const replicates = (pd: PeerDevice): boolean =>
-  pd.connection.isUp &&
+export const replicates = (pd: PeerDevice): boolean => pd.connection.isUp && hasMirror(pd);
+
+const hasMirror = (pd: PeerDevice): boolean =>
   pd.conn >= CONN.Connected &&
   (pd.peerDisk === DISK.UpToDate || (pd.peerDisk >= DISK.Inconsistent && pd.conn >= CONN.WFBitMapT && pd.conn < CONN.Ahead));
 
@@ -195,7 +209,11 @@ export function sendAndSubmit(res: Resource, volume: Volume, slot: number): void
       `IO ERROR: neither local nor remote data, sector ${requests.sector[slot]!}+${requests.lengthBytes[slot]! / 512}`,
     );
   } else if (!res.failIo) {
-    for (let i = 0; i < volume.peerDevices.length; i++) mirror(res, volume.peerDevices[i]!, slot);
+    for (let i = 0; i < volume.peerDevices.length; i++) {
+      const pd = volume.peerDevices[i]!;
+      if (pd.verifyRequests.length > 0) verifyTouched(res, pd, slot);
+      mirror(res, pd, slot);
+    }
     if (volume.hasUsableDisk) submitLocally(res, volume, slot);
     res.currentEpochWrites++;
     if (res.currentEpochWrites >= res.maxEpochSize) closeEpoch(res);
@@ -230,12 +248,17 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
     else res.closeLink(c, 'network-failure');
     return;
   }
-  if (!replicates(pd)) return missed(res, pd, slot);
+  if (!replicates(pd)) {
+    missed(res, pd, slot);
+    if (c.closing && hasMirror(pd)) awaitLoss(res, pd, slot);
+    return;
+  }
   const epoch = requests.epoch[slot]!;
   if (c.sentEpoch !== epoch) {
     closeSentEpoch(res, c);
     c.sentEpoch = epoch;
     c.sentEpochWrites = 0;
+    c.sentEpochTurnedDown = 0;
     c.sentEpochBarrier = false;
   }
   c.sentEpochWrites++;
@@ -279,10 +302,23 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
 }
 
 /**
+ * We have closed the link, which has not come apart yet. Only then a new generation begins, without which the peer would not know
+ * what it misses: until then the write counts as sent.
+ */
+function awaitLoss(res: Resource, pd: PeerDevice, slot: number): void {
+  const c = pd.connection;
+  c.net[slot] = NET.Pending | NET.InLog;
+  res.requests.waits[slot]!++;
+  res.requests.holds[slot]!++;
+  c.appendToLog(slot);
+  pd.applicationPending++;
+}
+
+/**
  * The peer does not get this write: that is marked at once, so that a bitmap exchange while the local disk still works on it knows
  * (and again when it has ended: a resync may have been quicker).
  */
-function missed(res: Resource, pd: PeerDevice, slot: number): void {
+export function missed(res: Resource, pd: PeerDevice, slot: number): void {
   const { disk } = pd.volume;
   if (disk === undefined || pd.bitmapSlot < 0) return;
   disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
@@ -308,10 +344,46 @@ function outdateEarlier(res: Resource, pd: PeerDevice, slot: number): boolean {
 
 /** The barrier of the last epoch on the wire, when it has not been sent yet. */
 export function closeSentEpoch(res: Resource, c: Connection): void {
-  if (c.sentEpochBarrier || c.sentEpochWrites === 0) return;
+  if (c.sentEpochBarrier || c.sentEpochWrites + c.sentEpochTurnedDown === 0) return;
   c.sentEpochBarrier = true;
-  c.pushOpenEpoch(c.sentEpoch, c.sentEpochWrites);
+  if (c.sentEpochWrites > 0) c.pushOpenEpoch(c.sentEpoch, c.sentEpochWrites, c.sentEpochTurnedDown > 0);
   sendBarrier(res, c, c.sentEpoch);
+}
+
+/** A write that the peer has turned down: it does not count it in its epoch. */
+export function takeOutOfEpoch(res: Resource, c: Connection, slot: number): void {
+  const epoch = res.requests.epoch[slot]!;
+  c.removeFromLog(slot);
+  leftFlight(res, c, slot);
+  const at = c.findOpenEpoch(epoch);
+  if (at >= 0) {
+    c.openEpochWrites[at] = c.openEpochWrites[at]! - 1;
+    c.openEpochTurnedDown[at] = 1;
+    dropEmptyEpochs(c);
+  } else if (c.sentEpoch === epoch) {
+    c.sentEpochWrites--;
+    c.sentEpochTurnedDown++;
+  }
+  if (c.flushWaiters.length > 0) releaseFlushes(res, c);
+}
+
+/** No ack comes for an epoch all of whose writes were turned down. */
+function dropEmptyEpochs(c: Connection): void {
+  while (c.openEpochCount > 0 && c.openEpochWrites[c.openEpochFirst] === 0) c.dropOldestEpoch();
+}
+
+/**
+ * The oldest write whose epoch the peer can be expected to ack; -1: none. A kernel DRBD never acks an epoch in which it turned a
+ * write down; what else is in that has its answers, and is durable there when a later epoch is acked.
+ */
+export function oldestAwaited(res: Resource, c: Connection): number {
+  let slot = c.logHead;
+  while (slot >= 0 && (c.net[slot]! & NET.Pending) === 0) {
+    const at = c.findOpenEpoch(res.requests.epoch[slot]!);
+    if (at < 0 || c.openEpochTurnedDown[at] === 0) break;
+    slot = c.logNext[slot]!;
+  }
+  return slot;
 }
 
 /** Later writes may depend on what is in the current epoch. */
@@ -349,6 +421,7 @@ export function applicationDiskDone(res: Resource, slot: number, errno: number):
     diskError(res, volume, op === OP.Flush ? 'flush' : '__req_mod');
   }
   unwait(res, volume, slot, 1);
+  if ((requests.state[slot]! & LOCAL.Contested) !== 0) contestedRests(res, volume, slot);
   if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
 }
 
@@ -364,6 +437,8 @@ function markUnreadable(volume: Volume, slot: number, res: Resource): void {
 export function complete(res: Resource, volume: Volume, slot: number): void {
   const { requests } = res;
   if (!res.failIo && (volume.generationWrites > 0 || volume.generationPending || res.isSuspended)) {
+    // Only the application has to wait for this one, not a write of another Primary.
+    if (volume.peerDevices.some((pd) => pd.connection.options['allow-two-primaries'])) leaveOverlap(res, volume, slot);
     requests.state[slot]! |= LOCAL.Held;
     volume.heldCompletions.push(slot);
     return;
@@ -386,11 +461,16 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
   volume.upperPending--;
   res.effects.push(EFFECT.Complete, slot, ok ? 0 : EIO);
   if (op !== OP.Flush) {
-    volume.overlap.leave(slot);
-    if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+    leaveOverlap(res, volume, slot);
     if (requests.epoch[slot] === res.currentEpoch) closeEpoch(res);
   }
   if (requests.holds[slot] === 0) destroy(res, volume, slot);
+}
+
+/** Others may write where this one does. */
+export function leaveOverlap(res: Resource, volume: Volume, slot: number): void {
+  volume.overlap.leave(slot);
+  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
 }
 
 /** on-no-data-accessible suspend-io: a write that found no disk starts over when data are accessible again. */
@@ -399,8 +479,7 @@ function freezes(res: Resource, volume: Volume, slot: number): boolean {
   if (!res.suspNoData || requests.holds[slot] !== 0) return false;
   for (const pd of volume.peerDevices) pd.connection.net[slot] = 0;
   dropExtents(res, volume, slot);
-  volume.overlap.leave(slot);
-  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+  leaveOverlap(res, volume, slot);
   requests.state[slot] = 0;
   requests.errno[slot] = 0;
   volume.parked.push(slot);
@@ -420,7 +499,9 @@ function anyPeerHasIt(volume: Volume, slot: number, isWrite: boolean): boolean {
 export function unhold(res: Resource, volume: Volume, slot: number): void {
   const left = res.requests.holds[slot]! - 1;
   res.requests.holds[slot] = left;
-  if (left === 0 && (res.requests.state[slot]! & LOCAL.Completed) !== 0) destroy(res, volume, slot);
+  if (left !== 0) return;
+  if ((res.requests.state[slot]! & LOCAL.Completed) !== 0) destroy(res, volume, slot);
+  else if ((res.requests.state[slot]! & LOCAL.Contested) !== 0) contestedRests(res, volume, slot);
 }
 
 /** The last thing: the bitmap learns where the two disks may differ, then the activity log may forget the extent. */
@@ -441,6 +522,16 @@ function destroy(res: Resource, volume: Volume, slot: number): void {
   }
   dropExtents(res, volume, slot);
   requests.release(slot);
+}
+
+/** The disk and its activity log are gone: a write that goes on needs the extents of the next one. */
+export function forgetExtents(res: Resource, volume: Volume): void {
+  const { requests } = res;
+  for (let slot = 0; slot < requests.capacity; slot++) {
+    if (requests.volume[slot] !== volume.number) continue;
+    if (slot < requests.applicationSlots) requests.state[slot]! &= ~LOCAL.InActivityLog;
+    else if (peerKind(res, slot) === PEER.MirroredWrite) requests.state[slot]! &= ~PEER_IN_AL;
+  }
 }
 
 function dropExtents(res: Resource, volume: Volume, slot: number): void {
@@ -467,6 +558,7 @@ export function writeHandedOver(res: Resource, c: Connection, slot: number): voi
   }
   c.net[slot] = next;
   unwait(res, volume, slot, drop);
+  if ((res.requests.state[slot]! & LOCAL.Contested) !== 0) contestedRests(res, volume, slot);
 }
 
 function pendingDone(volume: Volume, c: Connection): void {
@@ -485,6 +577,7 @@ export function writeAnswered(res: Resource, pd: PeerDevice, slot: number, ok: b
   const wasPending = (net & NET.Pending) !== 0;
   c.net[slot] = net & ~NET.Pending;
   if (!wasPending) return;
+  if (c.turnedDown.length > 0) ownAnswered(res, c, slot);
   pd.applicationPending--;
   unwait(res, pd.volume, slot, 1);
 }
@@ -494,25 +587,43 @@ export function writeAnswered(res: Resource, pd: PeerDevice, slot: number, ok: b
  * @returns undefined, or the text of the protocol error
  */
 export function barrierAcked(res: Resource, c: Connection, barrier: number, setSize: number): string | undefined {
+  while (
+    c.openEpochNumber[c.openEpochFirst] !== barrier &&
+    c.openEpochTurnedDown[c.openEpochFirst] !== 0 &&
+    c.findOpenEpoch(barrier) >= 0
+  ) {
+    epochEnded(res, c);
+  }
   if (c.openEpochCount === 0) return `BAD! BarrierAck #${barrier} received, but no epoch in tl!?`;
   const number = c.openEpochNumber[c.openEpochFirst]!;
   const writes = c.openEpochWrites[c.openEpochFirst]!;
   if (number !== barrier) return `BAD! BarrierAck #${barrier} received, expected #${number}!`;
   if (writes !== setSize) return `BAD! BarrierAck #${barrier} received with n_writes=${setSize}, expected n_writes=${writes}!`;
-  c.openEpochFirst = (c.openEpochFirst + 1) % c.openEpochNumber.length;
-  c.openEpochCount--;
-  while (c.logHead >= 0 && res.requests.epoch[c.logHead] === number) {
-    const slot = c.takeFromLog();
-    c.net[slot] = (c.net[slot]! & ~NET.InLog) | NET.Done;
-    const sectors = res.requests.lengthBytes[slot]! / 512;
-    c.applicationSectorsInFlight -= sectors;
-    const pd = res.peerDevice(c, res.requests.volume[slot]!);
-    if (pd !== undefined) pd.sectorsInFlight -= sectors;
-    unhold(res, res.volumes.get(res.requests.volume[slot]!)!, slot);
-  }
+  epochEnded(res, c);
   if (c.flushWaiters.length > 0) releaseFlushes(res, c);
   for (let i = 0; i < c.peerDevices.length; i++) if (c.peerDevices[i]!.conn === CONN.Ahead) maybeCatchUp(res, c.peerDevices[i]!);
   return undefined;
+}
+
+/** The write is not in the transfer log any more. */
+function leftFlight(res: Resource, c: Connection, slot: number): void {
+  const sectors = res.requests.lengthBytes[slot]! / 512;
+  c.applicationSectorsInFlight -= sectors;
+  const pd = res.peerDevice(c, res.requests.volume[slot]!);
+  if (pd !== undefined) pd.sectorsInFlight -= sectors;
+}
+
+/** The oldest epoch is durable on the peer. */
+function epochEnded(res: Resource, c: Connection): void {
+  const number = c.openEpochNumber[c.openEpochFirst]!;
+  c.dropOldestEpoch();
+  dropEmptyEpochs(c);
+  while (c.logHead >= 0 && res.requests.epoch[c.logHead] === number) {
+    const slot = c.takeFromLog();
+    c.net[slot] = (c.net[slot]! & ~NET.InLog) | NET.Done;
+    leftFlight(res, c, slot);
+    unhold(res, res.volumes.get(res.requests.volume[slot]!)!, slot);
+  }
 }
 
 /** The connection is gone: whatever was not barrier-acked counts as not on the peer's disk. */
@@ -537,6 +648,7 @@ export function clearTransferLog(res: Resource, c: Connection): void {
   releaseFlushes(res, c);
   c.sentEpoch = -1;
   c.sentEpochWrites = 0;
+  c.sentEpochTurnedDown = 0;
   c.sentEpochBarrier = true;
   c.openEpochCount = 0;
   c.applicationSectorsInFlight = 0;

@@ -1,0 +1,199 @@
+import t from 'tap';
+import { OP } from './requests.js';
+import { clock, type MemoryNode, Pair } from './testing/pair.js';
+
+const block = (fill: number, bytes = 4096): Uint8Array => new Uint8Array(bytes).fill(fill);
+const FAST = { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 };
+
+/** In sync, both Primary; `b` accepted the meta stream and decides. */
+function primaries(net: Record<string, string | number | boolean> = {}): Pair {
+  const pair = new Pair(4096);
+  pair.configure({ 'max-buffers': 20000, 'allow-two-primaries': true, ...net }, FAST);
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.b.control({ command: 'primary', force: false });
+  pair.run(100);
+  return pair;
+}
+
+const done = (node: MemoryNode, slot: number): number | undefined => node.completions.find((c) => c.slot === slot)?.errno;
+const bytesOf = (pair: Pair): number => pair.a.core.snapshot(clock.now).volumes[0]!.sizeSectors * 512;
+const areEqual = (pair: Pair): boolean =>
+  Buffer.from(pair.a.disk.subarray(0, bytesOf(pair))).equals(Buffer.from(pair.b.disk.subarray(0, bytesOf(pair))));
+const allSlotsAreBack = (pair: Pair): boolean =>
+  pair.nodes.every(({ core }) => core.requests.freeApplicationSlots === 64 && core.requests.freePeerSlots === 64);
+
+/** First byte of each of the blocks. */
+const blocks = (node: MemoryNode, sector: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => node.disk[sector * 512 + i * 4096]!);
+
+t.test('two Primaries, and what is refused while they are', async (t) => {
+  const pair = primaries();
+  t.equal(pair.state(pair.a), 'Connected(Established) Primary/Primary UpToDate/UpToDate');
+  t.equal(pair.state(pair.b), 'Connected(Established) Primary/Primary UpToDate/UpToDate');
+  const asks = (options: Record<string, string | boolean>): string => {
+    const op = pair.a.control({ command: 'net-options', connection: 0, options, setDefaults: false });
+    pair.rest();
+    return pair.a.code(op);
+  };
+  t.equal(asks({ 'allow-two-primaries': false }), 'ERR_NEED_ALLOW_TWO_PRI');
+  t.equal(asks({ protocol: 'A' }), 'ERR_NOT_PROTO_C');
+  const slots = [pair.a.submit(OP.Write, 0, block(1)), pair.b.submit(OP.Write, 64, block(2))];
+  pair.rest();
+  t.strictSame([done(pair.a, slots[0]!), done(pair.b, slots[1]!)], [0, 0]);
+  t.ok(areEqual(pair));
+  pair.b.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.run(100);
+  t.equal(asks({ 'allow-two-primaries': false }), 'ok');
+});
+
+t.test('the setting is made on one node and holds on both; a Primary less, and the second one is refused again', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, FAST);
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  const refused = pair.b.control({ command: 'primary', force: false });
+  pair.run(2000);
+  t.equal(pair.b.code(refused), 'SS_TWO_PRIMARIES');
+  pair.a.control({ command: 'net-options', connection: 0, options: { 'allow-two-primaries': true }, setDefaults: false });
+  pair.rest();
+  const allowed = pair.b.control({ command: 'primary', force: false });
+  pair.rest();
+  t.equal(pair.b.code(allowed), 'ok');
+  const [a, b] = pair.nodes.map((node) => node.core.snapshot(clock.now).volumes[0]!.currentUuid);
+  t.equal(a, b, 'one generation, with the bit of a Primary on both');
+});
+
+t.test('both are promoted at the same moment', async (t) => {
+  const pair = primaries();
+  for (const node of pair.nodes) node.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.run(100);
+  t.match(pair.state(pair.a), /Secondary\/Secondary/);
+  const ops = pair.nodes.map((node) => node.control({ command: 'primary', force: false }));
+  pair.run(3000);
+  t.strictSame(
+    pair.nodes.map((node, i) => node.code(ops[i]!)),
+    ['ok', 'ok'],
+  );
+  t.match(pair.state(pair.a), /Primary\/Primary/);
+});
+
+type Range = [sector: number, bytes: number];
+/** The write of each node, and what both disks hold afterwards: 0xaa of the resolver, 0xbb of the other one. */
+const CROSSINGS: readonly { name: string; resolver: Range; other: Range; disks: number[] }[] = [
+  { name: 'equal ranges: the resolver wins', resolver: [0, 4096], other: [0, 4096], disks: [0xaa, 0, 0] },
+  { name: "within the resolver's: superseded", resolver: [0, 12288], other: [8, 4096], disks: [0xaa, 0xaa, 0xaa] },
+  { name: "around the resolver's: written again after it", resolver: [8, 4096], other: [0, 12288], disks: [0xbb, 0xbb, 0xbb] },
+  { name: 'partly, behind', resolver: [0, 8192], other: [8, 8192], disks: [0xaa, 0xbb, 0xbb] },
+  { name: 'partly, before', resolver: [8, 8192], other: [0, 8192], disks: [0xbb, 0xbb, 0xaa] },
+  { name: 'beside each other', resolver: [0, 4096], other: [8, 4096], disks: [0xaa, 0xbb, 0] },
+  { name: 'half a block each', resolver: [0, 2048], other: [4, 2048], disks: [0xaa, 0, 0] },
+];
+
+for (const { name, resolver, other, disks } of CROSSINGS) {
+  for (const ops of ['write/write', 'write/discard', 'zeroes/write'] as const) {
+    t.test(`writes cross: ${name}, ${ops}`, async (t) => {
+      const pair = primaries();
+      const put = (node: MemoryNode, op: string, [sector, length]: Range, fill: number): number =>
+        op === 'write'
+          ? node.submit(OP.Write, sector, block(fill, length))
+          : node.submit(op === 'discard' ? OP.Discard : OP.WriteZeroes, sector, length);
+      const [first, second] = ops.split('/') as [string, string];
+      const slots = [put(pair.b, first, resolver, 0xaa), put(pair.a, second, other, 0xbb)];
+      pair.rest();
+      t.strictSame([done(pair.b, slots[0]!), done(pair.a, slots[1]!)], [0, 0], 'both are done');
+      const value = (fill: number): number => ((fill === 0xaa ? first : second) === 'write' ? fill : 0);
+      if (name !== 'half a block each') t.strictSame(blocks(pair.a, 0, 3), disks.map(value));
+      t.ok(areEqual(pair));
+      pair.run(2000);
+      t.ok(allSlotsAreBack(pair));
+      t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 0);
+    });
+  }
+}
+
+t.test('the texts of the log', async (t) => {
+  const pair = primaries();
+  pair.b.submit(OP.Write, 0, block(1, 8192));
+  pair.a.submit(OP.Write, 8, block(2, 8192));
+  pair.rest();
+  t.match(
+    pair.b.logs.find((line) => line.includes('Concurrent')),
+    /: Concurrent writes detected: local=0s \+8192, remote=8s \+8192, assuming remote came first$/,
+  );
+  t.match(
+    pair.a.logs.find((line) => line.includes('Concurrent')),
+    /: Concurrent writes detected: local=8s \+8192, remote=0s \+8192$/,
+  );
+  pair.run(6000);
+  pair.b.submit(OP.Write, 0, block(1, 8192));
+  pair.a.submit(OP.Write, 8, block(2));
+  pair.rest();
+  t.match(pair.b.logs.filter((line) => line.includes('Concurrent')).at(-1), /assuming local came first$/);
+});
+
+t.test("the resolver's slow disk does not make it turn down what came after its own write was answered", async (t) => {
+  const pair = primaries();
+  pair.b.holdWrites = true;
+  const own = pair.b.submit(OP.Write, 0, block(0xaa));
+  pair.rest();
+  t.equal(pair.a.disk[0], 0xaa, 'the peer has it, and said so');
+  const later = pair.a.submit(OP.Write, 0, block(0xbb));
+  pair.rest();
+  t.equal(done(pair.a, later), undefined, 'it waits for the disk of the resolver');
+  pair.b.holdWrites = false;
+  for (const slot of pair.b.heldWrites.splice(0)) pair.b.core.diskDone(clock.now, slot, 0);
+  pair.rest();
+  t.strictSame([done(pair.b, own), done(pair.a, later)], [0, 0]);
+  t.strictSame([pair.b.disk[0], pair.a.disk[0]], [0xbb, 0xbb]);
+});
+
+t.test('many writes to a few blocks from both sides end equal', async (t) => {
+  const pair = primaries({ 'max-epoch-size': 20 });
+  let seed = 7;
+  const below = (n: number): number => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+    return (seed >>> 8) % n;
+  };
+  for (let round = 0; round < 300; round++) {
+    for (const node of pair.nodes) {
+      for (let i = below(4); i > 0; i--) {
+        if (node.core.requests.freeApplicationSlots < 8) continue;
+        const sector = below(24);
+        const op = below(10) === 0 ? OP.Discard : OP.Write;
+        node.submit(op, sector, op === OP.Write ? block(1 + below(255), 512 * (1 + below(20))) : 512 * (1 + below(20)));
+      }
+      if (below(3) > 0) node.step();
+    }
+    if (below(10) === 0) pair.rest();
+  }
+  pair.run(3000);
+  t.ok(areEqual(pair));
+  t.ok(allSlotsAreBack(pair));
+  t.ok(pair.nodes.every(({ completions }) => completions.every(({ errno }) => errno === 0)));
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Primary/);
+});
+
+t.test('the link breaks while a conflict is undecided: what is not known to be equal is marked', async (t) => {
+  const pair = primaries();
+  pair.a.holdWrites = true;
+  const [own, other] = [pair.b.submit(OP.Write, 0, block(0xaa, 8192)), pair.a.submit(OP.Write, 8, block(0xbb, 8192))];
+  pair.rest();
+  t.strictSame([done(pair.b, own), done(pair.a, other)], [undefined, undefined]);
+  pair.partition();
+  pair.a.holdWrites = false;
+  for (const slot of pair.a.heldWrites.splice(0)) pair.a.core.diskDone(clock.now, slot, 0);
+  pair.rest();
+  t.strictSame([done(pair.b, own), done(pair.a, other)], [0, 0]);
+  const marked = pair.nodes.map((node) => node.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors);
+  t.ok(marked[1]! >= 16, 'what the resolver wrote');
+  t.ok(marked[0]! >= 16, 'what the other wrote');
+  t.strictSame(blocks(pair.a, 8, 2), [0xbb, 0xbb], 'what was never begun is not written over it');
+  t.equal(pair.a.core.requests.freePeerSlots, 64);
+  pair.heal();
+  pair.run(1000);
+  t.match(pair.a.logs.join('\n'), /Split-Brain detected but unresolved, dropping connection!/);
+  t.match(pair.state(pair.b), /^StandAlone/);
+});
