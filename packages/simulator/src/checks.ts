@@ -161,18 +161,23 @@ export class Checks {
         this.excused[node.side].add(id);
         world.history.obliged[node.side].delete(id);
       }
-      if (world.isDiverged) {
-        // A careless operator's choice: what only this node has is given up.
+      if (world.isDiverged || world.victim === node.side) {
+        // The operator's choice: what only this node has is given up.
         for (const id of world.history.obliged[node.side])
           if (!world.history.obliged[source].has(id)) world.history.obliged[node.side].delete(id);
       }
     }
     if (replication === 'Established' && this.#target === node.side && disk === 'UpToDate') this.#targetIsDone(node.side);
+    const wasTarget = before?.connections[0]?.peerDevices[0]?.replicationState === 'SyncTarget';
+    if (world.plan.twoPrimaries && wasTarget && replication === 'Established' && disk === 'UpToDate') {
+      // It may go on as a Primary before its source has heard that it is through.
+      world.history.copyObligations(node.side === 0 ? 1 : 0, node.side);
+    }
     const isPair = world.nodes.every((n) => isInSync(n === node ? after : n.snapshot()));
     if (isPair && !this.#wasPair) this.#paired();
     this.#wasPair = isPair;
     const primaries = world.nodes.filter((n) => (n === node ? after : n.snapshot())?.role === 'Primary');
-    if (isPair && primaries.length === 2) world.violation('I21: two Primaries are connected');
+    if (isPair && primaries.length === 2 && !world.plan.twoPrimaries) world.violation('I21: two Primaries are connected');
   }
 
   /** The end of a resync as its target sees it: should the source fail in the same moment, the target has its data nevertheless. */

@@ -100,15 +100,26 @@ export class History {
     }
   }
 
-  /** The node is down: what ran there may have happened or not, but later than now it will not. */
-  crashed(node: NodeId, now: number): void {
+  /**
+   * The node is down: what ran there may have happened or not, but later than now it will not.
+   * @returns completed writes of the other node that such a one may have superseded: this disk does not have to have them any more
+   */
+  crashed(node: NodeId, now: number): number[] {
+    const released: number[] = [];
     this.#unflushed[node].length = 0;
     for (const write of this.#running) {
       if (write.node !== node) continue;
+      for (let sector = write.sector; sector < write.sector + write.sectors; sector++) {
+        for (const id of this.#bySector.get(sector)!) {
+          const other = this.write(id)!;
+          if (other.node !== node && other.state === 'ok' && other.end > write.start && this.obliged[node].delete(id)) released.push(id);
+        }
+      }
       write.state = 'unknown';
       write.end = now;
       this.#running.delete(write);
     }
+    return released;
   }
 
   get running(): number {
@@ -150,10 +161,22 @@ export class History {
     for (let i = list.length - 1; i >= 0; i--) {
       const write = this.write(list[i]!)!;
       if (write.start > end && write.end <= before && write.state === 'ok' && obliged.has(write.id)) {
+        if (write.node !== node && this.#isBeingReplaced(node, list, write, before)) continue;
         return `write ${write.id} of node ${write.node} was completed after that`;
       }
     }
     return undefined;
+  }
+
+  /**
+   * A write of the other Primary that crossed one of this node: it may have been superseded by that. It was completed when this was
+   * decided, not when the disk here was through; until then nothing of it can be seen here.
+   */
+  #isBeingReplaced(node: NodeId, list: readonly number[], write: HistoryWrite, before: number): boolean {
+    return list.some((id) => {
+      const other = this.write(id)!;
+      return other.node === node && other.start < write.end && other.end > before;
+    });
   }
 
   /** Completed writes that one node has to have and the other one does not, and that nothing later on it replaces. */

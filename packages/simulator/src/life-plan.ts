@@ -23,6 +23,7 @@ export const CANARIES = [
   'stale-superblock',
   'swap-uuids',
   'forget-primary-flag',
+  'two-resolvers',
 ] as const;
 export type Canary = (typeof CANARIES)[number];
 
@@ -69,6 +70,8 @@ export interface LifePlan {
   readonly onIoError: 'pass_on' | 'detach';
   /** The operator may promote any node at any time: split brain happens. */
   readonly careless: boolean;
+  /** Both nodes are promoted, with an application on each: every loss of the link is a split brain. */
+  readonly twoPrimaries: boolean;
   readonly mdFlushes: boolean;
   /** csums-alg of the connection, or none. */
   readonly csums: string;
@@ -107,7 +110,31 @@ function drawFencing(seed: number, protocol: LifePlan['protocol']): LifePlan['fe
   return fencing === 'resource-and-stonith' && protocol === 'A' ? 'resource-only' : fencing;
 }
 
-export function drawPlan(seed: number, canary?: Canary): LifePlan {
+/** Two Primaries write mostly to the same few blocks. Of a stream of its own, so that other lives stay as they are. */
+function withTwoPrimaries(plan: LifePlan, always: boolean): LifePlan {
+  const prng = new Prng(plan.seed, 'two primaries');
+  if (!prng.chance(1, 10) && !always) return plan;
+  const keepsNetwork = prng.chance(1, 2);
+  return {
+    ...plan,
+    twoPrimaries: true,
+    protocol: 'C',
+    careless: false,
+    seconds: Math.min(plan.seconds, 40),
+    hotSpots: plan.hotSpots.slice(0, prng.range(1, 6)),
+    maxSectors: prng.pick([8, 24, 24, 64, 256]),
+    thinkMicros: plan.queueDepth * prng.pick([10_000, 40_000, 200_000]),
+    partitionEvery: keepsNetwork ? OFF : plan.partitionEvery,
+    resetEvery: keepsNetwork ? OFF : plan.resetEvery,
+  };
+}
+
+/** @param twoPrimaries - the life has two Primaries whatever the seed says */
+export function drawPlan(seed: number, canary?: Canary, twoPrimaries = false): LifePlan {
+  return withTwoPrimaries(drawOnePrimary(seed, canary), twoPrimaries);
+}
+
+function drawOnePrimary(seed: number, canary: Canary | undefined): LifePlan {
   const prng = new Prng(seed, 'plan');
   // Most lives are short: they find the most in a second of computing, and their traces can be read. Some go on for long.
   const pace = prng.pick(PACES);
@@ -155,6 +182,7 @@ export function drawPlan(seed: number, canary?: Canary): LifePlan {
     diskErrorsOn: prng.chance(1, 2) ? 0 : 1,
     onIoError: prng.chance(1, 2) ? 'detach' : 'pass_on',
     careless: prng.chance(1, 6),
+    twoPrimaries: false,
     mdFlushes: true,
     csums: prng.pick(['', 'crc32c', 'sha1']),
     csumsAfterCrashOnly: prng.chance(1, 4),

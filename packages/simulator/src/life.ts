@@ -25,10 +25,12 @@ export interface LifeOptions {
   readonly canary?: Canary;
   readonly trace?: (line: string) => void;
   readonly plan?: Partial<LifePlan>;
+  /** The life has two Primaries, whatever the seed says. */
+  readonly twoPrimaries?: boolean;
 }
 
 export function runLife(seed: number, createCore: CoreFactory, options: LifeOptions = {}): LifeResult {
-  const plan: LifePlan = { ...drawPlan(seed, options.canary), ...options.plan };
+  const plan: LifePlan = { ...drawPlan(seed, options.canary, options.twoPrimaries), ...options.plan };
   const world = new World(plan, createCore, options.trace);
   try {
     live(world);

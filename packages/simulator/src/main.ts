@@ -3,12 +3,13 @@ import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { Resource } from '@udrbd/replication';
-import { type LifeResult, runLife } from './life.js';
-import { CANARIES, type Canary } from './life-plan.js';
+import { type LifeOptions, type LifeResult, runLife } from './life.js';
+import { CANARIES } from './life-plan.js';
 
 const USAGE = `usage: scripts/sim --seeds N [--first S] [--workers N] [--canary NAME]
        scripts/sim --seed S [--trace] [--canary NAME]
        scripts/sim --canaries [--limit LIVES]
+       each with --two-primaries: in all lives, not only in one of ten
 canaries: ${CANARIES.join(' ')}`;
 
 /** A worker thread does not inherit the loader of TypeScript. */
@@ -23,22 +24,25 @@ interface Share {
   readonly first: number;
   readonly count: number;
   readonly step: number;
-  readonly canary: Canary | undefined;
+  readonly kind: Kind;
 }
+
+/** What all lives of a run have in common. */
+type Kind = Pick<LifeOptions, 'canary' | 'twoPrimaries'>;
 
 // The reader of a pipe has seen enough.
 process.stdout.on('error', () => process.exit(1));
 
-const live = (seed: number, canary: Canary | undefined, trace?: (line: string) => void): LifeResult =>
-  runLife(seed, createCore, { ...(canary === undefined ? {} : { canary }), ...(trace === undefined ? {} : { trace }) });
+const live = (seed: number, kind: Kind, trace?: (line: string) => void): LifeResult =>
+  runLife(seed, createCore, { ...kind, ...(trace === undefined ? {} : { trace }) });
 
 type Report = { readonly begun: number } | { readonly result: LifeResult };
 
-function work({ first, count, step, canary }: Share): void {
+function work({ first, count, step, kind }: Share): void {
   const tell = (report: Report): void => parentPort!.postMessage(report);
   for (let i = 0; i < count; i++) {
     tell({ begun: first + i * step });
-    tell({ result: live(first + i * step, canary) });
+    tell({ result: live(first + i * step, kind) });
   }
 }
 
@@ -47,7 +51,7 @@ function tryCanaries(limit: number): number {
   let noticed = 0;
   for (const canary of CANARIES) {
     let result: LifeResult | undefined;
-    for (let seed = 1; seed <= limit && result?.failure === undefined; seed++) result = live(seed, canary);
+    for (let seed = 1; seed <= limit && result?.failure === undefined; seed++) result = live(seed, { canary });
     if (result?.failure !== undefined) noticed++;
     const outcome =
       result?.failure === undefined ? `not noticed in ${limit} lives` : `life ${result.seed}: ${result.failure.split('\n')[0]}`;
@@ -90,11 +94,12 @@ function runShare(share: Share, take: (result: LifeResult) => void): Promise<voi
   });
 }
 
-function reproduce(seed: number, canary: Canary | undefined): string {
-  return `scripts/sim --seed ${seed} --trace${canary === undefined ? '' : ` --canary ${canary}`}`;
+function reproduce(seed: number, { canary, twoPrimaries }: Kind): string {
+  const words = [...(canary === undefined ? [] : [`--canary ${canary}`]), ...(twoPrimaries ? ['--two-primaries'] : [])];
+  return ['scripts/sim', '--seed', seed, '--trace', ...words].join(' ');
 }
 
-async function runMany(first: number, seeds: number, workers: number, canary: Canary | undefined): Promise<number> {
+async function runMany(first: number, seeds: number, workers: number, kind: Kind): Promise<number> {
   const started = Date.now();
   let lives = 0;
   let violations = 0;
@@ -108,10 +113,10 @@ async function runMany(first: number, seeds: number, workers: number, canary: Ca
     writes += result.writes;
     if (result.failure === undefined) return;
     violations++;
-    console.log(`${reproduce(result.seed, canary)}   # ${result.failure.split('\n')[0]}`);
+    console.log(`${reproduce(result.seed, kind)}   # ${result.failure.split('\n')[0]}`);
   };
   const shares = Array.from({ length: Math.min(workers, seeds) }, (_, i): Share => {
-    return { first: first + i, count: Math.floor((seeds - 1 - i) / workers) + 1, step: workers, canary };
+    return { first: first + i, count: Math.floor((seeds - 1 - i) / workers) + 1, step: workers, kind };
   });
   await Promise.all(shares.map((share) => runShare(share, take)));
   const seconds = (Date.now() - started) / 1000;
@@ -123,8 +128,8 @@ async function runMany(first: number, seeds: number, workers: number, canary: Ca
   return violations === 0 && lives === seeds ? 0 : 1;
 }
 
-function runOne(seed: number, isTracing: boolean, canary: Canary | undefined): number {
-  const result = live(seed, canary, isTracing ? (line) => console.log(line) : undefined);
+function runOne(seed: number, isTracing: boolean, kind: Kind): number {
+  const result = live(seed, kind, isTracing ? (line) => console.log(line) : undefined);
   console.log(`seed ${seed}: ${result.failure ?? 'no violation'}`);
   console.log(`${result.simulatedSeconds.toFixed(1)} simulated seconds, ${result.events} events, trace ${result.traceHash.toString(16)}`);
   console.log(`1 lives, ${result.failure === undefined ? 0 : 1} violations`);
@@ -146,6 +151,7 @@ async function main(): Promise<number> {
       seed: option,
       workers: option,
       canary: option,
+      'two-primaries': { type: 'boolean' },
       canaries: { type: 'boolean' },
       limit: option,
       trace: { type: 'boolean' },
@@ -154,13 +160,14 @@ async function main(): Promise<number> {
   });
   const canary = CANARIES.find((name) => name === values.canary);
   if (values.canary !== undefined && canary === undefined) throw new TypeError(`no canary ${values.canary}`);
+  const kind: Kind = { ...(canary === undefined ? {} : { canary }), twoPrimaries: values['two-primaries'] === true };
   if (values.canaries) return tryCanaries(number(values.limit, CANARY_LIMIT));
   if (values.help || (values.seed === undefined) === (values.seeds === undefined)) {
     console.log(USAGE);
     return values.help ? 0 : 2;
   }
-  if (values.seed !== undefined) return runOne(number(values.seed, 0), values.trace === true, canary);
-  return runMany(number(values.first, 1), number(values.seeds, 1), Math.max(1, number(values.workers, availableParallelism())), canary);
+  if (values.seed !== undefined) return runOne(number(values.seed, 0), values.trace === true, kind);
+  return runMany(number(values.first, 1), number(values.seeds, 1), Math.max(1, number(values.workers, availableParallelism())), kind);
 }
 
 if (isMainThread) {

@@ -122,6 +122,7 @@ export class SimNode implements LinkUser {
     world.network.users[this.side] = this;
     const options = {
       protocol: plan.protocol,
+      'allow-two-primaries': plan.twoPrimaries,
       'use-rle': plan.useRle,
       'csums-alg': plan.csums,
       'csums-after-crash-only': plan.csumsAfterCrashOnly,
@@ -548,7 +549,8 @@ export class SimNode implements LinkUser {
     this.#handed = [0, 0];
     this.#payloadDone = 0;
     this.#world.trace(this, `link ${link.number} up`);
-    this.#call(this.core, (c) => c.linkUp(this.now, CONNECTION, resolveConflicts));
+    const decides = resolveConflicts || this.#world.plan.canary === 'two-resolvers';
+    this.#call(this.core, (c) => c.linkUp(this.now, CONNECTION, decides));
   }
 
   #closeLink(): void {

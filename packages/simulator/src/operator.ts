@@ -137,6 +137,7 @@ export class Operator {
     const prng = world.random.faults;
     const primaries = nodes.filter((node) => node.snapshot()?.role === 'Primary');
     for (const node of primaries) if (!world.isQuiet && !workloads[node.side].isOpen && !this.#busy[node.side]) workloads[node.side].open();
+    if (primaries.length === 1 && plan.twoPrimaries) return this.#manageSecondPrimary();
     if (primaries.length > 0 && !(plan.careless && prng.chance(1, 20))) return;
     const up = nodes.filter((node) => node.isUp && !this.#busy[node.side] && node.snapshot()!.role === 'Secondary');
     if (up.length === 0 || !prng.chance(2, 3)) return;
@@ -152,6 +153,18 @@ export class Operator {
     if (!isCurrent && !plan.careless) return;
     if (!isCurrent) world.isDiverged = true;
     this.#promote(candidate, false);
+  }
+
+  /** A second Primary has to be connected to the first one; its disk may still be on the way to being good. */
+  #manageSecondPrimary(): void {
+    const { nodes, random } = this.#world;
+    const candidate = nodes.find((node) => node.isUp && !this.#busy[node.side] && node.snapshot()!.role === 'Secondary');
+    if (candidate === undefined || this.#isRivalPromoting(candidate)) return;
+    const peer = candidate.snapshot()!.connections[0]!.peerDevices[0]!;
+    const isTarget = peer.replicationState === 'SyncTarget' && peer.peerDiskState === 'UpToDate';
+    const both = nodes.every((node) => node.snapshot()?.connections[0]?.state === 'Connected');
+    const chance = isTarget ? 1 : isInSync(candidate.snapshot()) ? 4 : 0;
+    if (both && chance > 0 && random.faults.chance(chance, 6)) this.#promote(candidate, false);
   }
 
   /** The other node has been told to promote and has not answered. */

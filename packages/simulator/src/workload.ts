@@ -53,7 +53,8 @@ export class Workload {
   gone(): void {
     this.close();
     this.#running.clear();
-    this.#world.history.crashed(this.#node.side, this.#world.queue.now);
+    const { history, checks, queue } = this.#world;
+    for (const id of history.crashed(this.#node.side, queue.now)) checks.excused[this.#node.side].add(id);
   }
 
   #next(thread: number, incarnation: number, delay = this.#world.random.work.interval(this.#world.plan.thinkMicros)): void {
@@ -109,8 +110,9 @@ export class Workload {
     if (running.write !== undefined) {
       history.end(running.write, errno === 0, this.#writesLocally(), this.#mirroredTo(running), queue.now);
       if (errno !== 0) world.countFailure(this.#node);
-      else if (!this.#hasOwnDisk() && !this.#isPeerTheSame(running)) {
-        // Acked by a peer that lost power before we knew: the only good disk may have lost it again.
+      else if ((!this.#hasOwnDisk() || world.plan.twoPrimaries) && !this.#isPeerTheSame(running)) {
+        // Acked by a peer that lost power before we knew: the only good disk may have lost it again; or, of two Primaries that went
+        // down together, the one that the other one follows.
         world.checks.excused[this.#peer.side].add(running.write.id);
       }
     } else if (running.op === OP.Flush) {

@@ -121,7 +121,7 @@ export class World {
     this.trace(node, `[${level}] ${text}`);
     if (text.includes('Split-Brain detected but unresolved')) {
       this.splitBrain[node.side] = true;
-      if (!this.plan.careless && !this.isDisklessRefused)
+      if (!this.plan.careless && !this.plan.twoPrimaries && !this.isDisklessRefused)
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
     if (text.includes('-> ProtocolError') && !this.#isDamaged)
