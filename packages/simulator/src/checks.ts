@@ -168,11 +168,6 @@ export class Checks {
       }
     }
     if (replication === 'Established' && this.#target === node.side && disk === 'UpToDate') this.#targetIsDone(node.side);
-    const wasTarget = before?.connections[0]?.peerDevices[0]?.replicationState === 'SyncTarget';
-    if (world.plan.twoPrimaries && wasTarget && replication === 'Established' && disk === 'UpToDate') {
-      // It may go on as a Primary before its source has heard that it is through.
-      world.history.copyObligations(node.side === 0 ? 1 : 0, node.side);
-    }
     const isPair = world.nodes.every((n) => isInSync(n === node ? after : n.snapshot()));
     if (isPair && !this.#wasPair) this.#paired();
     this.#wasPair = isPair;

@@ -96,6 +96,30 @@ t.test('what a reader may see', async (t) => {
   t.equal(history.running, 0);
 });
 
+t.test('what may be seen where two Primaries wrote', async (t) => {
+  const history = new History();
+  const old = history.begin(0, false, 8, 8, false, 10);
+  history.end(old, true, true, 1, 20);
+  const resolvers = history.begin(1, false, 8, 8, false, 30);
+  const superseded = history.begin(0, false, 12, 4, false, 31);
+  history.end(superseded, true, true, 1, 40);
+  t.equal(history.complaint(1, 12, old.id, 45), undefined, "the resolver's write still runs");
+  t.match(history.complaint(0, 12, old.id, 45), /write 3 of node 0/, 'on its own node it is seen');
+  t.equal(history.complaint(0, 12, resolvers.id, 45), undefined, 'or what ran beside it');
+  history.end(resolvers, true, true, 0, 50);
+  t.match(history.complaint(1, 12, old.id, 60), /was completed after that/);
+  for (const node of [0, 1] as const) {
+    t.equal(history.complaint(node, 12, superseded.id, 60), undefined, 'they ran at the same time');
+    t.equal(history.complaint(node, 12, resolvers.id, 60), undefined);
+  }
+  const later = history.begin(1, false, 12, 4, false, 70);
+  const crossing = history.begin(0, false, 12, 4, false, 71);
+  history.end(crossing, true, true, 1, 80);
+  t.strictSame(history.crashed(1, 90).includes(crossing.id), true, 'a resolver that goes down meanwhile');
+  t.equal(history.complaint(1, 12, resolvers.id, 100), undefined);
+  t.equal(later.state, 'unknown');
+});
+
 t.test('one seed, one life', async (t) => {
   const [one, two] = [runLife(11, createCore), runLife(11, createCore)];
   t.equal(one.traceHash, two.traceHash);
@@ -104,6 +128,10 @@ t.test('one seed, one life', async (t) => {
 
 t.test('lives without a violation', async (t) => {
   for (let seed = 1; seed <= 8; seed++) t.equal(runLife(seed, createCore).failure, undefined, `seed ${seed}`);
+});
+
+t.test('lives with two Primaries without a violation', async (t) => {
+  for (let seed = 1; seed <= 8; seed++) t.equal(runLife(seed, createCore, { twoPrimaries: true }).failure, undefined, `seed ${seed}`);
 });
 
 /** The others take longer to show: `scripts/sim --canaries` is for all of them. */
