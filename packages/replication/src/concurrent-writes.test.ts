@@ -197,3 +197,37 @@ t.test('the link breaks while a conflict is undecided: what is not known to be e
   t.match(pair.a.logs.join('\n'), /Split-Brain detected but unresolved, dropping connection!/);
   t.match(pair.state(pair.b), /^StandAlone/);
 });
+
+t.test('a node is promoted when what its lost peer sent is on its disk', async (t) => {
+  const pair = new Pair(4096);
+  pair.configure({ 'max-buffers': 20000 }, FAST);
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.b.holdWrites = true;
+  pair.a.submit(OP.Write, 0, block(0xaa));
+  pair.rest();
+  pair.partition();
+  const op = pair.b.control({ command: 'primary', force: false });
+  pair.run(500);
+  t.equal(pair.b.code(op), 'pending');
+  pair.b.holdWrites = false;
+  for (const slot of pair.b.heldWrites.splice(0)) pair.b.core.diskDone(clock.now, slot, 0);
+  pair.run(500);
+  t.equal(pair.b.code(op), 'ok');
+});
+
+t.test('two resolvers turn each other down: a write that nobody replaces is sent again', async (t) => {
+  // A kernel turns a write down for one that we have answered already, as long as its own disk works on that.
+  const pair = primaries();
+  pair.a.core.connections[0]!.resolveConflicts = true;
+  const slots = [pair.a.submit(OP.Write, 0, block(0xaa)), pair.b.submit(OP.Write, 0, block(0xbb))];
+  pair.rest();
+  t.strictSame([done(pair.a, slots[0]!), done(pair.b, slots[1]!)], [undefined, undefined], 'each waits for the other one');
+  pair.run(1000);
+  pair.a.core.connections[0]!.resolveConflicts = false;
+  pair.run(3000);
+  t.strictSame([done(pair.a, slots[0]!), done(pair.b, slots[1]!)], [0, 0]);
+  t.ok(areEqual(pair));
+  t.ok(allSlotsAreBack(pair));
+});

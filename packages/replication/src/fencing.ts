@@ -40,7 +40,13 @@ export function fencePeer(res: Resource, c: Connection, done: (isFenced: boolean
       if (wanted !== undefined) changeResource(res, (_volume, pd) => (pd?.connection === c ? wanted : {}), { verbose: true });
       thaw(res, isPossiblyGood);
     }
-    for (const waiting of c.whenFenced.splice(0)) waiting(!isPossiblyGood(c));
+    const waiting = c.whenFenced.splice(0);
+    // The peer was back meanwhile and was lost again: what the handler said is about the time before.
+    const isOutdated = c.connects !== connects && c.state < CONN.WFReportParams && waiting.length > 1;
+    for (const settled of waiting) {
+      if (isOutdated) fencePeer(res, c, settled);
+      else settled(!isPossiblyGood(c));
+    }
   });
 }
 

@@ -16,6 +16,7 @@ import type { Volume } from './volume.js';
 
 /** As many times as DRBD 8.4 asks; each may run the fence-peer handler. */
 const TRIES = 4;
+const DRAIN_POLL_MS = 10;
 /** After a change of the peer's that crossed ours. */
 const RETRY_MS = 100;
 
@@ -49,6 +50,11 @@ function forcedVolumes(res: Resource): Set<Volume> {
 function attempt(res: Resource, given: Attempt, reply: Reply): void {
   if (res.role === ROLE.Primary) return reply();
   if (res.connections.some((c) => c?.agreement !== undefined)) return reply({ name: 'SS_IN_TRANSIENT_STATE' });
+  if (res.connections.some((c) => c?.drained)) {
+    // Writes of a peer that is gone are under way to our disk: they must not land on top of what our application writes.
+    res.later(DRAIN_POLL_MS, () => attempt(res, given, reply));
+    return;
+  }
   let forced = new Set<Volume>();
   const wanted = (volume: Volume, pd: PeerDevice | undefined): Wanted => ({
     role: ROLE.Primary,

@@ -55,6 +55,9 @@ export class Operator {
       }
       if (this.#busy[node.side]) continue;
       const snapshot = node.snapshot()!;
+      // Two that froze for each other, and do not come together again.
+      const isStuck = snapshot.suspendedFencing && world.isQuiet && snapshot.connections[0]?.state === 'StandAlone';
+      if (isStuck) this.#command(node, { command: 'resume-io' });
       if (snapshot.suspendedUser && (world.isQuiet || prng.chance(1, 2))) this.#command(node, { command: 'resume-io' });
       if (snapshot.volumes[0]?.diskState === 'Diskless' && node.diskClosed && prng.chance(1, 2)) {
         this.#busy[node.side] = true;
@@ -76,7 +79,8 @@ export class Operator {
   /** After a split brain one side has to give its changes up. */
   #reconnect(node: SimNode): void {
     const world = this.#world;
-    if (world.isQuiet && world.nodes.every((n) => n.snapshot()?.role === 'Primary')) {
+    const bothGaveUp = world.nodes.every((n) => n.snapshot()?.connections[0]?.state === 'StandAlone');
+    if (world.isQuiet && world.nodes.every((n) => n.snapshot()?.role === 'Primary') && (bothGaveUp || !world.plan.twoPrimaries)) {
       // Two that will never connect. The one without good data steps down.
       const worse = world.nodes.find((n) => n.snapshot()!.volumes[0]?.diskState !== 'UpToDate') ?? world.nodes[0];
       if (worse === node) this.#demote(node, () => this.#reconnect(node));
