@@ -99,6 +99,19 @@ by_command() { kill -9 $(engine_pid a); on a drbdsetup status r0 && on a drbdset
 check 'the next command brings the engine back' by_command
 refused() { local text; text=$(on a drbdsetup down r0 2>&1); equal 11 $? && grep -q 'mounted on /mnt/fs' <<< "$text"; }
 check 'down of a mounted device is refused, and the mount is named' refused
+upgraded() {
+  local from old
+  from=$(now) old=$(engine_pid a)
+  on a udrbd-engine --upgrade < /dev/null && [ "$(engine_pid a)" != "$old" ] || return 1
+  dd if=/dev/urandom of=/mnt/fs/probe bs=4k count=1 oflag=direct conv=fsync,notrunc status=none && in_sync && on a drbdsetup status r0 | grep -q 'role:Primary'
+}
+check 'an upgrade under the mounted file system' upgraded
+stays() {
+  kill $(engine_pid a)
+  until_true 20 grep -q 'waiting until nothing is in use.*mounted on /mnt/fs' /tmp/a/run/engine.log && sleep 1 &&
+    dd if=/dev/urandom of=/mnt/fs/probe bs=4k count=1 oflag=direct conv=fsync,notrunc status=none && kill -0 $(engine_pid a)
+}
+check 'SIGTERM: what is mounted is served on' stays
 complete() {
   rm /tmp/appending
   while kill -0 $appender 2> /dev/null; do sleep 0.1; done
@@ -112,13 +125,41 @@ healthy() { ! dmesg | grep -E 'I/O error|EXT4-fs (error|warning)|Buffer I/O|Remo
 check 'the file system never saw an error' healthy
 
 # The end, in several orders.
-gone() { ! ls /dev/ublkb* /dev/ublkc* /dev/drbd*; }
-down() { on a drbdsetup down r0 && on b drbdsetup down r0 && gone; }
+no_blocks() { ! ls /dev/ublkb$1 /dev/ublkc$1 /dev/drbd$1; }
+released() { until_true 30 eval '! kill -0 $(engine_pid a)' && no_blocks 0; }
+check 'once it is unmounted the engine ends; no device is left' released
+down() { on b drbdsetup down r0 && no_blocks 1; }
 check 'down; no device is left' down
 same() { cmp -n 98000000 /tmp/a/disk /tmp/b/disk; }
 check 'both disks hold the same data' same
-ends() { for node in a b; do kill $(engine_pid $node); done; until_true 10 eval '! pgrep -f udrbd-engine'; }
-check 'the engines end when told' ends
+insisted() {
+  on b drbdsetup new-resource r1 1 && on b drbdsetup new-minor r1 7 0 && on b drbdsetup attach 7 $(losetup -j /tmp/b/disk | cut -d: -f1) $(losetup -j /tmp/b/disk | cut -d: -f1) internal &&
+    on b drbdsetup primary r1 --force && mount /dev/drbd7 /mnt/fs || return 1
+  echo kept > /mnt/fs/kept
+  local pid=$(engine_pid b)
+  kill $pid
+  until_true 20 grep -q 'waiting until nothing is in use' /tmp/b/run/engine.log || return 1
+  kill $pid
+  until_true 20 eval "! kill -0 $pid" || return 1
+  # Errors, but nobody waits.
+  ! dd if=/dev/drbd7 of=/dev/null bs=4k count=1 iflag=direct
+  umount /mnt/fs
+  ! ls /dev/ublkb7 /dev/ublkc7
+}
+check 'a second SIGTERM ends what is in use, and nobody hangs' insisted
+orphan() {
+  on b udrbd-engine && on b drbdsetup new-resource r1 1 && on b drbdsetup new-minor r1 7 0 && on b drbdsetup attach 7 $(losetup -j /tmp/b/disk | cut -d: -f1) $(losetup -j /tmp/b/disk | cut -d: -f1) internal &&
+    on b drbdsetup primary r1 --force && mount -o ro /dev/drbd7 /mnt/fs && grep kept /mnt/fs/kept && umount /mnt/fs || return 1
+  kill -9 $(engine_pid b)
+  equal '' "$(on b udrbd-engine --orphans)" || return 1
+  rm /tmp/b/run/journal.json
+  equal '/dev/ublkb7 minor:7' "$(on b udrbd-engine --orphans)" || return 1
+  dd if=/dev/ublkb7 of=/dev/null bs=4k count=1 iflag=direct & local waiting=$!
+  sleep 0.5
+  kill -0 $waiting && equal '/dev/ublkb7 minor:7 removed' "$(on b udrbd-engine --remove-orphans | cut -d' ' -f1-3)" || return 1
+  ! wait $waiting && until_true 10 eval '! ls /dev/ublkb7 /dev/ublkc7' && equal '' "$(on b udrbd-engine --orphans)"
+}
+check 'a device whose journal is lost is listed, and ended by one command' orphan
 no_bug() { ! grep -E 'internal error|ProtocolError|Split-Brain' /tmp/a/run/engine.log /tmp/b/run/engine.log; }
 check 'no internal error, no protocol error' no_bug
 checks_end

@@ -51,8 +51,7 @@ export class Cluster {
   async start(): Promise<void> {
     for (const node of NODES) {
       mkdirSync(this.#runDir(node), { recursive: true, mode: 0o700 });
-      await run(process.execPath, ['bundle/udrbd-engine.js'], { env: this.#environment(node) });
-      this.#clients.set(node, dial(join(this.#runDir(node), 'control.sock')));
+      await this.startEngine(node);
     }
     for (let number = 0; number < this.resources; number++) for (const node of NODES) await this.#create(node, number);
     await this.#until('connected', ({ connections }) => connections[0]?.peerDevices[0]?.state.replicationState === 'Established');
@@ -60,6 +59,27 @@ export class Cluster {
       await this.ask('alpha', 'new-current-uuid', { minor: FIRST_MINOR.alpha + number, clearBitmap: true, forceResync: false });
       await this.ask('alpha', 'primary', { resource: `r${number}`, force: false });
     }
+  }
+
+  /** Resolves when it serves. */
+  async startEngine(node: NodeName, ...options: readonly string[]): Promise<void> {
+    await run(process.execPath, ['bundle/udrbd-engine.js', ...options], { env: this.#environment(node) });
+    this.#clients.get(node)?.close();
+    this.#clients.set(node, dial(join(this.#runDir(node), 'control.sock')));
+  }
+
+  /** kill -9; resolves when the process is gone. */
+  async kill(node: NodeName): Promise<void> {
+    const pid = this.#pid(node);
+    process.kill(pid, 'SIGKILL');
+    while (isAlive(pid)) await sleep(1);
+  }
+
+  untilInSync(): Promise<void> {
+    return this.#until('in sync', ({ connections }) => {
+      const peerDevice = connections[0]?.peerDevices[0];
+      return peerDevice?.state.replicationState === 'Established' && peerDevice.state.diskState === 'UpToDate';
+    });
   }
 
   async #create(node: NodeName, number: number): Promise<void> {
@@ -168,6 +188,15 @@ export function writeImage(path: string, sizeMiB: number): void {
   for (let written = 0; written < sizeMiB; written++) writeSync(fd, piece);
   fsyncSync(fd);
   closeSync(fd);
+}
+
+/** Whether a process lives. One that nobody waits for yet does not. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
 }
 
 /** Asks a process to end and waits for it; forces it after ten seconds. */

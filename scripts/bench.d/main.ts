@@ -7,12 +7,23 @@ import { events } from './events.js';
 import { memory } from './memory.js';
 import { metadata } from './metadata.js';
 import { native } from './native.js';
+import { recovery } from './recovery.js';
 import { status } from './status.js';
 import type { Table } from './table.js';
 import { markdown } from './table.js';
 import { vm } from './vm.js';
 
-const BENCHES: Readonly<Record<string, () => Promise<Table>>> = { commands, configuration, events, memory, metadata, native, status, vm };
+const BENCHES: Readonly<Record<string, () => Promise<Table>>> = {
+  commands,
+  configuration,
+  events,
+  memory,
+  metadata,
+  native,
+  recovery,
+  status,
+  vm,
+};
 
 const words = process.argv.slice(2);
 const unknown = words.filter((word) => BENCHES[word] === undefined);

@@ -58,6 +58,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): EngineEnvironment {
 function helperOf(setting: string | undefined): readonly string[] | undefined {
   if (setting === 'disabled' || setting === '') return undefined;
   if (setting !== undefined) return [setting];
-  const bundled = fileURLToPath(new URL('./drbdadm.js', import.meta.url));
-  return existsSync(bundled) ? [process.execPath, bundled] : ['drbdadm'];
+  const beside = ['./drbdadm.js', '../drbdadm.js'].map((place) => fileURLToPath(new URL(place, import.meta.url)));
+  const bundled = beside.find((path) => existsSync(path));
+  return bundled === undefined ? ['drbdadm'] : [process.execPath, bundled];
 }

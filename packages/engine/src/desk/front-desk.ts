@@ -28,6 +28,7 @@ import { MDF, MDF_PEER } from '@udrbd/metadata';
 import { type ControlRequest, closesCycle, formatProcDrbd, type Options, type ResyncPlace } from '@udrbd/replication';
 import { closeDisk, openDisk } from '../disks/open-disk.js';
 import type { DeskMessage, HostSnapshot, ReactorMessage } from '../reactor/messages.js';
+import { ENGINE_VERSION } from '../version.js';
 import type { ControlHandler } from './control-server.js';
 import { createLinks, type DeviceNames, removeLinks } from './device-links.js';
 import { checkDeviceOptions } from './device-rules.js';
@@ -46,7 +47,6 @@ import { viewOf } from './snapshot-view.js';
 import { followsPeer, takeOver } from './take-over.js';
 import { UblkDevices } from './ublk-devices.js';
 
-export const ENGINE_VERSION = '0.1.0';
 const NODE_ID_NONE = 0xffff_ffff;
 /** An answer waits at most this long for block devices to follow. */
 const DEVICE_WAIT_MS = 5000;

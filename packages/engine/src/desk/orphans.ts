@@ -1,8 +1,7 @@
 /** ublk devices of an engine whose journal is lost: nobody takes them over, and what waits for them waits for ever. */
 import { type DeviceInfo, isUblkAvailable, UblkControl, ublkBlockPath } from 'ublk-napi';
-import type { EngineEnvironment } from './environment.js';
+import { readEnvironment } from './environment.js';
 import { readJournal } from './journal.js';
-import type { Log } from './log.js';
 import { findOpeners } from './openers.js';
 import { devicesOf, removeLeftDevice } from './ublk-marks.js';
 
@@ -10,9 +9,10 @@ import { devicesOf, removeLeftDevice } from './ublk-marks.js';
  * Lists the orphans of the run directory, one line each with who has it open, and ends them if told to.
  * @throws NewerJournal, ErrnoError
  */
-export async function orphans(environment: EngineEnvironment, removes: boolean, print: (line: string) => void, log: Log): Promise<void> {
+export async function orphans(removes: boolean, print: (line: string) => void): Promise<void> {
+  const environment = readEnvironment(process.env);
   if (!isUblkAvailable()) return;
-  const journal = readJournal(environment.journalPath, log);
+  const journal = readJournal(environment.journalPath, (_level, text) => print(`# ${text}`));
   const known = new Set((journal?.resources ?? []).flatMap(({ volumes }) => volumes.map(({ minor }) => minor)));
   const control = UblkControl.open();
   try {
