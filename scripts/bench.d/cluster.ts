@@ -34,17 +34,23 @@ export class Cluster {
   readonly #sizeMiB: number;
   readonly #diskFlushes: boolean;
   readonly #firstPort: number;
+  readonly #nodeOptions: readonly string[];
   readonly #clients = new Map<NodeName, ControlClient>();
 
   /**
    * @param sizeMiB - of each image
-   * @param options - firstPort: 7500 by default, for clusters side by side
+   * @param options - firstPort: 7500 by default, for clusters side by side; nodeOptions: of the engines' node
    */
-  constructor(resources: number, sizeMiB: number, options: { readonly diskFlushes?: boolean; readonly firstPort?: number } = {}) {
+  constructor(
+    resources: number,
+    sizeMiB: number,
+    options: { readonly diskFlushes?: boolean; readonly firstPort?: number; readonly nodeOptions?: readonly string[] } = {},
+  ) {
     this.resources = resources;
     this.#sizeMiB = sizeMiB;
     this.#diskFlushes = options.diskFlushes ?? true;
     this.#firstPort = options.firstPort ?? 7500;
+    this.#nodeOptions = options.nodeOptions ?? [];
   }
 
   /** Connected, UpToDate without a first sync, Primary on alpha. */
@@ -63,7 +69,7 @@ export class Cluster {
 
   /** Resolves when it serves. */
   async startEngine(node: NodeName, ...options: readonly string[]): Promise<void> {
-    await run(process.execPath, ['bundle/udrbd-engine.js', ...options], { env: this.#environment(node) });
+    await run(process.execPath, [...this.#nodeOptions, 'bundle/udrbd-engine.js', ...options], { env: this.#environment(node) });
     this.#clients.get(node)?.close();
     this.#clients.set(node, dial(join(this.#runDir(node), 'control.sock')));
   }
@@ -119,6 +125,11 @@ export class Cluster {
   /** The NBD socket of resource `r<number>` on a node. */
   socket(node: NodeName, number: number): string {
     return join(this.#runDir(node), 'nbd', `${FIRST_MINOR[node] + number}.sock`);
+  }
+
+  /** What the engine says, and its node when it is told to. */
+  log(node: NodeName): string {
+    return join(this.#runDir(node), 'engine.log');
   }
 
   controlSocket(node: NodeName): string {

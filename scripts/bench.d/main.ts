@@ -1,6 +1,7 @@
 /** scripts/bench: runs the named benches, prints their tables and keeps the figures in .cache/bench. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
+import { allocation } from './allocation.js';
 import { commands } from './commands.js';
 import { configuration } from './configuration.js';
 import { events } from './events.js';
@@ -14,6 +15,7 @@ import { markdown } from './table.js';
 import { vm } from './vm.js';
 
 const BENCHES: Readonly<Record<string, () => Promise<Table>>> = {
+  allocation,
   commands,
   configuration,
   events,
