@@ -46,7 +46,10 @@ export class ReconnectingClient {
   /** For good; what is under way is rejected. */
   destroy(): void {
     this.#isClosed = true;
-    void this.#client.then((client) => client.destroy());
+    void this.#client.then(
+      (client) => client.destroy(),
+      () => undefined,
+    );
   }
 
   async #persist<T>(work: (client: NbdClient) => Promise<T>): Promise<T> {
@@ -58,7 +61,11 @@ export class ReconnectingClient {
       } catch (error) {
         // An answer is an answer.
         if (this.#isClosed || (error as { nbdError?: number }).nbdError !== undefined) throw error;
-        if (this.#client === current) this.#client = this.#again(client);
+        if (this.#client === current) {
+          this.#client = this.#again(client);
+          // Whoever waits for it hears of it; nobody may.
+          this.#client.catch(() => undefined);
+        }
       }
     }
   }

@@ -67,6 +67,7 @@ pauses() {
 }
 CHECK_SECONDS=$((60 + kills * 20))
 check 'the Primary is killed, the file system sees a pause' pauses
+grep -hE ': udrbd-engine |taking over|new current|recovered' /tmp/a/run/engine.log | tail -4 | sed 's/^/# /'
 sed 's/^/# /' /tmp/pauses
 verified() { fio --name=v --directory=/mnt/fs --direct=1 --rw=randwrite --bsrange=4k-64k --bs_unaligned=0 --size=16M --iodepth=16 --ioengine=libaio --verify=crc32c --do_verify=1 --fsync=64; }
 under_load() {
@@ -132,9 +133,13 @@ down() { on b drbdsetup down r0 && no_blocks 1; }
 check 'down; no device is left' down
 same() { cmp -n 98000000 /tmp/a/disk /tmp/b/disk; }
 check 'both disks hold the same data' same
+alone() {
+  local disk=$(losetup -j /tmp/b/disk | cut -d: -f1)
+  on b drbdsetup new-resource r1 1 && on b drbdsetup new-minor r1 7 0 && on b drbdmeta --force 7 v09 $disk internal apply-al &&
+    on b drbdsetup attach 7 $disk $disk internal && on b drbdsetup primary r1 --force
+}
 insisted() {
-  on b drbdsetup new-resource r1 1 && on b drbdsetup new-minor r1 7 0 && on b drbdsetup attach 7 $(losetup -j /tmp/b/disk | cut -d: -f1) $(losetup -j /tmp/b/disk | cut -d: -f1) internal &&
-    on b drbdsetup primary r1 --force && mount /dev/drbd7 /mnt/fs || return 1
+  alone && mount /dev/drbd7 /mnt/fs || return 1
   echo kept > /mnt/fs/kept
   local pid=$(engine_pid b)
   kill $pid
@@ -148,8 +153,7 @@ insisted() {
 }
 check 'a second SIGTERM ends what is in use, and nobody hangs' insisted
 orphan() {
-  on b udrbd-engine && on b drbdsetup new-resource r1 1 && on b drbdsetup new-minor r1 7 0 && on b drbdsetup attach 7 $(losetup -j /tmp/b/disk | cut -d: -f1) $(losetup -j /tmp/b/disk | cut -d: -f1) internal &&
-    on b drbdsetup primary r1 --force && mount -o ro /dev/drbd7 /mnt/fs && grep kept /mnt/fs/kept && umount /mnt/fs || return 1
+  alone && mount -o ro /dev/drbd7 /mnt/fs && grep kept /mnt/fs/kept && umount /mnt/fs || return 1
   kill -9 $(engine_pid b)
   equal '' "$(on b udrbd-engine --orphans)" || return 1
   rm /tmp/b/run/journal.json

@@ -9,6 +9,8 @@ export function checkNetOptions(options: Options): Outcome {
   if (of('allow-two-primaries') === true && of('protocol') !== 'C') return refuse('ERR_NOT_PROTO_C');
   if (of('fencing') === 'resource-and-stonith' && of('protocol') === 'A') return refuse('ERR_STONITH_AND_PROT_A');
   if (of('on-congestion') !== 'block' && of('protocol') !== 'A') return refuse('ERR_CONG_NOT_PROTO_A');
+  // Better no connection than one that is not what it was said to be.
+  if (of('tls') === true) return refuse('ERR_INVALID_REQUEST', 'tls: this engine has no TLS');
   return succeed();
 }
 
