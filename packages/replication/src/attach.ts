@@ -131,6 +131,8 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
   const md = disk.metaData;
   volume.readSectors = 0;
   volume.writtenSectors = 0;
+  volume.resyncSectors = 0;
+  volume.othersSectors = 0;
   for (const pd of volume.peerDevices) {
     pd.sentSectors = 0;
     pd.receivedSectors = 0;

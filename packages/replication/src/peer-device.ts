@@ -61,6 +61,8 @@ export class PeerDevice {
   untold = false;
   toldBits = -1;
   isCatchingUp = false;
+  /** A resync request of the peer waits until then (c-min-rate); 0: none does. */
+  heldUntil = 0;
   /** Requests of the peer not answered yet. */
   unacked = 0;
 
@@ -108,6 +110,7 @@ export class PeerDevice {
     this.stateSent = false;
     this.considerResync = false;
     this.sectorsInFlight = 0;
+    this.heldUntil = 0;
     this.untold = false;
     this.toldBits = -1;
     this.isCatchingUp = false;

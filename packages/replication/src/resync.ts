@@ -40,6 +40,7 @@ import { ProgressMarks } from './progress-marks.js';
 import { OP } from './requests.js';
 import type { Resource } from './resource.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncOptions } from './resync-controller.js';
+import { holdsRequest, shouldSlowDown } from './resync-throttle.js';
 import { changePeerDevice } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import { resyncAnswered } from './write-path.js';
@@ -235,6 +236,7 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
       restartIfCancelled(pd, resync);
       return;
     }
+    if (shouldSlowDown(res, pd, resync.marks, resyncLeft(pd))) return;
     const bits = mergeable(pd, bit, Math.min(REQUEST_BITS_MAX, blocks - sent));
     const sector = bit * BLOCK_SECTORS;
     const length = Math.min(bits * BLOCK_BYTES, (volume.sizeSectors - sector) * 512);
@@ -275,6 +277,7 @@ export function checksumReadDone(res: Resource, pd: PeerDevice, slot: number, er
   const { volume } = pd;
   volume.lowerPending--;
   volume.readSectors += requests.lengthBytes[slot]! / 512;
+  volume.resyncSectors += requests.lengthBytes[slot]! / 512;
   if (!pd.resyncRequests.includes(slot)) releasePeerSlot(res, slot);
   else if (!pd.connection.isUp || pd.resync === undefined) {
     endRequest(res, pd, slot);
@@ -380,6 +383,7 @@ export function resyncWriteDone(res: Resource, pd: PeerDevice, slot: number, err
   const length = requests.lengthBytes[slot]!;
   volume.lowerPending--;
   volume.writtenSectors += length / 512;
+  volume.resyncSectors += length / 512;
   volume.overlap.leave(slot);
   if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
   if (pd.unacked > 0) pd.unacked--;
@@ -510,6 +514,7 @@ export function serveResyncRead(
     sendBlockAck(res, pd, COMMAND.P_NEG_RS_DREPLY, sector, ID_ALL_ONES, ID_ALL_ONES, lengthBytes);
     return true;
   }
+  if (holdsRequest(res, pd, pd.resync?.marks, resyncLeft(pd), pd.peerRole === ROLE.Primary)) return false;
   const slot = acquirePeerSlot(res, pd.connection, pd.volume.number, PEER.ResyncRead, sector, lengthBytes, ID_ALL_ONES, ID_ALL_ONES);
   if (slot < 0) return false;
   // A checksum that we cannot compare with is answered with the data.
@@ -538,6 +543,7 @@ export function resyncReadDone(res: Resource, pd: PeerDevice, slot: number, errn
   const length = requests.lengthBytes[slot]!;
   volume.lowerPending--;
   volume.readSectors += length / 512;
+  volume.resyncSectors += length / 512;
   if (pd.unacked > 0) pd.unacked--;
   volume.overlap.leave(slot);
   if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);

@@ -32,6 +32,7 @@ import { OP } from './requests.js';
 import type { Resource } from './resource.js';
 import { beginFinish, logProgressDone, resyncOptions, SLOTS_RESERVED } from './resync.js';
 import { RESYNC_TURN_MS, ResyncController } from './resync-controller.js';
+import { holdsRequest, shouldSlowDown } from './resync-throttle.js';
 import { changePeerDevice } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
@@ -210,6 +211,7 @@ function readDone(res: Resource, pd: PeerDevice, list: number[], slot: number): 
   const { volume } = pd;
   volume.lowerPending--;
   volume.readSectors += res.requests.lengthBytes[slot]! / 512;
+  volume.resyncSectors += res.requests.lengthBytes[slot]! / 512;
   if (pd.unacked > 0) pd.unacked--;
   if (pd.connection.isUp) return true;
   end(res, pd, list, slot);
@@ -297,6 +299,7 @@ function request(res: Resource, pd: PeerDevice, verify: Verify): void {
   if (isAtEnd(pd, verify) && pd.verifyRequests.length === 0) return finishSoon(res, pd, verify);
   for (let sent = 0; sent < blocks && !isAtEnd(pd, verify) && !verify.ending; sent++) {
     if (res.requests.freePeerSlots <= SLOTS_RESERVED || !connection.outboxes[0].hasBulkRoom(64)) return;
+    if (shouldSlowDown(res, pd, verify.marks, verify.leftBits)) return;
     const sector = verify.position;
     const length = Math.min(BLOCK_BYTES, (volume.sizeSectors - sector) * 512);
     const slot = acquirePeerSlot(res, connection, volume.number, PEER.VerifyWait, sector, length, ID_ALL_ONES, ID_ALL_ONES);
@@ -437,6 +440,7 @@ export function receiveVerifyRequest(res: Resource, pd: PeerDevice, sector: numb
   }
   const digest = verify?.digest ?? digestNumber(pd.connection.options['verify-alg']);
   if (digest <= DIGEST_NONE) return 'OVRequest without verify-alg';
+  if (holdsRequest(res, pd, verify?.marks, verify?.leftBits ?? 0, pd.peerRole === ROLE.Primary)) return false;
   const slot = acquirePeerSlot(res, pd.connection, volume.number, PEER.VerifyRead, sector, lengthBytes, ID_ALL_ONES, ID_ALL_ONES);
   if (slot < 0) return false;
   res.requests.digest[slot] = digest;

@@ -116,6 +116,9 @@ export class Volume {
   lowerPending = 0;
   readSectors = 0;
   writtenSectors = 0;
+  /** Those of both that a resync or verify read or wrote; and the rest when c-min-rate was looked at last. */
+  resyncSectors = 0;
+  othersSectors = 0;
   alWrites = 0;
   bmWrites = 0;
   roundRobin = 0;

@@ -83,6 +83,8 @@ export interface LifePlan {
   readonly verifyAlg: string;
   /** Off only where there is no write cache; on, with none, a flush is over at once. */
   readonly diskFlushes: boolean;
+  /** KiB/s; 0: a resync never makes way. */
+  readonly minRateKiB: number;
   /** on-congestion with protocol A, and its threshold in sectors. */
   readonly onCongestion: 'block' | 'pull-ahead' | 'disconnect';
   readonly congestionFill: number;
@@ -189,6 +191,7 @@ function drawOnePrimary(seed: number, canary: Canary | undefined): LifePlan {
     verifyAlg: prng.pick(['', 'crc32c', 'md5', 'sha256']),
     ...drawIntegrity(prng),
     diskFlushes: writeCache || prng.chance(1, 2),
+    minRateKiB: new Prng(seed, 'min-rate').pick([0, 0, 250, 4000, 100_000]),
     ...drawCongestion(seed),
     dependEvery: drawDependencies(seed),
     resizeEvery: drawResizes(seed),

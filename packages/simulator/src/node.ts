@@ -142,7 +142,13 @@ export class SimNode implements LinkUser {
         command: 'peer-device-options',
         connection: CONNECTION,
         volume: VOLUME,
-        options: { 'resync-rate': plan.resyncRateKiB, 'c-plan-ahead': plan.planAhead, 'c-fill-target': 2000, 'c-max-rate': 4_000_000 },
+        options: {
+          'resync-rate': plan.resyncRateKiB,
+          'c-plan-ahead': plan.planAhead,
+          'c-min-rate': plan.minRateKiB,
+          'c-fill-target': 2000,
+          'c-max-rate': 4_000_000,
+        },
         setDefaults: false,
       },
     ];
