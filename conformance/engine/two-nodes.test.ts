@@ -63,6 +63,7 @@ t.test('two nodes', async (t) => {
   t.equal(second.code, -1, 'one Primary only');
   const busy = await a.client.request('secondary', { resource: 'r0', force: false });
   t.equal(busy.code, -12, 'a device that is open is not demoted');
+  t.strictSame(busy.info, [`/dev/drbd0 is open by clients of ${a.runDir}/nbd/0.sock`]);
 
   await a.ask('secondary', { resource: 'r0', force: true });
   t.ok((await a.resource('r0')).state.forceIoFailures, 'but by force');

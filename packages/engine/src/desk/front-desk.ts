@@ -695,9 +695,12 @@ export class FrontDesk implements ControlHandler {
     }
     const answer = await this.#control(entry, { command: 'secondary', openVolumes, force });
     if (answer.ok) entry.primary = false;
-    return !answer.ok && answer.error.name === 'SS_DEVICE_IN_USE'
-      ? refuse('SS_DEVICE_IN_USE', ...info, ...(answer.error.info ?? []))
-      : answer;
+    if (answer.ok || answer.error.name !== 'SS_DEVICE_IN_USE') return answer;
+    const { openVolumes: served } = await this.#refresh(entry);
+    for (const { volume, minor } of entry.volumes.values()) {
+      if (served.includes(volume)) info.push(`/dev/drbd${minor} is open by clients of ${this.#environment.runDir}/nbd/${minor}.sock`);
+    }
+    return refuse('SS_DEVICE_IN_USE', ...info, ...(answer.error.info ?? []));
   }
 
   /** Demoted by force: all I/O fails until nobody has a volume open any more. */
