@@ -75,6 +75,11 @@ export class ControlConnection {
     return !this.#isEnding;
   }
 
+  /** Nothing that the client asked for is under way or has still to be read by it. */
+  get isIdle(): boolean {
+    return this.#answering === 0 && this.#requests.length === 0 && this.#queue.length === 0 && !this.#lines.isInLine;
+  }
+
   /** Sends lines in answer to a request. */
   answer(lines: string | Buffer): void {
     if (this.#isEnding) return;

@@ -9,7 +9,7 @@ import { ControlServer } from './control-server.js';
 
 const EXISTS: Notification = { action: 'exists', kind: '-' };
 
-function setUp(t: { teardown(end: () => unknown): void }, limits: Partial<ConnectionLimits> = {}, uid?: number) {
+function setUp(t: { teardown(end: () => unknown): void }, limits: Partial<ConnectionLimits> = {}, uid?: number, clientsMax?: number) {
   const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
   const path = `${dir}/s`;
   const logged: string[] = [];
@@ -32,7 +32,7 @@ function setUp(t: { teardown(end: () => unknown): void }, limits: Partial<Connec
       return () => listeners.delete(listener);
     },
   };
-  const options = { limits, ...(uid === undefined ? {} : { uidOf: () => uid }) };
+  const options = { limits, ...(uid === undefined ? {} : { uidOf: () => uid }), ...(clientsMax === undefined ? {} : { clientsMax }) };
   const server = new ControlServer(path, handler, (_level, text) => logged.push(text), options);
   t.teardown(async () => {
     await server.close();
@@ -186,6 +186,29 @@ t.test('half a request changes nothing; a slow one is given up', async (t) => {
     handled.map(({ command }) => command),
     ['ping'],
   );
+});
+
+t.test('too many clients: an idle one makes room, a busy one stays', async (t) => {
+  const { server, path, held, listeners, ask } = setUp(t, { farewellMs: 1000 }, undefined, 3);
+  await server.listen();
+  const TOO_MANY = '{"id":0,"code":162,"info":["too many clients"]}';
+  const reader = connect(path);
+  await ask(reader, '{"id":1,"command":"events"}\n', 1);
+  const busy = connect(path);
+  busy.write('{"id":1,"command":"down","resource":"r0"}\n');
+  await until(() => held.length === 1);
+  const idle = connect(path);
+  const farewell = ask(idle, '{"id":1,"command":"ping"}\n', 9);
+  await until(() => idle.bytesRead > 0);
+  const next = connect(path);
+  t.strictSame(await ask(next, '{"id":1,"command":"ping"}\n', 1), ['{"id":1,"code":101,"info":[]}'], 'the newest is served');
+  t.strictSame(await farewell, ['{"id":1,"code":101,"info":[]}', TOO_MANY], 'the idle one is told');
+  next.write('{"id":2,"command":"down","resource":"r1"}\n');
+  await until(() => held.length === 2);
+  t.strictSame(await ask(connect(path), '{"id":1,"command":"ping"}\n', 9), [TOO_MANY], 'nobody is idle');
+  t.equal(listeners.size, 1, 'the reader of events is still there');
+  for (const answer of held) answer();
+  for (const socket of [reader, busy, idle, next]) socket.destroy();
 });
 
 t.test('a reader of events that is too slow is told, the others get every one in order', async (t) => {

@@ -10,8 +10,13 @@ import type { Log } from './log.js';
 /** Longest path of a Unix socket; Node would cut a longer one. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
-/** Clients beyond these are turned away: the engine's disks and links need descriptors too. */
+/**
+ * The engine's disks and links need descriptors too. For a client beyond these the one that has been idle for longest is let go; without
+ * an idle one the client is turned away.
+ */
 const CLIENTS_MAX = 4096;
+/** Clients that are being let go, and have not gone yet. */
+const LEAVING_MAX = 256;
 
 export interface ControlHandler {
   handle(request: Request): Promise<Reply>;
@@ -27,6 +32,7 @@ export interface ControlServerOptions {
   readonly limits?: Partial<ConnectionLimits>;
   /** User id of who connected. */
   readonly uidOf?: (socket: Socket) => number;
+  readonly clientsMax?: number;
 }
 
 interface Subscription {
@@ -38,11 +44,13 @@ export class ControlServer {
   readonly #handler: ControlHandler;
   readonly #log: Log;
   readonly #server: Server;
-  readonly #connections = new Set<ControlConnection>();
+  /** In the order in which they came, with what they are subscribed to. */
+  readonly #connections = new Map<ControlConnection, readonly Subscription[]>();
   readonly #subscriptions = new Set<Subscription>();
   readonly #limits: ConnectionLimits;
   readonly #uidOf: (socket: Socket) => number;
   readonly #path: string;
+  readonly #clientsMax: number;
   #unsubscribe: (() => void) | undefined;
 
   constructor(path: string, handler: ControlHandler, log: Log, options: ControlServerOptions = {}) {
@@ -53,7 +61,8 @@ export class ControlServer {
     this.#uidOf = options.uidOf ?? connectedUid;
     // A client that has sent its last request may still want the answers.
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
-    this.#server.maxConnections = CLIENTS_MAX;
+    this.#clientsMax = options.clientsMax ?? CLIENTS_MAX;
+    this.#server.maxConnections = this.#clientsMax + LEAVING_MAX;
   }
 
   /** The caller holds the instance lock, so a socket file that is there is a stale one. */
@@ -80,9 +89,9 @@ export class ControlServer {
   /** Waits until answers under way have been written. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const connection of this.#connections) connection.close();
+    for (const connection of this.#connections.keys()) connection.close();
     setTimeout(() => {
-      for (const connection of this.#connections) connection.destroy();
+      for (const connection of this.#connections.keys()) connection.destroy();
     }, 500).unref();
     await closed;
     rmSync(this.#path, { force: true });
@@ -99,12 +108,24 @@ export class ControlServer {
         for (const subscription of subscriptions) this.#end(subscription);
       },
     );
-    this.#connections.add(connection);
+    this.#connections.set(connection, subscriptions);
+    if (this.#connections.size > this.#clientsMax) this.#makeRoom(connection);
     const uid = this.#uidOf(socket);
     if (uid !== 0 && uid !== process.geteuid!()) {
       this.#log('warning', `control socket: user ${uid} was turned away`);
       connection.refuse(0, 'only root may talk to the engine', RETURN_CODES.ERR_PERM.code);
     }
+  }
+
+  #makeRoom(latest: ControlConnection): void {
+    let present = 0;
+    let idle: ControlConnection | undefined;
+    for (const [connection, subscriptions] of this.#connections) {
+      if (!connection.isOpen) continue;
+      present += 1;
+      if (connection.isIdle && subscriptions.length === 0) idle ??= connection;
+    }
+    if (present > this.#clientsMax) (idle ?? latest).refuse(0, 'too many clients');
   }
 
   #accept(connection: ControlConnection, value: unknown, subscriptions: Subscription[]): Promise<void> | undefined {
