@@ -26,8 +26,11 @@ const BUSY_MS = 10_000;
 /** Why there is no engine to talk to. */
 export class NoEngine extends Error {
   override readonly name = 'NoEngine';
-  /** `absent`: it does not run and must not be started; `failed`: it could not be started; `mismatch`: it speaks another language. */
-  readonly reason: 'absent' | 'failed' | 'mismatch';
+  /**
+   * `absent`: it does not run and must not be started; `failed`: it could not be started; `silent`: it is there and does not talk to us;
+   * `mismatch`: it speaks another language.
+   */
+  readonly reason: 'absent' | 'failed' | 'silent' | 'mismatch';
 
   constructor(reason: NoEngine['reason'], message: string) {
     super(message);
@@ -42,7 +45,12 @@ export class NoEngine extends Error {
 export async function openEngine(io: Pick<CommandIo, 'env' | 'engineStarts'>, needsEngine: boolean): Promise<ControlClient> {
   const client = await anyEngine(io, needsEngine);
   // After an upgrade the engine may still be the old one: better no change than one it understands in its own way.
-  const { data } = await client.request('version', {}).catch(() => ({ data: undefined }));
+  const reply = await client.request('version', {}).catch(() => undefined);
+  if (reply?.id === 0) {
+    client.close();
+    throw new NoEngine('silent', `the engine turned us away: ${reply.info.join(' ')}`);
+  }
+  const data = reply?.data;
   if (data === undefined || data.control === CONTROL_VERSION) return client;
   client.close();
   const versions = `\tAPI version drbdsetup: ${CONTROL_VERSION} engine: ${data.control}\n\tengine ${data.engine}, pid ${data.pid}: restart it`;
@@ -55,8 +63,8 @@ async function anyEngine({ env, engineStarts }: Pick<CommandIo, 'env' | 'engineS
   if (first instanceof Object && 'client' in first) return first.client;
   if (env.UDRBD_NO_START === '1') throw new NoEngine('absent', 'No such file or directory');
   if (first.errno === 'ENOENT' && !needsEngine && !existsSync(join(runDir(env), 'journal.json'))) return idleClient();
-  if (first.errno === 'EAGAIN') throw new NoEngine('failed', `can not connect to ${path}: too many clients wait`);
-  if (first.errno === 'EACCES') throw new NoEngine('failed', `can not connect to ${path}: permission denied`);
+  if (first.errno === 'EAGAIN') throw new NoEngine('silent', `can not connect to ${path}: too many clients wait`);
+  if (first.errno === 'EACCES') throw new NoEngine('silent', `can not connect to ${path}: permission denied`);
   const started = startEngine(env, path);
   engineStarts?.(started);
   return await started;

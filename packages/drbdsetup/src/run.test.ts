@@ -109,6 +109,13 @@ t.test('an engine that speaks another language', async (t) => {
   t.strictSame(engine.requests, [], 'nothing was asked of it');
 });
 
+t.test('an engine that turns us away', async (t) => {
+  engine.refusal = 'too many clients';
+  const stderr = "Could not connect to 'drbd' generic netlink family\nthe engine turned us away: too many clients\n";
+  t.strictSame(await outcome(['status']), { status: 20, stdout: '', stderr });
+  t.strictSame(await outcome(['down', 'r0']), { status: 20, stdout: '', stderr }, 'there may be something to take down');
+});
+
 t.test('an engine that can not be started', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'drbdsetup-'));
   t.teardown(() => rmSync(directory, { recursive: true }));

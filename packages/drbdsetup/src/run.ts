@@ -108,10 +108,12 @@ async function engineFor(name: string, io: CommandIo, needed: boolean): Promise<
     const stderr = {
       absent: `Failed to modprobe drbd (${error.message})\n`,
       failed: `Could not connect to 'drbd' generic netlink family\n${error.message}\n`,
+      silent: `Could not connect to 'drbd' generic netlink family\n${error.message}\n`,
       mismatch: `API mismatch!\n${error.message}\n`,
     }[error.reason];
-    if (error.reason === 'mismatch') throw new CommandExit(EXIT_USAGE, { stderr });
-    throw new CommandExit(TEAR_DOWN.has(name) ? 0 : EXIT_USAGE, { stderr });
+    // There may be something to take down where an engine runs.
+    const isThere = error.reason === 'mismatch' || error.reason === 'silent';
+    throw new CommandExit(TEAR_DOWN.has(name) && !isThere ? 0 : EXIT_USAGE, { stderr });
   }
 }
 

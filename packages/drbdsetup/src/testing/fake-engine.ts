@@ -27,6 +27,8 @@ export interface FakeEngine {
   timeoutType: TimeoutType;
   /** What it says that it speaks. */
   controlVersion: number;
+  /** Why it talks to nobody. */
+  refusal: string | undefined;
   /** Answer to everything that is no query. */
   answer: (request: Request) => { readonly code: number; readonly info?: readonly string[] };
   /** Tells all subscribers. */
@@ -47,6 +49,7 @@ export async function startFakeEngine(): Promise<FakeEngine> {
     initial: [{ action: 'exists', kind: '-' }],
     timeoutType: 0,
     controlVersion: CONTROL_VERSION,
+    refusal: undefined,
     answer: () => ({ code: 101 }),
     notify(...events) {
       for (const [socket, id] of subscribers) for (const event of events) socket.write(encodeLine({ id, event }));
@@ -62,6 +65,7 @@ export async function startFakeEngine(): Promise<FakeEngine> {
   };
 
   const serve = (socket: Socket, request: Request): Reply | undefined => {
+    if (fake.refusal !== undefined) return { id: 0, code: 162, info: [fake.refusal] };
     if (request.command === 'version') {
       return { id: request.id, code: 101, info: [], data: { control: fake.controlVersion, engine: '0.1.0', pid: 4711 } };
     }
