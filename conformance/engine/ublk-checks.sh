@@ -49,6 +49,17 @@ fail_over() { umount /mnt/fs && on a drbdsetup secondary r0 && on b drbdsetup pr
 check 'failover' fail_over
 same() { (cd /mnt/fs && find . -type f | sort | xargs sha256sum) > /tmp/after; cmp /tmp/before /tmp/after; }
 check 'the files are there' same
+failing() { on b drbdsetup status r0 | grep -q 'role:Secondary force-io-failures:yes'; }
+by_force() { on b drbdsetup secondary r0 --force && on b drbdsetup status r0 && failing; }
+check 'a mounted device is demoted by force' by_force
+cut_off() { ! dd if=/dev/ublkb1 of=/dev/null bs=4k count=1 iflag=direct && ! sh -c 'echo x > /mnt/fs/new && sync -f /mnt/fs'; }
+check 'its I/O fails' cut_off
+too_early() { on b drbdsetup primary r0; equal 11 $? && failing; }
+check 'no promotion before it is closed' too_early
+closed() { umount /mnt/fs; until_true 10 eval '! failing'; }
+check 'the last close ends that' closed
+again() { on b drbdsetup primary r0 && mount /dev/drbd1 /mnt/fs && rm -f /mnt/fs/new && same; }
+check 'a new promotion, and the files are there again' again
 down() { umount /mnt/fs && on b drbdsetup down r0 && on a drbdsetup down r0; }
 check 'down' down
 gone() { ! ls /dev/ublkb* /dev/drbd* ; }

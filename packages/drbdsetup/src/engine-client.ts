@@ -166,7 +166,7 @@ async function startEngine(env: Env, path: string): Promise<ControlClient> {
 
 /** Answers as an engine does in which nothing is configured. */
 function idleClient(): ControlClient {
-  const done: Reply = { id: 0, code: RETURN_CODES.NO_ERROR.code, info: [] };
+  const done: Reply = { id: 1, code: RETURN_CODES.NO_ERROR.code, info: [] };
   return {
     request: (command) => {
       if (command === 'snapshot')
