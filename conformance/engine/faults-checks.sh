@@ -80,8 +80,11 @@ disk_fails() {
 }
 # The first 64 MiB; the disks are compared as a whole below.
 verified() {
-  on a drbdsetup verify r0 1 0 --start=0 --stop=131072 && until_true 100 eval '! proc a | grep -q cs:Verify' && both_good && proc a | grep -q 'oos:0'
+  local before; before=$(verifies)
+  on a drbdsetup verify r0 1 0 --start=0 --stop=131072 && until_true 100 eval "[ \$(verifies) -gt $before ]" && until_true 10 both_good &&
+    proc a | grep 'oos:0$'
 }
+verifies() { grep -c 'Online verify done' /tmp/a/run/engine.log; }
 no_difference() { ! grep -h 'Out of sync' /tmp/a/run/engine.log /tmp/b/run/engine.log; }
 is_clean() { if [ $2 = ext4 ]; then e2fsck -fn $1; else xfs_repair -n $1; fi; }
 clean_on_both() {
