@@ -38,14 +38,19 @@ export class EngineProcess {
   readonly runDir: string;
   readonly #program: string;
   readonly #env: Readonly<Record<string, string>>;
+  readonly #files: number | undefined;
   #child: ChildProcess | undefined;
   /** Of an engine that succeeded the one that was started here. */
   #successor: number | undefined;
   #client: ControlClient | undefined;
   #output = '';
 
-  /** @param program - from {@link bundleEngine} */
-  constructor(program: string, runDir: string, env: Readonly<Record<string, string>> = {}) {
+  /**
+   * @param program - from {@link bundleEngine}
+   * @param files - descriptors that it may have open
+   */
+  constructor(program: string, runDir: string, env: Readonly<Record<string, string>> = {}, files?: number) {
+    this.#files = files;
     this.#program = program;
     this.runDir = runDir;
     this.#env = env;
@@ -78,7 +83,9 @@ export class EngineProcess {
   }
 
   #spawn(option: string): ChildProcess {
-    return spawn(process.execPath, ['--enable-source-maps', this.#program, option], {
+    const limit = this.#files === undefined ? [] : ['prlimit', `--nofile=${this.#files}`];
+    const [command, ...argv] = [...limit, process.execPath, '--enable-source-maps', this.#program, option];
+    return spawn(command!, argv, {
       env: {
         PATH: process.env.PATH,
         UDRBD_RUN_DIR: this.runDir,

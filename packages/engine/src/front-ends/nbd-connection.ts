@@ -5,7 +5,7 @@
  * copied; the rest of a large one is received straight into the request's own buffer. Replies leave in one sendmsg per turn.
  */
 import { OP, REQ_FUA, REQ_NOUNMAP } from '@udrbd/replication';
-import { BufferPool, closeFile, ERRNO, MSG } from 'ublk-napi';
+import { closeFile, ERRNO, MSG } from 'ublk-napi';
 import { shut } from '../links/shut.js';
 import {
   CMD,
@@ -21,10 +21,12 @@ import {
 } from '../nbd/index.js';
 import { Operation } from '../reactor/operations.js';
 import { MESSAGE_PIECES, type Reactor } from '../reactor/reactor.js';
+import { ReceivingArea } from '../reactor/receiving-area.js';
 import type { FrontEnd, FrontEndHost } from './front-end.js';
 
 const ROWS = 256;
-const RECEIVE_BYTES = 256 * 1024;
+/** With SEND_BYTES a whole block. */
+const RECEIVE_BYTES = 240 * 1024;
 /** Handshake output, or reply headers of one batch. */
 const SEND_BYTES = 16 * 1024;
 const COPY_BYTES_MAX = 32 * 1024;
@@ -60,7 +62,7 @@ export class NbdConnection {
   readonly #front: NbdVolume;
   readonly #fd: number;
   readonly #session: NbdSession;
-  readonly #memory: BufferPool;
+  readonly #memory: ReceivingArea;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #receiving: Pipe;
@@ -112,7 +114,7 @@ export class NbdConnection {
     this.#front = front;
     this.#fd = fd;
     this.#session = new NbdSession(front.exports);
-    this.#memory = BufferPool.create({ count: 1, size: RECEIVE_BYTES + SEND_BYTES, lock });
+    this.#memory = new ReceivingArea(front.host.memory, RECEIVE_BYTES + SEND_BYTES, lock);
     this.#bytes = this.#memory.bytes;
     this.#view = this.#memory.view;
     this.#message = reactor.acquireMessageRow();
@@ -175,7 +177,7 @@ export class NbdConnection {
     if (this.#end === RECEIVE_BYTES) return;
     this.#isDirect = false;
     const sqe = this.#reactor.begin(this.#receiving);
-    this.#reactor.ring.prepRecv(sqe, this.#fd, this.#memory.addressOf(this.#end), RECEIVE_BYTES - this.#end, 0);
+    this.#reactor.ring.prepRecv(sqe, this.#fd, this.#memory.address + this.#end, RECEIVE_BYTES - this.#end, 0);
   }
 
   #received(result: number): void {
@@ -325,7 +327,7 @@ export class NbdConnection {
     if (here > 0) {
       const { memory } = this.#front.host;
       const to = memory.offset(this.#page[row]!) + this.#payloadDone;
-      memory.bytes.set(this.#bytes.subarray(this.#start, this.#start + here), to);
+      this.#memory.copy(this.#start, here, to);
       this.#start += here;
       this.#payloadDone += here;
     }
@@ -430,7 +432,7 @@ export class NbdConnection {
       const length = Math.min(this.#greeting.length, SEND_BYTES);
       this.#bytes.set(this.#greeting.subarray(0, length), at);
       this.#greeting = this.#greeting.slice(length);
-      messages.push(this.#message, this.#memory.addressOf(at), length);
+      messages.push(this.#message, this.#memory.address + at, length);
       this.#send();
       return;
     }
@@ -456,13 +458,13 @@ export class NbdConnection {
         error,
       );
       if (this.#command[row] === CMD.READ && error === 0) {
-        messages.push(this.#message, this.#memory.addressOf(runStart), at - runStart);
+        messages.push(this.#message, this.#memory.address + runStart, at - runStart);
         messages.push(this.#message, this.#front.host.memory.address(this.#page[row]!), length);
         runStart = at;
         pieces += 2;
       }
     }
-    if (at > runStart) messages.push(this.#message, this.#memory.addressOf(runStart), at - runStart);
+    if (at > runStart) messages.push(this.#message, this.#memory.address + runStart, at - runStart);
     this.#send();
   }
 

@@ -9,18 +9,23 @@ import { shut } from '../links/shut.js';
 import type { NbdExport, NbdExports } from '../nbd/index.js';
 import { CallbackOperation } from '../reactor/operations.js';
 import { BLOCK_BYTES_MAX } from '../reactor/payload-memory.js';
-import type { Reactor } from '../reactor/reactor.js';
+import type { Reactor, Timed } from '../reactor/reactor.js';
 import type { FrontEndHost } from './front-end.js';
 import { NbdConnection, type NbdVolume } from './nbd-connection.js';
 
 const BACKLOG = 64;
 
-export class NbdFrontEnd implements NbdVolume {
+/** As long as this nobody is accepted after it has failed. */
+const ACCEPT_PAUSE_MS = 1000;
+
+export class NbdFrontEnd implements NbdVolume, Timed {
   readonly host: FrontEndHost;
   readonly volume: number;
   readonly exports: NbdExports;
   readonly path: string;
   writable = false;
+  /** When to accept again after a failure. */
+  deadline = Infinity;
   readonly #reactor: Reactor;
   readonly #lock: boolean;
   readonly #accept: CallbackOperation;
@@ -139,11 +144,21 @@ export class NbdFrontEnd implements NbdVolume {
       return;
     }
     this.#reactor.operations.register(this.#accept);
+    this.#reactor.addTimed(this);
     this.#arm();
   }
 
   #arm(): void {
     this.#reactor.ring.prepAccept(this.#reactor.begin(this.#accept), this.#fd);
+  }
+
+  expire(): void {
+    this.deadline = Infinity;
+    if (this.#stopped === undefined) this.#arm();
+  }
+
+  fail(error: unknown): void {
+    this.host.fail(error);
   }
 
   #accepted(result: number): void {
@@ -152,8 +167,12 @@ export class NbdFrontEnd implements NbdVolume {
       this.#finishStop();
       return;
     }
-    if (result < 0) this.host.log('warning', `accept on ${this.path}: ${errnoText(result)}`);
-    else {
+    if (result < 0) {
+      // Without descriptors or memory: the client still waits, and would be refused again at once.
+      this.host.log('warning', `accept on ${this.path}: ${errnoText(result)}`);
+      this.deadline = this.#reactor.now + ACCEPT_PAUSE_MS;
+      return;
+    } else {
       try {
         this.#connections.add(new NbdConnection(this.#reactor, this, result, this.#lock));
       } catch (error) {
@@ -171,6 +190,7 @@ export class NbdFrontEnd implements NbdVolume {
     this.#stopped = undefined;
     if (this.#fd >= 0) {
       this.#reactor.operations.unregister(this.#accept);
+      this.#reactor.removeTimed(this);
       closeFile(this.#fd);
       this.#fd = -1;
       rmSync(this.path, { force: true });

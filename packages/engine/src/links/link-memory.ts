@@ -1,5 +1,6 @@
 /** The locked memory of one connection: receive buffers of both streams, and the place where headers wait for their sendmsg. */
-import { BufferPool } from 'ublk-napi';
+import type { PayloadMemory } from '../reactor/payload-memory.js';
+import { ReceivingArea } from '../reactor/receiving-area.js';
 
 const RECEIVE_DATA_BYTES = 128 * 1024;
 const RECEIVE_META_BYTES = 16 * 1024;
@@ -7,6 +8,9 @@ const HEADERS_DATA_BYTES = 64 * 1024;
 const HEADERS_META_BYTES = 16 * 1024;
 
 export interface StreamMemory {
+  /** Received bytes begin at `receiveStart` of the area. */
+  readonly area: ReceivingArea;
+  readonly receiveStart: number;
   readonly receive: Uint8Array;
   readonly receiveAddress: number;
   readonly headers: Uint8Array;
@@ -16,20 +20,27 @@ export interface StreamMemory {
 export class LinkMemory {
   readonly data: StreamMemory;
   readonly meta: StreamMemory;
-  readonly #pool: BufferPool;
+  readonly #area: ReceivingArea;
 
-  constructor(lock: boolean) {
+  constructor(memory: PayloadMemory, lock: boolean) {
     const sizes = [RECEIVE_DATA_BYTES, HEADERS_DATA_BYTES, RECEIVE_META_BYTES, HEADERS_META_BYTES] as const;
-    this.#pool = BufferPool.create({ count: 1, size: sizes.reduce((sum, size) => sum + size, 0), lock });
+    const area = new ReceivingArea(
+      memory,
+      sizes.reduce((sum, size) => sum + size, 0),
+      lock,
+    );
+    this.#area = area;
     let offset = 0;
     const stream = (receiveBytes: number, headersBytes: number): StreamMemory => {
       const at = offset;
       offset += receiveBytes + headersBytes;
       return {
-        receive: this.#pool.bytes.subarray(at, at + receiveBytes),
-        receiveAddress: this.#pool.addressOf(at),
-        headers: this.#pool.bytes.subarray(at + receiveBytes, offset),
-        headersAddress: this.#pool.addressOf(at + receiveBytes),
+        area,
+        receiveStart: at,
+        receive: area.bytes.subarray(at, at + receiveBytes),
+        receiveAddress: area.address + at,
+        headers: area.bytes.subarray(at + receiveBytes, offset),
+        headersAddress: area.address + at + receiveBytes,
       };
     };
     this.data = stream(RECEIVE_DATA_BYTES, HEADERS_DATA_BYTES);
@@ -37,6 +48,6 @@ export class LinkMemory {
   }
 
   close(): void {
-    this.#pool.close();
+    this.#area.close();
   }
 }

@@ -425,7 +425,7 @@ export class Link implements Awaiting {
 
   #streams(): { readonly senders: readonly StreamSender[]; readonly receivers: readonly StreamReceiver[] } {
     if (this.#memory === undefined) {
-      const memory = new LinkMemory(this.#lock);
+      const memory = new LinkMemory(this.#reactor.memory, this.#lock);
       this.#memory = memory;
       const events = (stream: Stream, isSending: boolean): StreamEvents => ({
         broken: (errno) => this.#broken(errno, isSending),

@@ -25,6 +25,7 @@ import { shut } from './shut.js';
 
 const BACKLOG = 64;
 const GREETING_MS = 2000;
+const ACCEPT_PAUSE_MS = 1000;
 const GREETINGS_MAX = 64;
 
 /** A connection that waits for its peer on this address. */
@@ -68,6 +69,8 @@ export class Listener implements Timed {
   readonly #accept: CallbackOperation;
   #fd = -1;
   #isClosing = false;
+  /** When to accept again after a failure. */
+  #armAt = Infinity;
 
   constructor(reactor: Reactor, key: string, address: SocketAddress, log: LogLine) {
     this.#reactor = reactor;
@@ -86,23 +89,32 @@ export class Listener implements Timed {
   /** @throws ErrnoError EADDRINUSE, EADDRNOTAVAIL, EACCES */
   add(awaiting: Awaiting): void {
     this.#waiting.add(awaiting);
-    if (this.#accept.inFlight) {
-      // An accept whose socket is being closed completes soon and opens a new one.
-      return;
-    }
+    // An accept whose socket is being closed completes soon and opens a new one.
+    if (this.#accept.inFlight || this.#fd >= 0) return;
     this.#open();
   }
 
   remove(awaiting: Awaiting): void {
     this.#waiting.delete(awaiting);
     if (this.#waiting.size > 0 || this.#fd < 0) return;
-    this.#isClosing = true;
-    shut(this.#fd);
+    if (this.#accept.inFlight) {
+      this.#isClosing = true;
+      shut(this.#fd);
+      return;
+    }
+    closeFile(this.#fd);
+    this.#fd = -1;
+    this.#armAt = Infinity;
+    this.#schedule();
   }
 
   expire(now: number): void {
     for (const greeting of this.#greetings) {
       if (greeting.deadline <= now) shut(greeting.fd);
+    }
+    if (this.#armAt <= now) {
+      this.#armAt = Infinity;
+      this.#arm();
     }
     this.#schedule();
   }
@@ -136,9 +148,15 @@ export class Listener implements Timed {
     if (result >= 0) this.#greet(result);
     else if (!this.#isClosing) this.#log('warning', `accept on ${this.key}: ${errnoText(result)}`);
     if (!this.#isClosing) {
-      this.#arm();
+      if (result >= 0) this.#arm();
+      else {
+        // Without descriptors or memory: the stranger is still there, and would be at once again.
+        this.#armAt = this.#reactor.now + ACCEPT_PAUSE_MS;
+        this.#schedule();
+      }
       return;
     }
+    this.#armAt = Infinity;
     closeFile(this.#fd);
     this.#fd = -1;
     this.#isClosing = false;
@@ -195,7 +213,7 @@ export class Listener implements Timed {
   }
 
   #schedule(): void {
-    this.deadline = Infinity;
+    this.deadline = this.#armAt;
     for (const greeting of this.#greetings) this.deadline = Math.min(this.deadline, greeting.deadline);
   }
 }

@@ -17,6 +17,7 @@ export class StreamReceiver extends Operation {
   readonly #reactor: Reactor;
   readonly #connection: number;
   readonly #stream: Stream;
+  readonly #memory: StreamMemory;
   readonly #bytes: Uint8Array;
   readonly #address: number;
   readonly #events: StreamEvents;
@@ -39,6 +40,7 @@ export class StreamReceiver extends Operation {
     this.owner = host;
     this.#connection = connection;
     this.#stream = stream;
+    this.#memory = memory;
     this.#bytes = memory.receive;
     this.#address = memory.receiveAddress;
     this.#events = events;
@@ -126,7 +128,7 @@ export class StreamReceiver extends Operation {
     const here = Math.min(this.#end - this.#start, this.#payloadBytes - this.#payloadDone);
     if (here > 0) {
       const to = memory.offset(page) + this.#payloadDone;
-      memory.bytes.set(this.#bytes.subarray(this.#start, this.#start + here), to);
+      this.#memory.area.copy(this.#memory.receiveStart + this.#start, here, to);
       this.#start += here;
       this.#payloadDone += here;
     }

@@ -1,12 +1,13 @@
 /**
- * The memory that payloads live in: one locked mapping, allocated once, cut into three arenas that cannot starve each other.
+ * The memory that payloads live in: one locked mapping, allocated once, cut into arenas that cannot starve each other.
  *
  * Each arena is a buddy allocator over 4 KiB pages, blocks of 4 KiB to 1 MiB. A block is named by the number of its first
  * page in the whole mapping and has a reference count: a request gives its buffer up while a send of it may still be in
  * flight, and only the last release makes it free.
  *
- * Why three: a write above waits for the peer, which waits for room to receive ours; a resync read waits for the socket.
- * With one common pool two nodes could fill each other's memory and wait for ever.
+ * Why three for requests: a write above waits for the peer, which waits for room to receive ours; a resync read waits for the socket.
+ * With one common pool two nodes could fill each other's memory and wait for ever. A fourth one is for what sockets receive into
+ * before it is known what it is.
  */
 import { BufferPool } from 'ublk-napi';
 
@@ -17,7 +18,7 @@ const ORDERS = 9;
 export const BLOCK_BYTES_MAX = PAGE_BYTES << (ORDERS - 1);
 const BLOCK_PAGES_MAX = 1 << (ORDERS - 1);
 
-export const ARENA = { Application: 0, Incoming: 1, Outgoing: 2 } as const;
+export const ARENA = { Application: 0, Incoming: 1, Outgoing: 2, Receiving: 3 } as const;
 export type Arena = (typeof ARENA)[keyof typeof ARENA];
 
 export class PayloadMemory {
@@ -34,9 +35,13 @@ export class PayloadMemory {
   readonly #head: Int32Array;
   readonly #freeBytes: Float64Array;
 
-  /** @param arenaBytes - sizes of the application, incoming and outgoing arenas; rounded up to 1 MiB */
-  constructor(arenaBytes: readonly [number, number, number], lock = true) {
+  /**
+   * @param arenaBytes - sizes of the application, incoming and outgoing arenas; rounded up to 1 MiB
+   * @param receivingBytes - of the receiving arena, likewise; it may be empty
+   */
+  constructor(arenaBytes: readonly [number, number, number], lock = true, receivingBytes = 0) {
     const blocks = arenaBytes.map((bytes) => Math.max(1, Math.ceil(bytes / BLOCK_BYTES_MAX)));
+    blocks.push(Math.ceil(receivingBytes / BLOCK_BYTES_MAX));
     const pages = blocks.reduce((sum, count) => sum + count, 0) * BLOCK_PAGES_MAX;
     this.pool = BufferPool.create({ count: 1, size: pages * PAGE_BYTES, lock });
     this.bytes = this.pool.bytes;

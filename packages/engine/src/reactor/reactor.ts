@@ -44,6 +44,9 @@ export interface TagOwner extends OperationOwner {
   copyDone(tag: number, result: number): void;
 }
 
+/** Sixteen clients and connections; more have memory of their own. */
+const RECEIVING_BYTES = 4 << 20;
+
 export class Reactor {
   readonly ring: Ring;
   readonly operations = new OperationTable();
@@ -70,7 +73,7 @@ export class Reactor {
   constructor(post: PostToDesk, options: ReactorOptions) {
     this.post = post;
     this.ring = Ring.create({ entries: options.ringEntries ?? 4096, cqEntries: 4 * (options.ringEntries ?? 4096) });
-    this.memory = new PayloadMemory(options.arenaBytes, options.lock);
+    this.memory = new PayloadMemory(options.arenaBytes, options.lock, RECEIVING_BYTES);
     this.scratch = BufferPool.create({ count: 4096, size: 128, lock: options.lock });
     this.zeroes = BufferPool.create({ count: 1, size: BLOCK_BYTES_MAX, lock: options.lock });
     this.messages = MessageTable.create(MESSAGE_ROWS, MESSAGE_PIECES);
