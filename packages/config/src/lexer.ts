@@ -32,8 +32,18 @@ import {
   WordTooLong,
 } from './tokens.js';
 
-const BLANK = /[ \t\r]+|#[^\n]*/y;
-const WORD = /[a-zA-Z0-9/._-]{1,129}/y;
+const LONGEST_WORD = 129;
+const BLANK = 1;
+const WORD = 2;
+const HEX = 4;
+/** What the character with this code can be part of. */
+const KINDS = Uint8Array.from({ length: 128 }, (_, code) => {
+  const c = String.fromCharCode(code);
+  return (/[ \t\r]/.test(c) ? BLANK : 0) | (/[a-zA-Z0-9/._-]/.test(c) ? WORD : 0) | (/[0-9a-fA-F]/.test(c) ? HEX : 0);
+});
+const NEWLINE = 0x0a;
+const HASH = 0x23;
+const COLON = 0x3a;
 const QUAD = '[0-9a-fA-F]{1,4}';
 const IPV6 = new RegExp(
   `::[fF]{4}:(?:[0-9]{1,3}\\.){3}[0-9]{1,3}|(?:(?:${QUAD}:){1,6}|:)(?:${QUAD})?(?:(?::${QUAD}){1,6}|:)(?:%[a-zA-Z0-9/._-]+)?`,
@@ -44,14 +54,18 @@ const QUOTED_TOO_LONG = /"(?:[^"\\\n]|\\[^\n]){256}/y;
 // The newline at its end is not counted, as in stock; line numbers after such a token are one short.
 const QUOTED_OPEN = /"(?:[^"\\\n]|\\[^\n]){0,255}[\\\n]/y;
 
-const PUNCTUATION: Readonly<Record<string, TokenType>> = {
+/** By character code. */
+const PUNCTUATION: readonly (TokenType | undefined)[] = Object.entries({
   '{': LBrace,
   '}': RBrace,
   ';': Semicolon,
   '[': LBracket,
   ']': RBracket,
   ':': Colon,
-};
+}).reduce<(TokenType | undefined)[]>((table, [c, type]) => {
+  table[c.charCodeAt(0)] = type;
+  return table;
+}, Array(128).fill(undefined));
 
 function matchAt(pattern: RegExp, text: string, at: number): string | undefined {
   pattern.lastIndex = at;
@@ -61,7 +75,7 @@ function matchAt(pattern: RegExp, text: string, at: number): string | undefined 
 function classifyWord(word: string): TokenType {
   const type = KEYWORDS.get(word);
   if (type !== undefined) return type;
-  if (word.length === 129) return WordTooLong;
+  if (word.length === LONGEST_WORD) return WordTooLong;
   const first = word.charCodeAt(0);
   if (first < 0x30 || first > 0x39) return Text;
   if (/^[0-9]{1,8}[MKGs]?$/.test(word)) return Integer;
@@ -198,23 +212,51 @@ class Scanner {
     };
   }
 
-  #next(): IToken | undefined {
+  /** Skips blanks and comments. @returns the code of the character that comes next; NaN at the end */
+  #skipBlanks(): number {
     const text = this.#text;
     for (;;) {
-      if (this.#at >= text.length) return undefined;
-      const blank = matchAt(BLANK, text, this.#at);
-      if (blank !== undefined) this.#at += blank.length;
-      else if (text[this.#at] === '\n') {
+      const code = text.charCodeAt(this.#at);
+      if (code === NEWLINE) {
         this.line++;
         this.#lineStart = ++this.#at;
-      } else break;
+      } else if (code === HASH) {
+        const end = text.indexOf('\n', this.#at);
+        this.#at = end < 0 ? text.length : end;
+      } else if (((KINDS[code] ?? 0) & BLANK) === 0) return code;
+      else this.#at++;
     }
-    const ipv6 = matchAt(IPV6, text, this.#at);
-    if (ipv6 !== undefined) return this.#token(IpV6Address, ipv6.length);
-    const punctuation = PUNCTUATION[text[this.#at]!];
+  }
+
+  /** Where the characters of a kind end that begin here. */
+  #endOf(kind: number, limit: number): number {
+    const text = this.#text;
+    let end = this.#at;
+    for (const last = end + limit; end < last; end++) if (((KINDS[text.charCodeAt(end)] ?? 0) & kind) === 0) break;
+    return end;
+  }
+
+  /** Whether what comes next begins like an IPv6 address; most words do not. */
+  #mayBeIpV6(code: number): boolean {
+    if (code === COLON) return true;
+    return ((KINDS[code] ?? 0) & HEX) !== 0 && this.#text.charCodeAt(this.#endOf(HEX, 4)) === COLON;
+  }
+
+  #next(): IToken | undefined {
+    const text = this.#text;
+    const code = this.#skipBlanks();
+    if (Number.isNaN(code)) return undefined;
+    if (this.#mayBeIpV6(code)) {
+      const ipv6 = matchAt(IPV6, text, this.#at);
+      if (ipv6 !== undefined) return this.#token(IpV6Address, ipv6.length);
+    }
+    const punctuation = PUNCTUATION[code];
     if (punctuation !== undefined) return this.#token(punctuation, 1);
-    const word = matchAt(WORD, text, this.#at);
-    if (word !== undefined) return this.#token(classifyWord(word), word.length, word);
+    const end = this.#endOf(WORD, LONGEST_WORD);
+    if (end > this.#at) {
+      const word = text.slice(this.#at, end);
+      return this.#token(classifyWord(word), word.length, word);
+    }
     const quoted = matchAt(QUOTED, text, this.#at);
     if (quoted !== undefined) return this.#token(Text, quoted.length, quoted.slice(1, -1).replace(/\\(.)/gs, '$1'));
     const tooLong = matchAt(QUOTED_TOO_LONG, text, this.#at);
@@ -225,8 +267,12 @@ class Scanner {
   }
 }
 
-/** The same token as something else; its number stays that of what it is. */
-const retype = (token: IToken, tokenType: TokenType): IToken => ({ ...token, tokenType, tokenTypeIdx: tokenType.tokenTypeIdx! });
+/** Makes the token something else; its number stays that of what it is. */
+function retype(token: IToken, tokenType: TokenType): IToken {
+  token.tokenType = tokenType;
+  token.tokenTypeIdx = tokenType.tokenTypeIdx!;
+  return token;
+}
 
 export interface Scan {
   readonly tokens: IToken[];

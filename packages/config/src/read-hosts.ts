@@ -63,8 +63,9 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
       return;
     case 'volume':
       readVolume(state, host.volumes, node, (volume, child, at) => {
+        const before = volume.deviceLine;
         readVolumeStatement(state, volume, child, isLocal, at);
-        if (child.type === 'device') checkMinorOnce(state, host, volume, file, 0);
+        if (child.type === 'device') checkMinorOnce(state, host, volume, file, before);
       });
       return;
     case 'options':
@@ -79,7 +80,10 @@ export function readHostStatement(state: ReadState, res: Resource, host: Host, n
   }
 }
 
-/** Minor and device name belong to one volume of a host only. */
+/**
+ * Minor and device name belong to one volume of a host only.
+ * @param line - of the volume's device statement before this one; stock looks before it takes note of the new one
+ */
 export function checkMinorOnce(state: ReadState, host: Host, volume: Volume, file: string, line: number): void {
   if (host.byAddress) return;
   for (const name of host.names) {

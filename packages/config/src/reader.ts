@@ -23,9 +23,9 @@ export function excludeFile(state: ReadState, directory: string, name: string): 
 }
 
 /** Reads a file with all that it includes into the configuration. @throws Fatal */
-export function readFile(state: ReadState, directory: string, name: string, text: string): void {
+export function readFile(state: ReadState, directory: string, name: string, text: string, identity?: string): void {
   const { source } = state.context;
-  state.seen.add(source.identity(directory, name));
+  state.seen.add(identity ?? source.identity(directory, name));
   const canonical = source.canonical(directory, name);
   readText(state, text, { name, canonical, directory: parentOf(canonical) });
 }
@@ -114,9 +114,10 @@ function readInclude(state: ReadState, node: Node): void {
     return;
   }
   for (const name of names) {
-    if (state.seen.has(source.identity(directory, name))) continue;
+    const identity = source.identity(directory, name);
+    if (state.seen.has(identity)) continue;
     const content = source.read(directory, name);
-    if ('text' in content) readFile(state, directory, name, content.text);
+    if ('text' in content) readFile(state, directory, name, content.text, identity);
     else if (content.error === 'directory') {
       report(`Cannot parse directory '${name}' as config file.\n`);
       throw new Fatal(EXIT.exec);

@@ -17,7 +17,10 @@ export type LoadedProxySettings =
   /** Without settings when the text has none, as of a connection that the proxy does not know. */
   { readonly ok: true; readonly settings: ProxySettings | undefined } | { readonly ok: false; readonly exitCode: number };
 
-export type LoadedShow = { readonly ok: true; readonly resources: readonly Resource[] } | { readonly ok: false; readonly exitCode: number };
+export type LoadedShow =
+  /** `valid` is false when something was found wrong, and reported, that does not stop the reading. */
+  | { readonly ok: true; readonly resources: readonly Resource[]; readonly valid: boolean }
+  | { readonly ok: false; readonly exitCode: number };
 
 function emptyState(report: Report): ReadState {
   const nowhere = () => '';
@@ -65,6 +68,10 @@ export function loadShow(text: string, report: Report, configFile: string): Load
     if (error instanceof Fatal) return { ok: false, exitCode: error.exitCode };
     throw error;
   }
+  const invalid = () => {
+    state.config.valid = false;
+  };
+  checkAddressConflicts(state.config.resources, { report, invalid });
   for (const res of state.config.resources) {
     const [me] = res.hosts;
     res.me = me;
@@ -73,12 +80,12 @@ export function loadShow(text: string, report: Report, configFile: string): Load
       for (const { vnr, line } of connection.peerDevices) {
         if (me === undefined || me.volumes.some((v) => v.vnr === vnr)) continue;
         report(`${res.file}:${line}: Resource ${res.name}: ${unknownVolume(vnr, '_this_host')}\n`);
+        invalid();
       }
       addPeerDevices(connection, me);
     }
   }
-  checkAddressConflicts(state.config.resources, { report, invalid: () => {} });
-  return { ok: true, resources: state.config.resources };
+  return { ok: true, resources: state.config.resources, valid: state.config.valid };
 }
 
 /** show leaves out peer devices without options; they exist as soon as there is a path. */

@@ -51,7 +51,9 @@ async function readRunning(session: Session, names: readonly string[]): Promise<
 async function findRunning(session: Session, res: Resource): Promise<Running> {
   session.running ??= await readRunning(session, session.manyResources ? [] : [res.name]);
   if (!session.running.ok) return session.running;
-  const { resources } = session.running;
+  const { resources, valid } = session.running;
+  // As in stock, to which both are one: a further resource that was named will find it so.
+  if (!valid) session.config.valid = false;
   // One that was looked at alone is looked at anew the next time.
   if (!session.manyResources) session.running = undefined;
   const found = session.manyResources ? resources.find((r) => r.name === res.name) : resources.at(-1);

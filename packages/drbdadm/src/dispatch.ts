@@ -127,6 +127,7 @@ async function onNamed(session: Session, args: readonly string[]): Promise<numbe
     }
     const { target } = resolved;
     const { res, connection } = target;
+    if (!config.valid) return stop(session, CONFIG_INVALID);
     if (res.proxyOnly && !concernsProxies(session)) {
       io.stderr(`'${res.name}' ignored, since this host (${session.nodeName}) is a proxy node, not a DRBD node.\n`);
       highest = Math.max(highest, 1);
