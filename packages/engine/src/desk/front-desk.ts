@@ -33,8 +33,10 @@ import type { ControlHandler } from './control-server.js';
 import { createLinks, type DeviceNames, removeLinks } from './device-links.js';
 import { checkDeviceOptions } from './device-rules.js';
 import type { EngineEnvironment } from './environment.js';
+import { handlerVariables, upToDateNodes } from './handler-variables.js';
 import { HANDLER_NOT_RUN, runHandler } from './handlers.js';
-import { bootId, JOURNAL_VERSION, type Journal, JournalFile } from './journal.js';
+import { type Journal, JournalFile } from './journal.js';
+import { journalOf } from './journal-of.js';
 import { handOver, type LeavingDesk, shutDown } from './leaving.js';
 import type { Log } from './log.js';
 import { type ConfiguredPath, checkNetOptions, checkNewPath, samePath } from './net-rules.js';
@@ -382,7 +384,7 @@ export class FrontDesk implements ControlHandler {
       case 'del-path': {
         const at = connection.paths.findIndex((path) => samePath(path, request));
         if (at < 0) return refuse('ERR_INVALID_REQUEST', 'no such path');
-        if (connection.paths.length === 1 && this.#connectionState(entry, number) !== 'StandAlone') {
+        if (connection.paths.length === 1 && entry.connectionState(number) !== 'StandAlone') {
           return refuse('ERR_INVALID_REQUEST', 'Can not delete last path, use disconnect first!');
         }
         connection.paths.splice(at, 1);
@@ -676,7 +678,7 @@ export class FrontDesk implements ControlHandler {
 
   async #deletePeer(entry: ResourceEntry, connection: ConnectionEntry, force: boolean): Promise<Answer> {
     await this.#refresh(entry);
-    if (this.#connectionState(entry, connection.number) !== 'StandAlone') {
+    if (entry.connectionState(connection.number) !== 'StandAlone') {
       const left = await this.#control(entry, { command: 'disconnect', connection: connection.number, force });
       if (!left.ok) return left;
     }
@@ -843,7 +845,7 @@ export class FrontDesk implements ControlHandler {
   #noteStandAlone(entry: ResourceEntry, state: HostSnapshot): void {
     for (const { connection: number, state: now } of state.core.connections) {
       const connection = entry.connectionByNumber(number);
-      if (now !== 'StandAlone' || connection?.connect !== true || this.#connectionState(entry, number) === 'StandAlone') continue;
+      if (now !== 'StandAlone' || connection?.connect !== true || entry.connectionState(number) === 'StandAlone') continue;
       connection.connect = false;
       void this.#writeJournal();
     }
@@ -906,10 +908,6 @@ export class FrontDesk implements ControlHandler {
     return { text, isActive: states.some((state) => isSyncing(state) || state.core.role === 'Primary' || hasPeerPrimary(state)) };
   }
 
-  #connectionState(entry: ResourceEntry, number: number): string {
-    return entry.state?.core.connections.find((c) => c.connection === number)?.state ?? 'StandAlone';
-  }
-
   // Handlers.
 
   async #helper(message: ReactorMessage & { type: 'helper' }): Promise<void> {
@@ -925,52 +923,12 @@ export class FrontDesk implements ControlHandler {
       ...(volume !== undefined && { volume: volume.volume, minor: volume.minor }),
     } as const;
     this.#tell([{ ...about, action: 'call' }]);
-    const variables = this.#handlerVariables(entry, connection, volume);
-    if (message.name.includes('fence')) variables.UP_TO_DATE_NODES = await this.#upToDateNodes(entry);
+    const variables = handlerVariables(entry, connection, volume);
+    if (message.name.includes('fence')) variables.UP_TO_DATE_NODES = upToDateNodes(entry.nodeId, await this.#snapshot(entry));
     const call = { handler: message.name, resource: entry.name, variables };
     const exitCode = await runHandler(this.#environment.helper, call, this.#log);
     this.#tell([{ ...about, action: 'response', status: exitCode === HANDLER_NOT_RUN ? 0 : exitCode * 256 }]);
     this.#post({ type: 'helper-done', host: message.host, token: message.token, exitCode });
-  }
-
-  /** Mask of the nodes all of whose disks are known to be UpToDate. */
-  async #upToDateNodes(entry: ResourceEntry): Promise<string> {
-    const answer = await this.#exchange(entry.host, (operation) => ({ type: 'snapshot', host: entry.host, operation }));
-    const { volumes, connections } = answer.type === 'snapshot' ? answer.snapshot.core : { volumes: [], connections: [] };
-    let mask = volumes.length > 0 && volumes.every(({ diskState }) => diskState === 'UpToDate') ? 2 ** entry.nodeId : 0;
-    for (const { peerNodeId, peerDevices } of connections) {
-      if (peerDevices.length > 0 && peerDevices.every(({ peerDiskState }) => peerDiskState === 'UpToDate')) mask += 2 ** peerNodeId;
-    }
-    return `0x${mask.toString(16).toUpperCase().padStart(8, '0')}`;
-  }
-
-  #handlerVariables(
-    entry: ResourceEntry,
-    connection: ConnectionEntry | undefined,
-    volume: VolumeEntry | undefined,
-  ): Record<string, string> {
-    const variables: Record<string, string> = {};
-    if (volume !== undefined) {
-      variables.DRBD_MINOR = String(volume.minor);
-      variables.DRBD_VOLUME = String(volume.volume);
-      if (volume.disk !== undefined) variables.DRBD_BACKING_DEV = volume.disk.backingDev;
-    }
-    if (connection === undefined) return variables;
-    const path = connection.paths[0];
-    if (path !== undefined) {
-      variables.DRBD_MY_ADDRESS = path.local.address;
-      variables.DRBD_MY_AF = path.local.family;
-      variables.DRBD_PEER_ADDRESS = path.remote.address;
-      variables.DRBD_PEER_AF = path.remote.family;
-    }
-    variables.DRBD_PEER_NODE_ID = String(connection.peerNodeId);
-    variables.DRBD_CSTATE = this.#connectionState(entry, connection.number);
-    if (volume !== undefined) return variables;
-    for (const each of entry.volumes.values()) {
-      variables[`DRBD_MINOR_${each.volume}`] = String(each.minor);
-      if (each.disk !== undefined) variables[`DRBD_BACKING_DEV_${each.volume}`] = each.disk.backingDev;
-    }
-    return variables;
   }
 
   // Block devices.
@@ -1022,40 +980,9 @@ export class FrontDesk implements ControlHandler {
 
   #writeJournal(): Promise<void> {
     if (this.#isFrozen) return Promise.resolve();
-    const journal: Journal = {
-      version: JOURNAL_VERSION,
-      bootId: bootId(),
-      pid: process.pid,
-      resources: [...this.#resources.values()].map((entry) => ({
-        name: entry.name,
-        nodeId: entry.nodeId,
-        drbd8Compat: entry.drbd8Compat,
-        options: entry.options,
-        volumes: [...entry.volumes.values()].map(({ volume, minor, options, disk }) => ({
-          volume,
-          minor,
-          options,
-          disk:
-            disk === undefined
-              ? null
-              : { backingDev: disk.backingDev, metaDev: disk.metaDev, metaIndex: disk.metaIndex, options: disk.options },
-        })),
-        connections: [...entry.connections.values()].map(({ number, peerNodeId, options, paths, connect }) => ({
-          peerNodeId,
-          options,
-          paths,
-          peerDevices: (entry.state?.core.connections.find((c) => c.connection === number)?.peerDevices ?? []).map((p) => ({
-            volume: p.volume,
-            options: p.options,
-            resyncPaused: p.resyncSuspendedUser,
-          })),
-          connect,
-        })),
-        primary: entry.primary,
-        ioSuspended: entry.state?.core.suspendedUser ?? false,
-      })),
-    };
-    return this.#journal.write(journal).catch((error: unknown) => this.#log('warning', `journal: ${String(error)}`));
+    return this.#journal
+      .write(journalOf([...this.#resources.values()]))
+      .catch((error: unknown) => this.#log('warning', `journal: ${String(error)}`));
   }
 
   #timeoutType({ resource, peerNodeId, volume }: Operation<'timeout-type'>): TimeoutType {

@@ -100,6 +100,11 @@ export class ResourceEntry {
     return undefined;
   }
 
+  /** As last told. */
+  connectionState(number: number): string {
+    return this.state?.core.connections.find((c) => c.connection === number)?.state ?? 'StandAlone';
+  }
+
   freeConnectionNumber(): number {
     let number = 0;
     while (this.connectionByNumber(number) !== undefined) number++;

@@ -217,6 +217,26 @@ t.test('a peer request waits for memory', async (t) => {
   );
 });
 
+t.test('who hands over submits nothing more, and the device above stays what it was', async (t) => {
+  const { core, host, frontEnd, run, attach } = setUp(t);
+  attach();
+  const slot = host.acquire(0, frontEnd);
+  let submitted = 0;
+  core.onSubmit = () => {
+    submitted++;
+  };
+  frontEnd.completions.length = 0;
+  host.isHolding = true;
+  host.submit(slot);
+  t.equal(submitted, 0, 'whose payload has just arrived');
+  t.equal(host.acquire(0, frontEnd), -1);
+  core.effects.cold.push({ type: 'volumeChanged', volume: 0, sizeSectors: 2048, writable: false });
+  host.touched = true;
+  run(() => core.effects.cold.length === 0);
+  t.equal(core.effects.cold.length, 0);
+  t.strictSame(frontEnd.completions, [], 'nobody sees that this engine steps down');
+});
+
 t.test('a bug stops the resource, not the reactor', async (t) => {
   const { core, host, frontEnd, posted, run, attach } = setUp(t);
   attach();

@@ -558,7 +558,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
         if (entry === undefined) break;
         entry.sizeSectors = effect.sizeSectors;
         entry.writable = effect.writable;
-        entry.frontEnd?.update(effect.sizeSectors, effect.writable);
+        // Clients of a device that is handed over shall not see that this engine steps down.
+        if (!this.isHolding) entry.frontEnd?.update(effect.sizeSectors, effect.writable);
         break;
       }
       case 'stateChanged':
