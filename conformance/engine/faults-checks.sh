@@ -28,10 +28,10 @@ node_up() {
   dmsetup create disk-$node --table "$(healthy $node)" --addnodeoncreate && dmsetup mknodes || return
   engine $node &&
     yes | on $node drbdmeta --force $own v09 /dev/mapper/disk-$node internal create-md 1 &&
-    on $node drbdsetup new-resource r0 $own &&
+    on $node drbdsetup new-resource r0 $own --on-no-data-accessible=suspend-io &&
     on $node drbdsetup new-minor r0 $own 0 &&
     on $node drbdsetup attach $own /dev/mapper/disk-$node /dev/mapper/disk-$node internal --on-io-error=detach &&
-    on $node drbdsetup new-peer r0 $other --_name=peer --protocol=C --verify-alg=crc32c --ping-timeout=10 --connect-int=1 &&
+    on $node drbdsetup new-peer r0 $other --_name=peer --protocol=C --verify-alg=crc32c --ping-int=3 --ping-timeout=30 --connect-int=1 &&
     on $node drbdsetup peer-device-options r0 $other 0 --c-plan-ahead=0 --resync-rate=200M &&
     on $node drbdsetup new-path r0 $other 10.1.1.$((own + 1)):7970 10.1.1.$((other + 1)):7970 &&
     on $node drbdsetup connect r0 $other
@@ -55,7 +55,7 @@ work() {
   done
 }
 start_work() { work > /tmp/work.log 2>&1 & echo $! > /tmp/work.pid; sleep 1; kill -0 $(cat /tmp/work.pid); }
-working() { kill -0 $(cat /tmp/work.pid) || { cat /tmp/work.log; dmesg | tail; return 1; }; }
+working() { kill -0 $(cat /tmp/work.pid) || { grep -i error /tmp/work.log; tail -n 30 /tmp/a/run/engine.log; return 1; }; }
 stop_work() { touch /tmp/stop; until_true 60 eval '! kill -0 $(cat /tmp/work.pid)'; ! grep -iE 'error|verify failed' /tmp/work.log; }
 rounds() { local n; n=$(wc -l < /mnt/fs/log); echo "$n rounds"; [ $n -ge 1 ]; }
 
@@ -78,10 +78,10 @@ disk_fails() {
   table $1 "0 $(sectors $1) error" && until_true 20 eval "proc $1 | grep -q ds:Diskless" || return
   sleep 1; repaired $1 && good_again && working
 }
-# The first 64 MiB; the disks are compared as a whole below.
+# The first 8 MiB; the disks are compared as a whole below.
 verified() {
   local before; before=$(verifies)
-  on a drbdsetup verify r0 1 0 --start=0 --stop=131072 && until_true 100 eval "[ \$(verifies) -gt $before ]" && until_true 10 both_good &&
+  on a drbdsetup verify r0 1 0 --start=0 --stop=16384 && until_true 100 eval "[ \$(verifies) -gt $before ]" && until_true 10 both_good &&
     proc a | grep 'oos:0$'
 }
 verifies() { grep -c 'Online verify done' /tmp/a/run/engine.log; }
