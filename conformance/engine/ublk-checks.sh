@@ -24,6 +24,8 @@ node_up() {
     on $node drbdsetup connect r0 $other
 }
 read_only() { equal "$2" "$(cat /sys/block/ublkb$1/ro)"; }
+# A dozen programs each, on a host that may be busy.
+CHECK_SECONDS=180
 check 'node a comes up' node_up a
 check 'node b comes up' node_up b
 check 'the devices have their links' test "$(readlink /dev/drbd0) $(readlink /dev/drbd1)" = '/dev/ublkb0 /dev/ublkb1'
@@ -34,7 +36,6 @@ check 'the Primary is writable' read_only 0 0
 check 'the first sync ends' until_true 50 grep -q 'ds:UpToDate/UpToDate' /tmp/a/run/proc/drbd
 no_write() { ! dd if=/dev/zero of=/dev/ublkb1 bs=4k count=1 oflag=direct; }
 check 'no write on the other node' no_write
-CHECK_SECONDS=120
 # The expansion belongs to fio's job, not to the shell.
 verified() { fio --name=v --filename=/dev/drbd0 --direct=1 --rw=randwrite --bsrange=4k-64k --bs_unaligned=0 --size=24M --iodepth=16 --ioengine=libaio --verify=crc32c --do_verify=1 --fsync=64; }
 check 'fio writes and verifies' verified
@@ -44,6 +45,7 @@ mkdir -p /mnt/fs
 files() { mount /dev/drbd0 /mnt/fs && cp -r /udrbd/scripts /mnt/fs/ && dd if=/dev/urandom of=/mnt/fs/random bs=1M count=8 && sync -f /mnt/fs && (cd /mnt/fs && find . -type f | sort | xargs sha256sum) > /tmp/before; }
 check 'files on it' files
 refused() { local text; text=$(on a drbdsetup secondary r0 2>&1); equal 11 $? && grep -q 'mounted on /mnt/fs' <<< "$text"; }
+check 'status says that it is open' eval 'on a drbdsetup status r0 | grep -q open:yes'
 check 'a mounted device is not demoted, and the mount is named' refused
 fail_over() { umount /mnt/fs && on a drbdsetup secondary r0 && on b drbdsetup primary r0 && mount /dev/drbd1 /mnt/fs; }
 check 'failover' fail_over

@@ -41,7 +41,7 @@ import { handOver, type LeavingDesk, shutDown } from './leaving.js';
 import type { Log } from './log.js';
 import { type ConfiguredPath, checkNetOptions, checkNewPath, samePath } from './net-rules.js';
 import { difference } from './notifications.js';
-import { findOpeners, type Opener } from './openers.js';
+import { findDeviceUsers, findOpeners, findUsers, type Opener } from './openers.js';
 import { PROC_HEADER, ProcFile } from './proc-file.js';
 import type { ReactorPort } from './reactor-thread.js';
 import { type ConnectionEntry, ResourceEntry, type VolumeEntry } from './resource-entry.js';
@@ -187,9 +187,11 @@ export class FrontDesk implements ControlHandler {
   }
 
   refresh(): Promise<void> {
-    this.#refreshing ??= Promise.allSettled([...this.#resources.values()].map((entry) => this.#refresh(entry))).then(() => {
-      this.#refreshing = undefined;
-    });
+    this.#refreshing ??= this.#lookAtDevices()
+      .then(() => Promise.allSettled([...this.#resources.values()].map((entry) => this.#refresh(entry))))
+      .then(() => {
+        this.#refreshing = undefined;
+      });
     return this.#refreshing;
   }
 
@@ -858,6 +860,9 @@ export class FrontDesk implements ControlHandler {
   /** A running resync changes no state; its progress is told from time to time all the same. */
   #tellProgress(): void {
     if (this.#subscribers.size === 0) return;
+    void this.#lookAtDevices().then((entries) => {
+      for (const entry of entries) if (entry.state !== undefined) this.#stateChanged(entry, entry.state);
+    });
     for (const entry of this.#resources.values()) {
       if (!isSyncing(entry.state)) continue;
       void this.#refresh(entry).then((state) => {
@@ -882,7 +887,26 @@ export class FrontDesk implements ControlHandler {
     }
   }
 
+  /**
+   * Whether block devices are open, as far as that is quickly found out: mounted, used as swap, or below another device.
+   * @returns the resources where that has changed
+   */
+  async #lookAtDevices(): Promise<ReadonlySet<ResourceEntry>> {
+    const changed = new Set<ResourceEntry>();
+    const devices = [...this.#minors.values()].filter(({ entry, volume }) => volume.devicePath !== undefined && !entry.awaitsLastClose);
+    if (devices.length === 0) return changed;
+    const users = await findDeviceUsers();
+    const look = async ({ entry, volume }: (typeof devices)[number]): Promise<void> => {
+      const isOpen = volume.devicePath !== undefined && (await findUsers(volume.devicePath, users)).length > 0;
+      if (isOpen !== volume.isOpen) changed.add(entry);
+      volume.isOpen = isOpen;
+    };
+    await Promise.all(devices.map(look));
+    return changed;
+  }
+
   async #snapshots(name: string | undefined): Promise<ResourceSnapshot[]> {
+    await this.#lookAtDevices();
     const wanted = [...this.#resources.values()].filter((entry) => name === undefined || entry.name === name);
     const all = await Promise.all(wanted.map((entry) => this.#snapshot(entry)));
     // Deleted meanwhile: it is not listed any more.

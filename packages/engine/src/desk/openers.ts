@@ -1,4 +1,4 @@
-/** Who has a block device open: mounts, stacked devices, and processes that hold a descriptor. */
+/** Who has a block device open: mounts, swap, stacked devices, and processes that hold a descriptor. */
 import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { basename } from 'node:path';
 
@@ -7,17 +7,39 @@ export interface Opener {
   readonly text: string;
 }
 
-/** @param path - the block device, `/dev/ublkbN` */
-export async function findOpeners(path: string): Promise<Opener[]> {
-  const openers: Opener[] = [];
+/** By name of the block device (`ublkb0`): what uses it for as long as it likes, which is quickly found out. */
+export type DeviceUsers = ReadonlyMap<string, readonly Opener[]>;
+
+/** Mounts and swap of the whole host. */
+export async function findDeviceUsers(): Promise<DeviceUsers> {
+  const users = new Map<string, Opener[]>();
+  const note = async (device: string | undefined, text: string): Promise<void> => {
+    if (device === undefined || !device.startsWith('/dev/')) return;
+    const name = basename(await realpath(device).catch(() => device));
+    users.set(name, [...(users.get(name) ?? []), { text }]);
+  };
+  for (const [device, folder] of await tableOf('/proc/mounts')) await note(device, `mounted on ${folder}`);
+  for (const [device] of await tableOf('/proc/swaps')) await note(device, 'used as swap');
+  return users;
+}
+
+const tableOf = async (path: string): Promise<string[][]> =>
+  (await readFile(path, 'utf8').catch(() => '')).split('\n').map((line) => line.split(/\s+/));
+
+/**
+ * Mounts, swap and stacked devices.
+ * @param path - the block device, `/dev/ublkbN`
+ */
+export async function findUsers(path: string, users: DeviceUsers): Promise<Opener[]> {
   const name = basename(await realpath(path).catch(() => path));
-  for (const holder of await readdir(`/sys/block/${name}/holders`).catch(() => [])) openers.push({ text: `held by ${holder}` });
-  const mounts = await readFile('/proc/mounts', 'utf8').catch(() => '');
-  for (const line of mounts.split('\n')) {
-    const [device, folder] = line.split(' ');
-    if (device === undefined || !device.startsWith('/dev/')) continue;
-    if (basename(await realpath(device).catch(() => device)) === name) openers.push({ text: `mounted on ${folder}` });
-  }
+  const holders = await readdir(`/sys/block/${name}/holders`).catch(() => []);
+  return [...holders.map((holder) => ({ text: `held by ${holder}` })), ...(users.get(name) ?? [])];
+}
+
+/** Descriptors of other processes too. */
+export async function findOpeners(path: string): Promise<Opener[]> {
+  const openers = await findUsers(path, await findDeviceUsers());
+  const name = basename(await realpath(path).catch(() => path));
   for (const pid of await readdir('/proc').catch(() => [])) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {

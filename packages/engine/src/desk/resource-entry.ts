@@ -35,7 +35,7 @@ export interface VolumeEntry {
   devicePath: string | undefined;
   /** See {@link DeviceNames}. */
   isUnnumbered: boolean;
-  /** With ublk, while all I/O fails: somebody has the block device open. */
+  /** With ublk: somebody has the block device open, as far as was looked; while all I/O fails that is thorough. */
   isOpen: boolean;
 }
 
