@@ -23,6 +23,7 @@ import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
 import { demote, lastClose } from './demote.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
+import { abandonDisk, watchDisk } from './disk-timeout.js';
 import { beginPendingGeneration } from './fencing.js';
 import { forgetPeer } from './forget-peer.js';
 import { introduce, openLink } from './link.js';
@@ -39,6 +40,9 @@ import { changeConnection, changePeerDevice, changeResource, changeVolume, type 
 import { CONN, type ConnNumber, DISK, ROLE } from './state-view.js';
 import { Volume } from './volume.js';
 import { releaseHeld } from './write-path.js';
+
+/** A forced detach is answered by then, whether the disk has come to an end or not. */
+const FORCED_DETACH_WAIT_MS = 500;
 
 /** Answers an operation: nothing is success. */
 export type Reply = (error?: Refusal) => void;
@@ -137,6 +141,7 @@ function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, re
     case 'disk-options':
       if (volume.disk === undefined) return reply(no('ERR_NO_DISK'));
       volume.disk.options = merged(DISK_OPTIONS, volume.disk.options, request.options, request.setDefaults);
+      watchDisk(res, volume);
       res.evaluateWriteOrdering();
       res.stateChanged();
       return reply();
@@ -325,6 +330,20 @@ function resumeIo(res: Resource, reply: Reply): void {
   reply();
 }
 
+/** Of a disk that hangs as well: nobody waits for what it has not answered. */
+function forcedDetach(res: Resource, volume: Volume, reply: Reply): void {
+  let isAnswered = false;
+  const once = (): void => {
+    if (!isAnswered) reply();
+    isAnswered = true;
+  };
+  volume.whenDiskless.push(once);
+  changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
+  abandonDisk(res, volume);
+  res.later(FORCED_DETACH_WAIT_MS, once);
+  res.wantSettle();
+}
+
 function detach(res: Resource, volume: Volume, force: boolean, reply: Reply): void {
   if (volume.diskState === DISK.Diskless && volume.disk === undefined) return reply();
   const wait = (): void => {
@@ -332,10 +351,8 @@ function detach(res: Resource, volume: Volume, force: boolean, reply: Reply): vo
     changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
     res.wantSettle();
   };
-  if (force || volume.diskState <= DISK.Failed) {
-    wait();
-    return;
-  }
+  if (force) return forcedDetach(res, volume, reply);
+  if (volume.diskState <= DISK.Failed) return wait();
   const refusal = (): Refusal | undefined => {
     const code = changeVolume(res, volume, { disk: DISK.Failed }, { dryRun: true, verbose: true });
     return code === 'SS_SUCCESS' || code === 'SS_NOTHING_TO_DO' ? undefined : no(code);

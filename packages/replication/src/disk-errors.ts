@@ -52,6 +52,7 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
     volume.expose(current, res.role === ROLE.Primary && bitmap === 0n);
   }
   volume.disk = undefined;
+  volume.diskCheckAt = Number.POSITIVE_INFINITY;
   forgetExtents(res, volume);
   volume.alSuspended = false;
   volume.crashedPrimary = false;

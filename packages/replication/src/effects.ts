@@ -81,6 +81,11 @@ export type ColdEffect =
   | { readonly type: 'flush'; readonly volume: number; readonly token: number }
   /** Look how large the devices of a volume's disk are now. Answer: `diskMeasured(token, backing, meta)`. */
   | { readonly type: 'measureDisk'; readonly volume: number; readonly token: number }
+  /**
+   * The disk of a volume is given up: answer everything it has not answered, and all that still comes, with EIO at once, and keep the
+   * memory that it may still touch until it has. Then: `metaDone(token, 0)`.
+   */
+  | { readonly type: 'abandonDisk'; readonly volume: number; readonly token: number }
   /** Where the volume stands in the order of resyncs has changed; a `place` of undefined: nowhere any more. */
   | { readonly type: 'resyncPlace'; readonly volume: number; readonly minor: number; readonly place: ResyncPlace | undefined }
   /** Establish both streams (wire protocol: conn_connect) and say `linkUp`; goes on until `closeLink`. */

@@ -11,7 +11,7 @@ import {
   responseMessage,
 } from '@udrbd/wire';
 import { abandonContested } from './concurrent-writes.js';
-import { type Connection, newReceiveEpoch } from './connection.js';
+import { type Connection, NET, newReceiveEpoch } from './connection.js';
 import type { LinkEnd } from './core.js';
 import { digestNumber } from './digests.js';
 import { peerLost, peerReturns } from './fencing.js';
@@ -355,7 +355,8 @@ function checkOldestRequest(res: Resource, c: Connection): void {
   if (oldest < 0) return;
   const age = res.now - res.requests.startedAt[oldest]!;
   // A closed epoch waits for its ack; writes of the open one only count while their own ack is missing.
-  if (age <= limit || (c.openEpochCount === 0 && c.wireProtocol === 1)) return;
+  const isAwaited = c.openEpochCount > 0 || (c.net[c.logHead]! & NET.Pending) !== 0;
+  if (age <= limit || !isAwaited) return;
   res.logConnection(
     'warning',
     c,

@@ -7,6 +7,8 @@ export interface QueuedMetaWrite {
   readonly lengthBytes: number;
   /** Hands the write to the host. */
   readonly issue: () => void;
+  /** When that was; the host's clock. */
+  issuedAt?: number;
 }
 
 const overlaps = (a: QueuedMetaWrite, b: QueuedMetaWrite): boolean =>
@@ -19,6 +21,11 @@ export class MetaWriteQueue {
 
   get isIdle(): boolean {
     return this.#running.length === 0 && this.#waiting.length === 0;
+  }
+
+  /** When the oldest write that the host has was handed over; Infinity without one. */
+  get oldestIssued(): number {
+    return Math.min(Number.POSITIVE_INFINITY, ...this.#running.map(({ issuedAt }) => issuedAt ?? Number.POSITIVE_INFINITY));
   }
 
   add(write: QueuedMetaWrite): void {

@@ -1,6 +1,7 @@
 /** Application reads: from the local disk where it is good, else from a peer (replication semantics: read path). */
 import { COMMAND } from '@udrbd/wire';
 import { NET } from './connection.js';
+import { watchDisk } from './disk-timeout.js';
 import { EFFECT } from './effects.js';
 import { sendBlockRequest } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -69,6 +70,8 @@ function readLocally(res: Resource, volume: Volume, slot: number): void {
   requests.waits[slot] = 1;
   requests.holds[slot] = 1;
   volume.lowerPending++;
+  requests.submittedAt[slot] = res.now;
+  watchDisk(res, volume);
   res.effects.push(EFFECT.DiskRead, slot, 0);
 }
 

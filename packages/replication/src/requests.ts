@@ -42,6 +42,8 @@ export class Requests {
   readonly generation: Uint32Array;
   /** Milliseconds of the host's clock when the request was accepted or sent. */
   readonly startedAt: Float64Array;
+  /** When an application request was handed to the disk; host's clock. */
+  readonly submittedAt: Float64Array;
   /** Links for the lists that a slot can be a member of; -1 ends a list. */
   readonly next: Int32Array;
   readonly previous: Int32Array;
@@ -79,6 +81,7 @@ export class Requests {
     this.blockIdLow = new Uint32Array(capacity);
     this.generation = new Uint32Array(capacity);
     this.startedAt = new Float64Array(capacity);
+    this.submittedAt = new Float64Array(capacity);
     this.next = new Int32Array(capacity).fill(-1);
     this.previous = new Int32Array(capacity).fill(-1);
     this.waits = new Uint8Array(capacity);

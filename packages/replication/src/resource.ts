@@ -10,6 +10,7 @@ import { continueBitmapSend } from './bitmap-exchange.js';
 import type { Connection } from './connection.js';
 import type { ControlRequest, LinkEnd, ReplicationCore } from './core.js';
 import { maybeDiskless } from './disk-errors.js';
+import { checkDisk, watchDisk } from './disk-timeout.js';
 import { type ColdEffect, EFFECT, Effects, type LogLevel } from './effects.js';
 import type { Millis, Outbox, ResourceSetup, Stream } from './host.js';
 import { afterDrain, checkLiveness, linkDown, linkUp, livenessDeadline, ping } from './link.js';
@@ -262,6 +263,7 @@ export class Resource implements ReplicationCore {
       if (this.#timers[i]!.at > this.now) i++;
       else this.#timers.splice(i, 1)[0]!.run();
     }
+    for (const volume of this.volumes.values()) checkDisk(this, volume);
     for (const c of this.connections) {
       if (c === undefined) continue;
       if (c.nextRequestCheck <= this.now) c.nextRequestCheck = this.now + 1000;
@@ -338,6 +340,7 @@ export class Resource implements ReplicationCore {
   #setDeadline(): void {
     let deadline = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.#timers.length; i++) deadline = Math.min(deadline, this.#timers[i]!.at);
+    for (const volume of this.volumes.values()) deadline = Math.min(deadline, volume.diskCheckAt);
     for (let i = 0; i < this.connections.length; i++) {
       const c = this.connections[i];
       if (c === undefined) continue;
@@ -439,7 +442,9 @@ export class Resource implements ReplicationCore {
       offsetBytes,
       lengthBytes: bytes.length,
       issue: () => {
-        const token = this.#expect((errno) => {
+        write.issuedAt = this.now;
+        watchDisk(this, volume);
+        const token = this.expect((errno) => {
           volume.metaWrites.done(write);
           done(errno);
         });
@@ -454,7 +459,7 @@ export class Resource implements ReplicationCore {
   }
 
   flush(volume: Volume, done: (errno: number) => void): void {
-    this.cold({ type: 'flush', volume: volume.number, token: this.#expect(done) });
+    this.cold({ type: 'flush', volume: volume.number, token: this.expect(done) });
   }
 
   /** Asks how large a volume's devices are now, in sectors. */
@@ -466,10 +471,11 @@ export class Resource implements ReplicationCore {
 
   /** Runs a handler; `done` is told its exit code. */
   helper(name: string, volume: Volume | undefined, c: Connection | undefined, done: (exitCode: number) => void = () => {}): void {
-    this.cold({ type: 'helper', name, volume: volume?.number, connection: c?.index, token: this.#expect(done) });
+    this.cold({ type: 'helper', name, volume: volume?.number, connection: c?.index, token: this.expect(done) });
   }
 
-  #expect(done: (value: number) => void): number {
+  /** A token that the host answers with a number. */
+  expect(done: (value: number) => void): number {
     const token = ++this.#token;
     this.#waiting.set(token, done);
     return token;

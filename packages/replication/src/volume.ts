@@ -97,6 +97,11 @@ export class Volume {
   bitmapWriteError = 0;
   readonly whenBitmapWritten: ((errno: number) => void)[] = [];
 
+  /** When the disk is asked about its oldest request next (disk-timeout). */
+  diskCheckAt = Number.POSITIVE_INFINITY;
+  /** The disk did not answer and was given up; the host waits for what it may still do. */
+  isAbandoned = false;
+
   /** Changes of the size, one after the other. */
   readonly resizeJobs: ResizeJob[] = [];
   /** The meta-data get another place or size: nobody else writes any, what wants to waits for the end. */

@@ -12,6 +12,7 @@ import { checkCongestion, maybeCatchUp, tellOutOfSync } from './congestion.js';
 import { type Connection, NET } from './connection.js';
 import { DIGEST_NONE } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
+import { watchDisk } from './disk-timeout.js';
 import { EFFECT } from './effects.js';
 import { sendBarrier, sendData, sendTrim } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -145,6 +146,8 @@ function startFlush(res: Resource, volume: Volume, slot: number): void {
   if (volume.hasUsableDisk) {
     requests.state[slot]! |= LOCAL.Pending;
     volume.lowerPending++;
+    requests.submittedAt[slot] = res.now;
+    watchDisk(res, volume);
     res.effects.push(EFFECT.DiskFlush, slot, 0);
     if (volume.diskState === DISK.UpToDate) return;
     requests.waits[slot]!++;
@@ -228,6 +231,8 @@ function submitLocally(res: Resource, volume: Volume, slot: number): void {
   requests.waits[slot]!++;
   requests.holds[slot]!++;
   volume.lowerPending++;
+  requests.submittedAt[slot] = res.now;
+  watchDisk(res, volume);
   res.effects.push(writeEffect(requests.op[slot]!), slot, 0);
 }
 

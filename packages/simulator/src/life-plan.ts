@@ -83,6 +83,9 @@ export interface LifePlan {
   readonly verifyAlg: string;
   /** Off only where there is no write cache; on, with none, a flush is over at once. */
   readonly diskFlushes: boolean;
+  /** Mean seconds between times in which the disk of `diskErrorsOn` answers nothing; Infinity: none. And disk-timeout, 0.1 s. */
+  readonly hangEvery: number;
+  readonly diskTimeout: number;
   /** KiB/s; 0: a resync never makes way. */
   readonly minRateKiB: number;
   /** on-congestion with protocol A, and its threshold in sectors. */
@@ -191,6 +194,7 @@ function drawOnePrimary(seed: number, canary: Canary | undefined): LifePlan {
     verifyAlg: prng.pick(['', 'crc32c', 'md5', 'sha256']),
     ...drawIntegrity(prng),
     diskFlushes: writeCache || prng.chance(1, 2),
+    ...drawHangs(seed),
     minRateKiB: new Prng(seed, 'min-rate').pick([0, 0, 250, 4000, 100_000]),
     ...drawCongestion(seed),
     dependEvery: drawDependencies(seed),
@@ -217,4 +221,9 @@ function drawCongestion(seed: number): Pick<LifePlan, 'onCongestion' | 'congesti
     onCongestion: prng.pick(['block', 'pull-ahead', 'pull-ahead', 'pull-ahead', 'disconnect']),
     congestionFill: prng.pick([1, 8, 16, 100, 500]),
   };
+}
+
+function drawHangs(seed: number): Pick<LifePlan, 'hangEvery' | 'diskTimeout'> {
+  const prng = new Prng(seed, 'hangs');
+  return { hangEvery: prng.chance(1, 8) ? 5 + prng.below(20) : OFF, diskTimeout: prng.pick([0, 5, 20]) };
 }

@@ -172,6 +172,7 @@ function scheduleFaults(world: World, operator: Operator): void {
     network.resetAll();
   });
   every(plan.commandEvery, () => operator.meddle());
+  every(plan.hangEvery, () => nodes[plan.diskErrorsOn].hangs(prng.interval(4 * SECOND)));
   every(plan.dependEvery, () => operator.otherResync());
   every(plan.resizeEvery, () => operator.resize());
 }

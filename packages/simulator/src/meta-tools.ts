@@ -133,6 +133,7 @@ export function openBackingDisk(disk: SimDisk, plan: LifePlan): BackingDisk {
     options: {
       'al-extents': plan.alExtents,
       'on-io-error': plan.onIoError,
+      'disk-timeout': plan.diskTimeout,
       'disk-flushes': plan.diskFlushes,
       'md-flushes': plan.mdFlushes,
       'resync-rate': plan.resyncRateKiB,

@@ -163,7 +163,13 @@ export class SimNode implements LinkUser {
 
   #expectSuccess(command: string, error: string | undefined): void {
     // The disk may fail while it is being attached.
-    if (error?.startsWith('ERR_IO_MD_DISK') === true && this.#world.plan.diskErrorsPerMillion > 0) return;
+    if (
+      error?.startsWith('ERR_IO_MD_DISK') === true &&
+      (this.#world.plan.diskErrorsPerMillion > 0 || this.#world.plan.hangEvery < Infinity)
+    )
+      return;
+    // The operator has been quicker than an attach whose disk hung.
+    if (error?.startsWith('ERR_NET_CONFIGURED') === true && this.#world.plan.hangEvery < Number.POSITIVE_INFINITY) return;
     if (error !== undefined) this.#world.violation(`L1 ${this.name}: ${command} was refused: ${error}`);
   }
 
@@ -174,6 +180,7 @@ export class SimNode implements LinkUser {
     const { plan } = this.#world;
     moveMetaData(this.disk, plan.format);
     this.#limitBytes = Number.POSITIVE_INFINITY;
+    this.#isAbandoned = false;
     applyActivityLog(this.disk, plan.format, this.#saboteur.forgetsActivityLog);
     this.#world.checks.activityLogChanged(this);
     this.control({ command: 'attach', volume: VOLUME, disk: openBackingDisk(this.disk, plan) }, done);
@@ -209,6 +216,8 @@ export class SimNode implements LinkUser {
     if (this.#link !== undefined) world.network.vanish(this.#link, this.side, silently);
     this.#link = undefined;
     this.#operations.clear();
+    this.#onItsWay.clear();
+    this.#abandonToken = undefined;
     world.queue.cancel(this.#tick);
     this.#tick = undefined;
   }
@@ -349,7 +358,7 @@ export class SimNode implements LinkUser {
 
   #latency(): number {
     const { plan, random } = this.#world;
-    return random.disk.range(plan.diskMin, plan.diskMax);
+    return random.disk.range(plan.diskMin, plan.diskMax) + Math.max(0, this.#hangsUntil - this.#world.queue.now);
   }
 
   #fails(): boolean {
@@ -362,16 +371,68 @@ export class SimNode implements LinkUser {
     );
   }
 
+  /**
+   * Something that the disk does.
+   * @param fail - answers it in its place when the disk is given up
+   * @param end - what it comes to; `isLate`: nobody waits for the answer any more
+   */
+  #onDisk(latency: number, fail: (core: ReplicationCore) => void, end: (core: ReplicationCore, isLate: boolean) => void): void {
+    if (this.#isAbandoned) return this.#later(1, fail);
+    const operation = { fail, isLate: false };
+    this.#onItsWay.add(operation);
+    this.#later(latency, (c) => {
+      this.#onItsWay.delete(operation);
+      end(c, operation.isLate);
+      this.#disksEnd(c);
+    });
+  }
+  readonly #onItsWay = new Set<{ readonly fail: (core: ReplicationCore) => void; isLate: boolean }>();
+  /** The core has given the disk up. */
+  #isAbandoned = false;
+  #abandonToken: number | undefined;
+  /** The disk answers nothing before that, microseconds. */
+  #hangsUntil = 0;
+
+  hangs(micros: number): void {
+    this.#world.trace(this, `disk hangs for ${micros} us`);
+    this.#hangsUntil = this.#world.queue.now + micros;
+  }
+
+  #abandonDisk(token: number): void {
+    this.#isAbandoned = true;
+    const operations = [...this.#onItsWay];
+    for (const operation of operations) operation.isLate = true;
+    this.#later(1, (c) => {
+      for (const { fail } of operations) fail(c);
+      this.#abandonToken = token;
+      this.#disksEnd(c);
+    });
+  }
+
+  #disksEnd(core: ReplicationCore): void {
+    if (this.#abandonToken === undefined || this.#onItsWay.size > 0) return;
+    core.metaDone(this.now, this.#abandonToken, 0);
+    this.#abandonToken = undefined;
+  }
+
   #diskRead(core: ReplicationCore, slot: number): void {
     const { requests } = core;
     const sector = requests.sector[slot]!;
     const lengthBytes = requests.lengthBytes[slot]!;
     this.#detail('disk read', slot, sector, lengthBytes);
-    this.#later(this.#latency(), (c) => {
+    const buffer = this.#buffers.get(slot);
+    if (buffer === undefined || buffer.length < lengthBytes) throw new Error(`slot ${slot}: read of ${lengthBytes} bytes without a buffer`);
+    const fail = (c: ReplicationCore): void => {
+      // The disk may still touch the old one.
+      if (slot < requests.applicationSlots) this.#buffers.set(slot, new Uint8Array(lengthBytes));
+      c.diskDone(this.now, slot, EIO);
+    };
+    this.#onDisk(this.#latency(), fail, (c, isLate) => {
+      if (isLate) {
+        buffer.fill(0xa5);
+        return;
+      }
       if (this.#fails()) return c.diskDone(this.now, slot, EIO);
-      const buffer = this.#buffers.get(slot);
-      if (buffer === undefined || buffer.length < lengthBytes)
-        throw new Error(`slot ${slot}: read of ${lengthBytes} bytes without a buffer`);
       this.disk.readInto(sector * 512, buffer.subarray(0, lengthBytes));
       this.#bufferFilled(c, slot, buffer);
       c.diskDone(this.now, slot, 0);
@@ -387,6 +448,7 @@ export class SimNode implements LinkUser {
     const { requests } = core;
     const { checks } = this.#world;
     const lengthBytes = requests.lengthBytes[slot]!;
+    if (this.#isAbandoned) return this.#later(1, (c) => c.diskDone(this.now, slot, EIO));
     const flags = requests.flags[slot]!;
     const isMirrored = slot >= requests.applicationSlots;
     if (!isMirrored) checks.beforeApplicationWrite(this, requests.sector[slot]!, lengthBytes);
@@ -404,23 +466,27 @@ export class SimNode implements LinkUser {
     this.#detail('disk write', slot, sector, lengthBytes);
     const isAnswered = this.#saboteur.answersEarly(isMirrored);
     if (isAnswered) this.#later(1, (c) => c.diskDone(this.now, slot, 0));
-    this.#later(this.#latency(), (c) => {
+    const fail = (c: ReplicationCore): void => c.diskDone(this.now, slot, EIO);
+    this.#onDisk(this.#latency(), fail, (c, isLate) => {
       this.#detail('disk write done', slot, sector, lengthBytes);
-      if (isDropped || this.#fails()) {
+      if (isDropped || (!isLate && this.#fails())) {
         this.disk.abandon(write);
-        return c.diskDone(this.now, slot, isDropped ? 0 : EIO);
+        if (!isLate) c.diskDone(this.now, slot, isDropped ? 0 : EIO);
+        return;
       }
       if (point >= 0 && !this.#saboteur.skipsFlush) this.disk.flushed(point);
       this.disk.complete(write);
       checks.touched();
-      if (isAnswered) return;
+      if (isAnswered || isLate) return;
       c.diskDone(this.now, slot, 0);
     });
   }
 
   #diskFlush(latency: number, isSkipped: boolean, done: (errno: number) => void): void {
     const point = this.disk.flushPoint;
-    this.#later(latency, () => {
+    const fail = (): void => done(EIO);
+    this.#onDisk(latency, fail, (_c, isLate) => {
+      if (isLate) return;
       if (this.#fails()) return done(EIO);
       if (!isSkipped) this.disk.flushed(point);
       done(0);
@@ -429,6 +495,7 @@ export class SimNode implements LinkUser {
 
   #metaWrite(request: MetaWrite): void {
     const { plan } = this.#world;
+    if (this.#isAbandoned) return this.#later(1, (c) => c.metaDone(this.now, request.token, EIO));
     // While they move, some are at their old place and some at the new one.
     const places = [readMetaData(this.disk, plan.format).place, placeOnDevice(this.disk)];
     const { offsetBytes } = request;
@@ -445,17 +512,19 @@ export class SimNode implements LinkUser {
     const point = request.preflush && !this.#saboteur.skipsPreflush ? this.disk.flushPoint : -1;
     // The super block is one atomic unit of 4 KiB for the disks that we promise anything for.
     const write = this.disk.submit(request.offsetBytes, this.#saboteur.metaBytes(part, request.bytes), request.fua, isSuperblock);
-    this.#later(this.#latency(), (c) => {
-      if (isLost || this.#fails()) {
+    const fail = (c: ReplicationCore): void => c.metaDone(this.now, token, EIO);
+    this.#onDisk(this.#latency(), fail, (c, isLate) => {
+      if (isLost || (!isLate && this.#fails())) {
         this.disk.abandon(write);
-        return c.metaDone(this.now, token, isLost ? 0 : EIO);
+        if (!isLate) c.metaDone(this.now, token, isLost ? 0 : EIO);
+        return;
       }
       if (point >= 0) this.disk.flushed(point);
       this.disk.complete(write);
       if (isSuperblock) this.#superblockWritten();
       if (isAl) this.#world.checks.activityLogChanged(this);
       this.#world.checks.touched();
-      if (!isAnswered) c.metaDone(this.now, token, 0);
+      if (!isAnswered && !isLate) c.metaDone(this.now, token, 0);
     });
   }
 
@@ -478,6 +547,12 @@ export class SimNode implements LinkUser {
         this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.flushDone(this.now, token, errno));
         return false;
       }
+      case 'abandonDisk':
+        world.trace(this, 'disk abandoned');
+        // What reaches it late may be a generation that nobody knows of.
+        world.isDisklessRefused = true;
+        this.#abandonDisk(effect.token);
+        return false;
       case 'resyncPlace':
         return false;
       case 'measureDisk':

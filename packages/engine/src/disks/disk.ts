@@ -12,6 +12,12 @@ export class Disk {
   /** Operations in flight; the disk is closed when none is left. */
   inFlight = 0;
   isClosing = false;
+  /** It did not answer: whatever it is asked for fails at once. */
+  isAbandoned = false;
+  /** What the core waits for: the end of everything that an abandoned disk still does. */
+  abandonToken: number | undefined;
+  /** Flushes on behalf of the core, by token. */
+  readonly flushes = new Set<number>();
   /** Turn false when the disk refuses; then zeroes are written instead. */
   canPunchHole = true;
   canZeroRange = true;

@@ -18,26 +18,20 @@ export class MetaWriter extends Operation {
   readonly disk: Disk;
   readonly write: MetaWrite;
   readonly #reactor: Reactor;
-  readonly #staging: BufferPool;
+  #staging: BufferPool | undefined;
   readonly #bytes: Uint8Array;
   readonly #done: (writer: MetaWriter, errno: number) => void;
+  /** Answered with an error because the disk was given up. */
+  isAbandoned = false;
   #stage = -1;
   #step: number = STEP.Idle;
   #written = 0;
   #piece = 0;
 
   /** Copies the bytes. `done` is called once, after the last operation. */
-  constructor(
-    reactor: Reactor,
-    staging: BufferPool,
-    owner: OperationOwner,
-    disk: Disk,
-    write: MetaWrite,
-    done: (writer: MetaWriter, errno: number) => void,
-  ) {
+  constructor(reactor: Reactor, owner: OperationOwner, disk: Disk, write: MetaWrite, done: (writer: MetaWriter, errno: number) => void) {
     super();
     this.#reactor = reactor;
-    this.#staging = staging;
     this.owner = owner;
     this.disk = disk;
     this.write = write;
@@ -50,9 +44,10 @@ export class MetaWriter extends Operation {
   }
 
   /** @returns false when no staging buffer is free: start again later */
-  start(): boolean {
-    this.#stage = this.#staging.acquire();
+  start(staging: BufferPool): boolean {
+    this.#stage = staging.acquire();
     if (this.#stage < 0) return false;
+    this.#staging = staging;
     this.#reactor.operations.register(this);
     if (this.write.preflush) this.#flush(this.disk.dataFd === this.disk.metaFd ? STEP.FlushMeta : STEP.FlushData);
     else this.#writePiece();
@@ -60,6 +55,8 @@ export class MetaWriter extends Operation {
   }
 
   override completed(result: number): void {
+    // Nobody waits for it any more; its staging buffer had to stay until now.
+    if (this.isAbandoned) return this.#finish(0);
     if (result < 0 && result !== -ERRNO.EINTR && result !== -ERRNO.EAGAIN) {
       this.#finish(-result);
       return;
@@ -88,7 +85,7 @@ export class MetaWriter extends Operation {
   }
 
   get #isPiecewise(): boolean {
-    return this.#bytes.length > this.#staging.slotBytes;
+    return this.#bytes.length > this.#staging!.slotBytes;
   }
 
   #flush(step: number): void {
@@ -99,14 +96,15 @@ export class MetaWriter extends Operation {
 
   #writePiece(): void {
     this.#step = STEP.Write;
-    this.#piece = Math.min(this.#staging.slotBytes, this.#bytes.length - this.#written);
-    const at = this.#staging.slotOffset(this.#stage);
-    this.#staging.bytes.set(this.#bytes.subarray(this.#written, this.#written + this.#piece), at);
+    const staging = this.#staging!;
+    this.#piece = Math.min(staging.slotBytes, this.#bytes.length - this.#written);
+    const at = staging.slotOffset(this.#stage);
+    staging.bytes.set(this.#bytes.subarray(this.#written, this.#written + this.#piece), at);
     const sqe = this.#reactor.begin(this);
     this.#reactor.ring.prepWrite(
       sqe,
       this.disk.metaFd,
-      this.#staging.slotAddress(this.#stage),
+      staging.slotAddress(this.#stage),
       this.#piece,
       this.write.offsetBytes + this.#written,
       this.write.fua && !this.#isPiecewise ? RWF.DSYNC : 0,
@@ -115,7 +113,7 @@ export class MetaWriter extends Operation {
 
   #finish(errno: number): void {
     this.#step = STEP.Idle;
-    this.#staging.release(this.#stage);
+    this.#staging!.release(this.#stage);
     this.#stage = -1;
     this.#reactor.operations.unregister(this);
     this.#done(this, errno);

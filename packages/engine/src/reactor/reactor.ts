@@ -25,8 +25,8 @@ export interface ReactorOptions {
 
 /** Something that owns request slots of the ring: a resource. */
 export interface SlotOwner extends OperationOwner {
-  readonly generation: number;
-  slotIoDone(slot: number, result: number): void;
+  /** @param generation - of the key with which it was submitted. @returns false when nothing of that is in flight */
+  slotIoDone(slot: number, generation: number, result: number): boolean;
   /** Brings the owner to rest; called in each turn in which `touched` is set. */
   settle(): void;
   touched: boolean;
@@ -213,8 +213,7 @@ export class Reactor {
     switch (key >>> KIND_SHIFT) {
       case KIND.SlotIo: {
         const owner = this.#slotOwners[index >>> SLOT_BITS];
-        if (owner !== undefined && owner.generation === generation) owner.slotIoDone(index & SLOT_MASK, result);
-        else this.strayCompletions++;
+        if (owner?.slotIoDone(index & SLOT_MASK, generation, result) !== true) this.strayCompletions++;
         break;
       }
       case KIND.Operation: {

@@ -1,5 +1,6 @@
 /** The host with a core that does what the test says: disk I/O, meta-data, flushes, front ends, bugs. */
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { EFFECT, OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from '@udrbd/replication';
 import t from 'tap';
 import type { FrontEnd } from '../front-ends/front-end.js';
@@ -67,8 +68,8 @@ function setUp(t: Tap, bytes = MIB) {
   const said = (text: string) => core.calls.includes(text);
   host.control(1, { command: 'new-minor', volume: 0, minor: 5, options: {} });
   run(() => posted.some((m) => m.type === 'reply'));
-  const attach = () => {
-    const handles = { dataFd: fd, metaFd: fd, isBlockDevice: false, logicalBlockBytes: 512 };
+  const attach = (diskFd = fd) => {
+    const handles = { dataFd: diskFd, metaFd: diskFd, isBlockDevice: false, logicalBlockBytes: 512 };
     host.attach(2, 0, { backingDevice: path } as never, handles);
     run(() => posted.filter((m) => m.type === 'reply').length === 2);
   };
@@ -197,6 +198,104 @@ t.test('a disk is closed when its last operation has come back', async (t) => {
     run(() => said(`diskDone ${slot} 5`)),
     'I/O without a disk fails',
   );
+});
+
+t.test('a disk that hangs is given up; what it may still touch is used again when it has answered', async (t) => {
+  const { path: file, core, host, reactor, frontEnd, run, said, attach } = setUp(t);
+  // A read of an empty pipe waits, and so does a write to a full one.
+  const path = `${file}-pipe`;
+  execFileSync('mkfifo', [path]);
+  const pipe = openSync(path, 'r+');
+  t.teardown(() => closeSync(pipe));
+  attach(pipe);
+  const free = reactor.memory.freeBytes(0);
+  const submit = (op: number, effect: number): number => {
+    const slot = host.acquire(0, frontEnd);
+    core.requests.op[slot] = op;
+    core.requests.sector[slot] = 0;
+    core.requests.lengthBytes[slot] = 4096;
+    host.allocate(slot, 4096);
+    core.onSubmit = (s) => core.effects.push(effect as never, s, 0);
+    host.submit(slot);
+    return slot;
+  };
+  const pages: number[] = [];
+  frontEnd.onComplete = (slot) => pages.push(host.takePage(slot));
+  const slot = submit(OP.Read, EFFECT.DiskRead);
+  const old = host.pageOf(slot);
+  run(() => false);
+  t.notOk(frontEnd.completions.includes(`complete ${slot} 5`));
+  core.effects.cold.push({ type: 'abandonDisk', volume: 0, token: 77 });
+  host.touched = true;
+  t.ok(run(() => frontEnd.completions.includes(`complete ${slot} 5`)));
+  t.equal(pages.length, 1);
+  t.not(pages[0], old, 'what comes from elsewhere gets another buffer');
+  const fresh = pages.pop()!;
+  reactor.memory.view(fresh, 4096).fill(1);
+  const again = submit(OP.Read, EFFECT.DiskRead);
+  t.equal(again, slot, 'the slot is free');
+  t.ok(
+    run(() => frontEnd.completions.filter((line) => line === `complete ${slot} 5`).length === 2),
+    'and fails at once',
+  );
+  reactor.memory.release(pages.pop()!);
+  t.notOk(said('metaDone 77 0'));
+  writeSync(pipe, Buffer.alloc(4096, 9));
+  t.ok(
+    run(() => said('metaDone 77 0')),
+    'the disk has answered after all',
+  );
+  t.ok(
+    reactor.memory.view(fresh, 4096).every((byte) => byte === 1),
+    'into the old buffer',
+  );
+  reactor.memory.release(fresh);
+  t.equal(reactor.memory.freeBytes(0), free, 'all memory is back');
+  t.equal(reactor.strayCompletions, 0);
+});
+
+t.test('meta-data that hang are answered with an error, and others are written meanwhile', async (t) => {
+  const { path: file, core, host, reactor, frontEnd, run, said, attach } = setUp(t);
+  const path = `${file}-pipe`;
+  execFileSync('mkfifo', [path]);
+  const pipe = openSync(path, 'r+');
+  t.teardown(() => closeSync(pipe));
+  writeSync(pipe, Buffer.alloc(65_536));
+  attach(pipe);
+  const slot = host.acquire(0, frontEnd);
+  core.requests.op[slot] = OP.Write;
+  core.requests.sector[slot] = 0;
+  core.requests.lengthBytes[slot] = 4096;
+  host.allocate(slot, 4096);
+  core.onSubmit = (s) => core.effects.push(EFFECT.DiskWrite, s, 0);
+  const free = reactor.memory.freeBytes(0);
+  frontEnd.onComplete = (s) => reactor.memory.release(host.takePage(s));
+  host.submit(slot);
+  const write = (token: number) =>
+    ({
+      type: 'metaWrite',
+      write: { token, volume: 0, offsetBytes: token * 4096, bytes: new Uint8Array(4096), preflush: false, fua: false },
+    }) as const;
+  // More than there are staging buffers.
+  for (let token = 1; token <= 6; token++) core.effects.cold.push(write(token));
+  host.touched = true;
+  run(() => false);
+  core.effects.cold.push({ type: 'abandonDisk', volume: 0, token: 77 });
+  host.touched = true;
+  t.ok(run(() => [1, 2, 3, 4, 5, 6].every((token) => said(`metaDone ${token} 5`)) && said(`diskDone ${slot} 5`)));
+  t.equal(reactor.memory.freeBytes(0), free, 'the disk still has the buffer of the write');
+  core.effects.cold.push(write(7));
+  host.touched = true;
+  t.ok(run(() => said('metaDone 7 5')));
+  t.notOk(said('metaDone 77 0'));
+  const drain = Buffer.alloc(65_536);
+  for (let i = 0; i < 8 && !said('metaDone 77 0'); i++) {
+    readSync(pipe, drain, 0, 4096, null);
+    run(() => said('metaDone 77 0'));
+  }
+  t.ok(said('metaDone 77 0'));
+  t.equal(reactor.memory.freeBytes(0), free + 4096);
+  t.equal(reactor.strayCompletions, 0);
 });
 
 t.test('a peer request waits for memory', async (t) => {

@@ -71,7 +71,8 @@ export interface ResourceHostSetup {
 export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, OrderedHost {
   readonly core: ReplicationCore;
   readonly index: number;
-  readonly generation: number;
+  /** Of the disk I/O that is submitted now. */
+  #generation: number;
   readonly reactor: Reactor;
   touched = false;
   deadline = Infinity;
@@ -86,11 +87,18 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   readonly #requests: Requests;
   readonly #volumes: (VolumeHost | undefined)[] = [];
   readonly #links: (Link | undefined)[] = [];
-  readonly #staging: BufferPool;
+  #staging: BufferPool;
+  /** Staging buffers of which disks that were given up may still read. */
+  readonly #retired: BufferPool[] = [];
   /** By slot: first page of the buffer or -1, I/O step, bytes done, the disk the I/O is on, front end. */
   readonly #page: Int32Array;
   readonly #step: Uint8Array;
   readonly #done: Float64Array;
+  /** Of the I/O in flight: its generation, and the page that it may touch. */
+  readonly #ioGeneration: Uint32Array;
+  readonly #ioPage: Int32Array;
+  /** The same of I/O that was answered although the disk has not, by generation and slot. */
+  readonly #late = new Map<number, { readonly disk: Disk; readonly page: number }>();
   readonly #wait: Uint8Array;
   readonly #waitBytes: Uint32Array;
   readonly #disks: (Disk | undefined)[];
@@ -121,7 +129,9 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.#requests = setup.core.requests;
     const slots = this.#requests.capacity;
     if (slots > SLOTS_MAX) throw new Error(`${slots} request slots do not fit the key space`);
-    this.generation = this.reactor.nextGeneration();
+    this.#generation = this.reactor.nextGeneration();
+    this.#ioGeneration = new Uint32Array(slots);
+    this.#ioPage = new Int32Array(slots).fill(-1);
     this.#page = new Int32Array(slots).fill(-1);
     this.#step = new Uint8Array(slots);
     this.#done = new Float64Array(slots);
@@ -263,7 +273,13 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   // Disk I/O of slots.
 
-  slotIoDone(slot: number, result: number): void {
+  slotIoDone(slot: number, generation: number, result: number): boolean {
+    if (this.#disks[slot] === undefined || this.#ioGeneration[slot] !== generation) return this.#lateIoDone(slot, generation);
+    this.#slotIo(slot, result);
+    return true;
+  }
+
+  #slotIo(slot: number, result: number): void {
     const step = this.#step[slot]!;
     if (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN) {
       this.#issue(slot, step);
@@ -298,7 +314,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   #startIo(slot: number, kind: number): void {
     const disk = this.#volumes[this.#requests.volume[slot]!]?.disk;
-    if (disk === undefined || disk.isClosing) {
+    if (disk === undefined || disk.isClosing || disk.isAbandoned) {
       this.touched = true;
       this.core.diskDone(this.reactor.now, slot, ERRNO.EIO);
       return;
@@ -307,6 +323,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.#disks[slot] = disk;
     this.#done[slot] = 0;
     const page = this.#page[slot]!;
+    this.#ioPage[slot] = page;
+    this.#ioGeneration[slot] = this.#generation;
     if (page >= 0) this.memory.retain(page);
     const flags = this.#requests.flags[slot]!;
     switch (kind) {
@@ -340,10 +358,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     const rwFlags = (this.#requests.flags[slot]! & REQ_FUA) !== 0 ? RWF.DSYNC : 0;
     switch (step) {
       case STEP.Read:
-        ring.prepRead(sqe, disk.dataFd, this.memory.address(this.#page[slot]!) + done, left, offset);
+        ring.prepRead(sqe, disk.dataFd, this.memory.address(this.#ioPage[slot]!) + done, left, offset);
         break;
       case STEP.Write:
-        ring.prepWrite(sqe, disk.dataFd, this.memory.address(this.#page[slot]!) + done, left, offset, rwFlags);
+        ring.prepWrite(sqe, disk.dataFd, this.memory.address(this.#ioPage[slot]!) + done, left, offset, rwFlags);
         break;
       case STEP.Punch:
         ring.prepFallocate(sqe, disk.dataFd, FALLOC_FL.PUNCH_HOLE | FALLOC_FL.KEEP_SIZE, offset, left);
@@ -357,7 +375,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       default:
         ring.prepFsync(sqe, disk.dataFd, true);
     }
-    ring.setUserData(sqe, (this.index << SLOT_BITS) | slot, keyOf(KIND.SlotIo, this.generation));
+    ring.setUserData(sqe, (this.index << SLOT_BITS) | slot, keyOf(KIND.SlotIo, this.#ioGeneration[slot]!));
   }
 
   /** A disk that can not zero a range by itself is remembered, and the range written. */
@@ -377,7 +395,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     const disk = this.#disks[slot]!;
     this.#disks[slot] = undefined;
     this.#step[slot] = STEP.None;
-    const page = this.#page[slot]!;
+    const page = this.#ioPage[slot]!;
+    this.#ioPage[slot] = -1;
     if (page >= 0) this.memory.release(page);
     this.touched = true;
     if (!this.hasFailed) this.core.diskDone(this.reactor.now, slot, errno);
@@ -386,7 +405,88 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   #ioReturned(disk: Disk): void {
     disk.inFlight--;
-    if (disk.isClosing && disk.inFlight === 0) this.#diskClosed(disk);
+    if (disk.inFlight > 0) return;
+    const token = disk.abandonToken;
+    disk.abandonToken = undefined;
+    if (token !== undefined && !this.hasFailed) {
+      this.touched = true;
+      this.core.metaDone(this.reactor.now, token, 0);
+    }
+    if (disk.isClosing) this.#diskClosed(disk);
+  }
+
+  /** I/O of a disk that was given up has come to its end: only now may its memory be used again. */
+  #lateIoDone(slot: number, generation: number): boolean {
+    const key = lateKey(generation, slot);
+    const late = this.#late.get(key);
+    if (late === undefined) return false;
+    this.#late.delete(key);
+    if (late.page >= 0) this.memory.release(late.page);
+    this.#ioReturned(late.disk);
+    return true;
+  }
+
+  /**
+   * Answers everything that the disk has not answered, and lets it keep what it may still touch. What is submitted from now on
+   * has another generation, so that a slot may be used again before its old I/O is back.
+   */
+  #abandonDisk(volume: number, token: number): void {
+    const { core, reactor } = this;
+    const disk = this.#volumes[volume]?.disk;
+    if (disk !== undefined) disk.isAbandoned = true;
+    if (disk === undefined || disk.inFlight === 0) {
+      this.touched = true;
+      core.metaDone(reactor.now, token, 0);
+      return;
+    }
+    disk.abandonToken = token;
+    const slots: number[] = [];
+    for (let slot = 0; slot < this.#disks.length; slot++) {
+      if (this.#disks[slot] !== disk) continue;
+      slots.push(slot);
+      this.#late.set(lateKey(this.#ioGeneration[slot]!, slot), { disk, page: this.#ioPage[slot]! });
+      if (this.#step[slot] === STEP.Read) this.#replaceBuffer(slot);
+      this.#disks[slot] = undefined;
+      this.#ioPage[slot] = -1;
+      this.#step[slot] = STEP.None;
+    }
+    this.#generation = reactor.nextGeneration();
+    const tokens = [...disk.flushes];
+    disk.flushes.clear();
+    const writers = disk.metaWriters.splice(0);
+    let idle = 0;
+    for (const writer of writers) {
+      tokens.push(writer.write.token);
+      writer.isAbandoned = true;
+      const waiting = this.#metaWaiting.indexOf(writer);
+      if (waiting >= 0) this.#metaWaiting.splice(waiting, 1);
+      if (!writer.isRunning) idle++;
+    }
+    if (idle < writers.length) {
+      this.#retired.push(this.#staging);
+      this.#staging = BufferPool.create({ count: META_STAGES, size: META_STAGE_BYTES, lock: this.#lock });
+      this.#startWaitingWriters();
+    }
+    this.touched = true;
+    for (const slot of slots) core.diskDone(reactor.now, slot, ERRNO.EIO);
+    for (const each of tokens) core.metaDone(reactor.now, each, ERRNO.EIO);
+    for (; idle > 0; idle--) this.#ioReturned(disk);
+  }
+
+  /** A read that may still come must not land in what the slot's request gets from elsewhere. */
+  #replaceBuffer(slot: number): void {
+    const page = this.#page[slot]!;
+    if (page < 0) return;
+    this.#page[slot] = -1;
+    this.memory.release(page);
+    // A peer's request is answered with the error.
+    if (slot >= this.#requests.applicationSlots) return;
+    const length = this.#requests.lengthBytes[slot]!;
+    this.#page[slot] = this.memory.allocate(ARENA.Application, length);
+    if (this.#page[slot]! >= 0) return;
+    this.#waitBytes[slot] = length;
+    this.#wait[slot] = WAIT.Buffer;
+    this.#waiting.push(slot);
   }
 
   #closeDisk(volume: number): void {
@@ -411,52 +511,62 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   #metaWrite(write: MetaWrite): void {
     const disk = this.#volumes[write.volume]?.disk;
-    if (disk === undefined) {
+    if (disk === undefined || disk.isAbandoned) {
       this.touched = true;
       this.core.metaDone(this.reactor.now, write.token, ERRNO.EIO);
       return;
     }
     disk.inFlight++;
-    const writer = new MetaWriter(this.reactor, this.#staging, this, disk, write, (w, errno) => this.#metaDone(w, errno));
+    const writer = new MetaWriter(this.reactor, this, disk, write, (w, errno) => this.#metaDone(w, errno));
     const mustWait = disk.metaWriters.some((earlier) => metaWritesOverlap(earlier.write, write));
     disk.metaWriters.push(writer);
     if (mustWait) return;
-    if (!writer.start()) this.#metaWaiting.push(writer);
+    if (!writer.start(this.#staging)) this.#metaWaiting.push(writer);
   }
 
   #metaDone(writer: MetaWriter, errno: number): void {
     const { disk } = writer;
+    if (writer.isAbandoned) return this.#ioReturned(disk);
     disk.metaWriters.splice(disk.metaWriters.indexOf(writer), 1);
     this.touched = true;
     if (!this.hasFailed) this.core.metaDone(this.reactor.now, writer.write.token, errno);
     this.#ioReturned(disk);
-    for (let next = this.#metaWaiting[0]; next !== undefined; next = this.#metaWaiting[0]) {
-      if (!next.start()) return;
-      this.#metaWaiting.shift();
-    }
+    if (!this.#startWaitingWriters()) return;
     for (const [i, later] of disk.metaWriters.entries()) {
       if (later.isRunning || this.#metaWaiting.includes(later)) continue;
       if (disk.metaWriters.slice(0, i).some((earlier) => metaWritesOverlap(earlier.write, later.write))) continue;
-      if (!later.start()) this.#metaWaiting.push(later);
+      if (!later.start(this.#staging)) this.#metaWaiting.push(later);
     }
+  }
+
+  /** @returns whether none is left that waits for a staging buffer */
+  #startWaitingWriters(): boolean {
+    for (let next = this.#metaWaiting[0]; next !== undefined; next = this.#metaWaiting[0]) {
+      if (!next.start(this.#staging)) return false;
+      this.#metaWaiting.shift();
+    }
+    return true;
   }
 
   #flush(volume: number, token: number): void {
     const disk = this.#volumes[volume]?.disk;
-    if (disk === undefined) {
+    if (disk === undefined || disk.isAbandoned) {
       this.touched = true;
       this.core.flushDone(this.reactor.now, token, ERRNO.EIO);
       return;
     }
     disk.inFlight++;
+    disk.flushes.add(token);
     const operation = new CallbackOperation(this, (result) => {
-      if (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN) {
+      const isWanted = disk.flushes.has(token);
+      if (isWanted && (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN)) {
         this.reactor.ring.prepFsync(this.reactor.begin(operation), disk.dataFd, true);
         return;
       }
       this.reactor.operations.unregister(operation);
       this.touched = true;
-      if (!this.hasFailed) this.core.flushDone(this.reactor.now, token, result < 0 ? -result : 0);
+      disk.flushes.delete(token);
+      if (isWanted && !this.hasFailed) this.core.flushDone(this.reactor.now, token, result < 0 ? -result : 0);
       this.#ioReturned(disk);
     });
     this.reactor.operations.register(operation);
@@ -521,6 +631,9 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
         break;
       case 'flush':
         this.#flush(effect.volume, effect.token);
+        break;
+      case 'abandonDisk':
+        this.#abandonDisk(effect.volume, effect.token);
         break;
       case 'resyncPlace':
         this.#resyncOrder.moved(this, effect.volume, effect.minor, effect.place);
@@ -806,10 +919,13 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.#resyncOrder.left(this);
     this.reactor.removeSlotOwner(this.index);
     this.reactor.removeTimed(this);
-    this.#staging.close();
+    for (const pool of [this.#staging, ...this.#retired]) pool.close();
     removed();
   }
 }
+
+/** Names I/O that was answered before its end. */
+const lateKey = (generation: number, slot: number): number => generation * SLOTS_MAX + slot;
 
 /** What a resource that was stopped by a bug still does. */
 const TEAR_DOWN: ReadonlySet<ControlRequest['command']> = new Set(['secondary', 'disconnect', 'del-peer', 'detach', 'del-minor']);

@@ -28,6 +28,9 @@ export class MemoryNode {
   /** Writes are answered only when this is false. */
   holdWrites = false;
   readonly heldWrites: number[] = [];
+  /** Set while a disk is abandoned: its token, and the slots whose writes it still has. */
+  abandoned: number | undefined;
+  lateWrites: number[] = [];
   /** So are flushes for the peer's barriers. */
   holdFlushes = false;
   readonly heldFlushes: number[] = [];
@@ -193,6 +196,10 @@ export class MemoryNode {
     for (const effect of cold) {
       switch (effect.type) {
         case 'metaWrite':
+          if (this.abandoned !== undefined) {
+            core.metaDone(clock.now, effect.write.token, 5);
+            break;
+          }
           this.disk.set(effect.write.bytes, effect.write.offsetBytes);
           if (this.holdMeta) this.heldMeta.push(effect.write.token);
           else {
@@ -204,6 +211,14 @@ export class MemoryNode {
           if (this.holdFlushes) this.heldFlushes.push(effect.token);
           else core.flushDone(clock.now, effect.token, 0);
           break;
+        case 'abandonDisk': {
+          this.abandoned = effect.token;
+          this.lateWrites = this.heldWrites.splice(0);
+          for (const slot of this.lateWrites) core.diskDone(clock.now, slot, 5);
+          for (const token of this.heldMeta.splice(0)) core.metaDone(clock.now, token, 5);
+          if (!this.holdWrites && !this.holdMeta) this.diskReturns();
+          break;
+        }
         case 'resyncPlace':
           this.places.push(effect.place);
           break;
@@ -234,6 +249,14 @@ export class MemoryNode {
       }
     }
     return count > 0 || cold.length > 0;
+  }
+
+  /** An abandoned disk has come to an end after all. */
+  diskReturns(): void {
+    const token = this.abandoned;
+    this.abandoned = undefined;
+    this.holdMeta = false;
+    if (token !== undefined) this.core.metaDone(clock.now, token, 0);
   }
 
   connect(): void {
