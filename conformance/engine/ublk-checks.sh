@@ -58,6 +58,10 @@ cut_off() { ! dd if=/dev/ublkb1 of=/dev/null bs=4k count=1 iflag=direct && ! sh 
 check 'its I/O fails' cut_off
 too_early() { on b drbdsetup primary r0; equal 11 $? && failing; }
 check 'no promotion before it is closed' too_early
+successor() { kill -9 $(cat /tmp/b/run/engine.lock); on b udrbd-engine && on b drbdsetup status r0; }
+check 'another engine takes over' successor
+still_too_early() { local text; text=$(on b drbdsetup primary r0 2>&1); equal 11 $? && grep -q 'mounted on /mnt/fs' <<< "$text"; }
+check 'it does not promote what is mounted either' still_too_early
 closed() { umount /mnt/fs; until_true 10 eval '! failing'; }
 check 'the last close ends that' closed
 again() { on b drbdsetup primary r0 && mount /dev/drbd1 /mnt/fs && rm -f /mnt/fs/new && same; }

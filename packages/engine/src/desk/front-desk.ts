@@ -341,6 +341,8 @@ export class FrontDesk implements ControlHandler {
       case 'del-resource':
         return this.#deleteResource(entry);
       case 'primary': {
+        const refused = await this.#staleUsers(entry);
+        if (refused !== undefined) return refused;
         const answer = await this.#control(entry, { command: 'primary', force: request.force });
         if (answer.ok) entry.primary = true;
         return answer;
@@ -705,6 +707,20 @@ export class FrontDesk implements ControlHandler {
       if (served.includes(volume)) info.push(`/dev/drbd${minor} is open by clients of ${this.#environment.runDir}/nbd/${minor}.sock`);
     }
     return refuse('SS_DEVICE_IN_USE', ...info, ...(answer.error.info ?? []));
+  }
+
+  /**
+   * What is mounted on a Secondary was cut off by a forced demotion, maybe by an engine that is gone: what it remembers of the data must
+   * not be written to them again.
+   */
+  async #staleUsers(entry: ResourceEntry): Promise<Answer | undefined> {
+    if (this.#ublk === undefined || entry.isHeld || entry.state?.core.role === 'Primary') return undefined;
+    const users = await findDeviceUsers();
+    const info: string[] = [];
+    for (const { minor, devicePath } of entry.volumes.values()) {
+      for (const { text } of devicePath === undefined ? [] : await findUsers(devicePath, users)) info.push(`drbd${minor} ${text}`);
+    }
+    return info.length > 0 ? refuse('SS_DEVICE_IN_USE', ...info) : undefined;
   }
 
   /** Demoted by force: all I/O fails until nobody has a volume open any more. */
