@@ -28,10 +28,10 @@ const tableOf = async (path: string): Promise<string[][]> =>
 
 /**
  * Mounts, swap and stacked devices.
- * @param path - the block device, `/dev/ublkbN`
+ * @param path - the block device itself, `/dev/ublkbN`
  */
 export async function findUsers(path: string, users: DeviceUsers): Promise<Opener[]> {
-  const name = basename(await realpath(path).catch(() => path));
+  const name = basename(path);
   const holders = await readdir(`/sys/block/${name}/holders`).catch(() => []);
   return [...holders.map((holder) => ({ text: `held by ${holder}` })), ...(users.get(name) ?? [])];
 }
@@ -39,7 +39,7 @@ export async function findUsers(path: string, users: DeviceUsers): Promise<Opene
 /** Descriptors of other processes too. */
 export async function findOpeners(path: string): Promise<Opener[]> {
   const openers = await findUsers(path, await findDeviceUsers());
-  const name = basename(await realpath(path).catch(() => path));
+  const name = basename(path);
   for (const pid of await readdir('/proc').catch(() => [])) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
