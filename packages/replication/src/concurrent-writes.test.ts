@@ -198,6 +198,55 @@ t.test('the link breaks while a conflict is undecided: what is not known to be e
   t.match(pair.state(pair.b), /^StandAlone/);
 });
 
+/** Two Primaries that lost each other, each with a write of its own; b has more of them. */
+function parted(net: Record<string, string>): Pair {
+  const pair = primaries(net);
+  pair.partition();
+  pair.a.submit(OP.Write, 0, block(0xaa));
+  pair.b.submit(OP.Write, 0, block(0xbb));
+  pair.b.submit(OP.Write, 64, block(0xbb));
+  pair.rest();
+  pair.heal();
+  return pair;
+}
+
+t.test('a split brain of two Primaries: policies, and what becomes of the loser', async (t) => {
+  const least = { 'after-sb-0pri': 'discard-least-changes' };
+  const none = parted({});
+  none.run(1000);
+  t.match(none.state(none.a), /^StandAlone\(Off\) Primary/);
+  t.match(none.state(none.b), /^StandAlone\(Off\) Primary/);
+  t.ok(none.a.helpers.includes('split-brain') && none.b.helpers.includes('split-brain'));
+
+  const called = parted({ ...least, 'after-sb-2pri': 'call-pri-lost-after-sb' });
+  called.run(1000);
+  t.match(called.state(called.a), /^StandAlone/);
+  t.ok(called.a.helpers.includes('pri-lost-after-sb'));
+  t.notOk(called.b.helpers.includes('pri-lost-after-sb'));
+
+  const violent = parted({ ...least, 'after-sb-2pri': 'violently-as0p', 'rr-conflict': 'violently' });
+  violent.run(5000);
+  t.equal(violent.state(violent.a), 'Connected(Established) Primary/Primary UpToDate/UpToDate');
+  t.ok(areEqual(violent));
+  t.equal(violent.a.disk[0], 0xbb);
+});
+
+t.test('rr-conflict retry-connect: the loser comes back, and is taken when it has stepped down', async (t) => {
+  const pair = parted({
+    'after-sb-0pri': 'discard-least-changes',
+    'after-sb-1pri': 'consensus',
+    'after-sb-2pri': 'violently-as0p',
+    'rr-conflict': 'retry-connect',
+  });
+  pair.run(3500);
+  t.match(pair.state(pair.a), /^(?!StandAlone)/, 'it goes on trying');
+  t.ok(pair.a.logs.filter((line) => line.includes('I shall become SyncTarget, but I am primary!')).length > 1);
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.run(8000);
+  t.equal(pair.state(pair.a), 'Connected(Established) Secondary/Primary UpToDate/UpToDate');
+  t.ok(areEqual(pair));
+});
+
 t.test('a node is promoted when what its lost peer sent is on its disk', async (t) => {
   const pair = new Pair(4096);
   pair.configure({ 'max-buffers': 20000 }, FAST);

@@ -347,8 +347,8 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   ) {
     // A peer that attached has not seen ours yet, and has to come to the same verdict.
     if (peer.disk === DISK.Negotiating && old.conn === CONN.Connected) pd.comparedGenerations = volume.generationsFor(pd);
-    const outcome = handshake(res, pd, peer.role as RoleNumber, peerDisk);
-    if (outcome !== undefined) conn = outcome;
+    const { next, isRoleConflict } = handshake(res, pd, peer.role as RoleNumber, peerDisk);
+    if (next !== undefined) conn = next;
     else if (old.disk === DISK.Negotiating) {
       changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
       conn = CONN.Connected;
@@ -362,7 +362,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
       res.closeLink(c, 'protocol-error');
       return undefined;
     } else {
-      disconnectForGood(res, c);
+      partOver(res, c, isRoleConflict);
       return undefined;
     }
   }
@@ -381,7 +381,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   };
   const result = changePeerDevice(res, pd, wanted, { hard: !isConnecting, verbose: true });
   if (result !== 'SS_SUCCESS' && result !== 'SS_NOTHING_TO_DO') {
-    disconnectForGood(res, c);
+    partOver(res, c, result === 'SS_TWO_PRIMARIES');
     return undefined;
   }
   if (
@@ -405,6 +405,13 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   return undefined;
 }
 
+/** The two cannot be connected: for good, or until their roles have changed. */
+function partOver(res: Resource, c: Connection, isRoleConflict: boolean): void {
+  if (!isRoleConflict || c.options['rr-conflict'] !== 'retry-connect') return disconnectForGood(res, c);
+  c.retryAfterMs = 1000;
+  res.closeLink(c, 'network-failure');
+}
+
 function wantsHandshake(
   pd: PeerDevice,
   conn: ConnNumber,
@@ -416,8 +423,13 @@ function wantsHandshake(
   return disk === DISK.Negotiating || peer.disk === DISK.Negotiating || (peer.conn >= CONN.StartingSyncS && peer.conn <= CONN.WFBitMapT);
 }
 
-/** @returns the new connection state, or undefined when the two cannot go together */
-function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk: DiskNumber): ConnNumber | undefined {
+interface Verdict {
+  /** The new connection state, or undefined when the two cannot go together. */
+  readonly next: ConnNumber | undefined;
+  readonly isRoleConflict: boolean;
+}
+
+function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk: DiskNumber): Verdict {
   const { volume } = pd;
   const c = pd.connection;
   const uuids = pd.peerUuids!;
@@ -455,7 +467,7 @@ function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk
   for (const name of outcome.handlers) res.helper(name, volume, c);
   if (outcome.self !== self) keepGenerations(res, volume, pd, outcome.self);
   uuids.generations = outcome.peer;
-  if (outcome.kind === 'abort') return undefined;
+  if (outcome.kind === 'abort') return { next: undefined, isRoleConflict: outcome.isRoleConflict };
   if (outcome.setAllBits) setAllBits(res, pd, () => continueBitmapSend(res, pd));
-  return outcome.conn;
+  return { next: outcome.conn, isRoleConflict: false };
 }

@@ -53,6 +53,8 @@ export interface SyncHandshakeOutcome {
   readonly kind: 'sync' | 'abort';
   /** WFBitMapS, WFBitMapT or, without resync, Connected. */
   readonly conn: typeof CONN.WFBitMapS | typeof CONN.WFBitMapT | typeof CONN.Connected;
+  /** Aborted because a Primary would have to take the peer's data (`rr-conflict`). */
+  readonly isRoleConflict: boolean;
   /** Set all bits and write them before going on. */
   readonly setAllBits: boolean;
   readonly verdict: UuidVerdict;
@@ -80,8 +82,9 @@ export function syncHandshake(input: SyncHandshakeInput): SyncHandshakeOutcome {
   const peer = verdict.peerCorrected ?? input.peer;
   logVerdict(input, verdict, log);
 
-  const end = (kind: 'sync' | 'abort', result: number): SyncHandshakeOutcome => ({
+  const end = (kind: 'sync' | 'abort', result: number, isRoleConflict = false): SyncHandshakeOutcome => ({
     kind,
+    isRoleConflict,
     conn: kind === 'abort' || result === 0 ? CONN.Connected : result > 0 ? CONN.WFBitMapS : CONN.WFBitMapT,
     setAllBits: kind === 'sync' && Math.abs(result) >= 2,
     verdict,
@@ -121,7 +124,7 @@ export function syncHandshake(input: SyncHandshakeInput): SyncHandshakeOutcome {
     else {
       if (policy === 'call-pri-lost') handlers.push('pri-lost');
       log('err', 'I shall become SyncTarget, but I am primary!');
-      return end('abort', 0);
+      return end('abort', 0, true);
     }
   }
   if (input.tentative) {
