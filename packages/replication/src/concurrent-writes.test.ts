@@ -114,6 +114,50 @@ for (const { name, resolver, other, disks } of CROSSINGS) {
   }
 }
 
+t.test('a kernel is not asked to write again: its write goes to the disk before ours, which goes there twice', async (t) => {
+  for (const { resolver, other, disks } of CROSSINGS.slice(0, 6)) {
+    const pair = primaries();
+    for (const { core } of pair.nodes) core.connections[0]!.isPeerGenuine = true;
+    const slots = [
+      pair.b.submit(OP.Write, resolver[0], block(0xaa, resolver[1])),
+      pair.a.submit(OP.Write, other[0], block(0xbb, other[1])),
+    ];
+    pair.rest();
+    t.strictSame([done(pair.b, slots[0]!), done(pair.a, slots[1]!)], [0, 0]);
+    // The resolver's blocks are the resolver's, whoever reaches further.
+    const [first, count] = [resolver[0] / 8, resolver[1] / 4096];
+    t.strictSame(
+      blocks(pair.a, 0, 3),
+      disks.map((byte, i) => (i >= first && i < first + count ? 0xaa : byte)),
+    );
+    t.ok(areEqual(pair));
+    t.notOk(pair.b.core.connections[0]!.turnedDown.some(({ isRetry }) => isRetry));
+    pair.run(2000);
+    t.ok(allSlotsAreBack(pair));
+  }
+});
+
+t.test('the link breaks while a write goes beneath ours', async (t) => {
+  for (const isBegun of [false, true]) {
+    const pair = primaries();
+    for (const { core } of pair.nodes) core.connections[0]!.isPeerGenuine = true;
+    pair.b.holdWrites = true;
+    const own = pair.b.submit(OP.Write, 0, block(0xaa, 8192));
+    const other = pair.a.submit(OP.Write, 8, block(0xbb, 8192));
+    pair.rest();
+    if (isBegun) for (const slot of pair.b.heldWrites.splice(0)) pair.b.core.diskDone(clock.now, slot, 0);
+    pair.rest();
+    pair.partition();
+    pair.b.holdWrites = false;
+    for (const slot of pair.b.heldWrites.splice(0)) pair.b.core.diskDone(clock.now, slot, 0);
+    pair.rest();
+    t.strictSame([done(pair.b, own), done(pair.a, other)], [0, 0]);
+    t.strictSame(blocks(pair.b, 0, 3), isBegun ? [0xaa, 0xbb, 0xbb] : [0xaa, 0xaa, 0]);
+    t.equal(pair.b.core.requests.freePeerSlots, 64);
+    t.ok(pair.b.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors >= 16);
+  }
+});
+
 t.test('the texts of the log', async (t) => {
   const pair = primaries();
   pair.b.submit(OP.Write, 0, block(1, 8192));
@@ -150,31 +194,34 @@ t.test("the resolver's slow disk does not make it turn down what came after its 
   t.strictSame([pair.b.disk[0], pair.a.disk[0]], [0xbb, 0xbb]);
 });
 
-t.test('many writes to a few blocks from both sides end equal', async (t) => {
-  const pair = primaries({ 'max-epoch-size': 20 });
-  let seed = 7;
-  const below = (n: number): number => {
-    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
-    return (seed >>> 8) % n;
-  };
-  for (let round = 0; round < 300; round++) {
-    for (const node of pair.nodes) {
-      for (let i = below(4); i > 0; i--) {
-        if (node.core.requests.freeApplicationSlots < 8) continue;
-        const sector = below(24);
-        const op = below(10) === 0 ? OP.Discard : OP.Write;
-        node.submit(op, sector, op === OP.Write ? block(1 + below(255), 512 * (1 + below(20))) : 512 * (1 + below(20)));
+for (const isPeerGenuine of [false, true]) {
+  t.test(`many writes to a few blocks from both sides end equal, the peer ${isPeerGenuine ? 'a kernel' : 'one of ours'}`, async (t) => {
+    const pair = primaries({ 'max-epoch-size': 20 });
+    let seed = 7;
+    pair.b.core.connections[0]!.isPeerGenuine = isPeerGenuine;
+    const below = (n: number): number => {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      return (seed >>> 8) % n;
+    };
+    for (let round = 0; round < 300; round++) {
+      for (const node of pair.nodes) {
+        for (let i = below(4); i > 0; i--) {
+          if (node.core.requests.freeApplicationSlots < 8) continue;
+          const sector = below(24);
+          const op = below(10) === 0 ? OP.Discard : OP.Write;
+          node.submit(op, sector, op === OP.Write ? block(1 + below(255), 512 * (1 + below(20))) : 512 * (1 + below(20)));
+        }
+        if (below(3) > 0) node.step();
       }
-      if (below(3) > 0) node.step();
+      if (below(10) === 0) pair.rest();
     }
-    if (below(10) === 0) pair.rest();
-  }
-  pair.run(3000);
-  t.ok(areEqual(pair));
-  t.ok(allSlotsAreBack(pair));
-  t.ok(pair.nodes.every(({ completions }) => completions.every(({ errno }) => errno === 0)));
-  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Primary/);
-});
+    pair.run(3000);
+    t.ok(areEqual(pair));
+    t.ok(allSlotsAreBack(pair));
+    t.ok(pair.nodes.every(({ completions }) => completions.every(({ errno }) => errno === 0)));
+    t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Primary/);
+  });
+}
 
 t.test('the link breaks while a conflict is undecided: what is not known to be equal is marked', async (t) => {
   const pair = primaries();

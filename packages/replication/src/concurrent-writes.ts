@@ -8,6 +8,7 @@
  * |---|---|---|
  * | lies within the resolver's own | drops it, P_SUPERSEDED | counts it as done, then writes the resolver's over it |
  * | overlaps otherwise | drops it, P_RETRY_WRITE | lets the resolver's pass, then writes and sends its own again |
+ * | the same, of a kernel DRBD | writes it, then its own once more (`write-beneath.ts`) | writes the resolver's over it |
  *
  * The other node holds the resolver's write back until its own is answered. So whoever has an ack for its own write knows that what
  * comes from the peer afterwards was begun after it: that is no conflict, it only waits for the local disk. For this to hold the
@@ -21,6 +22,7 @@ import { PEER, peerKind } from './peer-requests.js';
 import type { Resource } from './resource.js';
 import { ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
+import { writeBeneath } from './write-beneath.js';
 import { closeEpoch, LOCAL, missed, takeOutOfEpoch, unwait } from './write-path.js';
 
 /** A write of ours that the peer turned down, and that waits for the one which the peer preferred. */
@@ -59,13 +61,23 @@ export function ackSeen(res: Resource, pd: PeerDevice, seq: number): void {
 
 // --- the resolver --------------------------------------------------------------------------------------------------------
 
-/** @returns the answer that turns a mirrored write down; 0: it is to be written, when nothing is in its way any more */
+export const WRITTEN_BENEATH = -1;
+
+/**
+ * @returns the answer that turns a mirrored write down; 0: it is to be written, when nothing is in its way any more;
+ *   WRITTEN_BENEATH: so it is, in its own way
+ */
 export function judgeConflict(res: Resource, pd: PeerDevice, slot: number): number {
   if (res.role !== ROLE.Primary) return 0;
   const { requests } = res;
   const { volume, connection: c } = pd;
-  const own = volume.overlap.findHolder(slot, requests.applicationSlots, (holder) => (c.net[holder]! & NET.Pending) !== 0);
-  if (own < 0) return 0;
+  const crossing: number[] = [];
+  volume.overlap.findHolder(slot, requests.applicationSlots, (holder) => {
+    if ((c.net[holder]! & NET.Pending) !== 0) crossing.push(holder);
+    return false;
+  });
+  const own = crossing[0];
+  if (own === undefined) return 0;
   const [sector, lengthBytes] = [requests.sector[slot]!, requests.lengthBytes[slot]!];
   const [ownSector, ownBytes] = [requests.sector[own]!, requests.lengthBytes[own]!];
   const isCovered = ownSector <= sector && sector + lengthBytes / 512 <= ownSector + ownBytes / 512;
@@ -75,6 +87,10 @@ export function judgeConflict(res: Resource, pd: PeerDevice, slot: number): numb
     res.logRateLimited('err', volume, `Concurrent writes detected: ${ranges}${first}`);
   }
   if (!c.resolveConflicts) return 0;
+  if (!isCovered && c.isPeerGenuine) {
+    writeBeneath(res, pd, slot, crossing);
+    return WRITTEN_BENEATH;
+  }
   c.turnedDown.push({ epoch: requests.epoch[slot]!, own, isRetry: !isCovered, volume: volume.number, sector, lengthBytes });
   return isCovered ? COMMAND.P_SUPERSEDED : COMMAND.P_RETRY_WRITE;
 }

@@ -6,6 +6,7 @@ import type { Millis } from './host.js';
 import { OutboxQueue } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
 import { CONN, type ConnNumber, ROLE, type RoleNumber } from './state-view.js';
+import type { WriteBeneath } from './write-beneath.js';
 
 /** Bits of an application request's network part, one word per connection and slot. */
 export const NET = {
@@ -102,6 +103,8 @@ export class Connection {
   features = 0;
   headerKind: HeaderKind = HEADER_KIND.H80;
   resolveConflicts = false;
+  /** The peer is a genuine DRBD: those speak older versions of the protocol than we do. */
+  isPeerGenuine = false;
   discardMyData = false;
   tentative = false;
   /** The peer was told to connect tentatively: this link is for looking only. */
@@ -145,6 +148,8 @@ export class Connection {
   /** Acks of epochs that are through, oldest first, and what the peer has to get over before they may go. */
   readonly dueBarrierAcks: DueBarrierAck[] = [];
   readonly turnedDown: TurnedDown[] = [];
+  /** Writes of the peer that go to the disk before ours which they crossed. */
+  readonly beneath: WriteBeneath[] = [];
   /** When a data packet in front has to have all acks that the peer sent before it. */
   acksMissingSince: Millis = Number.POSITIVE_INFINITY;
   /** Reads for the peer of blocks that a held write is about to change. */

@@ -26,6 +26,7 @@ import type { Resource } from './resource.js';
 import { changeConnection } from './state-change.js';
 import { CONN, type ConnNumber, DISK, ROLE } from './state-view.js';
 import { dropVerify } from './verify.js';
+import { abandonBeneath } from './write-beneath.js';
 import { clearTransferLog, oldestAwaited, resyncAnswered } from './write-path.js';
 
 const DRBD_PROTOCOL_NUMBER = { A: 1, B: 2, C: 3 } as const;
@@ -80,6 +81,7 @@ export function receiveFeatures(res: Resource, c: Connection, command: number, v
   }
   const decoded = decodeConnectionFeatures(view, base, length);
   if (!decoded.ok) return refusePeer(res, c, `expected ConnectionFeatures length: 72, received: ${length}`);
+  c.isPeerGenuine = decoded.value.protocol_min < OFFER.protocolMin;
   const agreed = negotiate(OFFER, decoded.value);
   if (!agreed.ok) {
     res.logConnection('err', c, agreed.error.text);
@@ -256,6 +258,7 @@ function dropUnfinished(res: Resource, c: Connection): void {
     dropWaitingReads(res, pd);
   }
   c.resyncSectorsInFlight = 0;
+  abandonBeneath(res, c);
   if (res.role === ROLE.Primary && c.wireProtocol === DRBD_PROTOCOL_NUMBER.C) dropUnstarted(res, c);
   // No more barriers: what is held behind one runs when the epochs in front are through.
   for (const epoch of c.receiveEpochs) epoch.hasBarrier = true;

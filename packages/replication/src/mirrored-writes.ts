@@ -6,7 +6,7 @@
  */
 import { COMMAND, DP } from '@udrbd/wire';
 import { referenceExtents } from './al-transactions.js';
-import { barrierAckDue, conflictEnded, judgeConflict, maybeReplaces, maybeSentAgain } from './concurrent-writes.js';
+import { barrierAckDue, conflictEnded, judgeConflict, maybeReplaces, maybeSentAgain, WRITTEN_BENEATH } from './concurrent-writes.js';
 import { type Connection, newReceiveEpoch, type ReceiveEpoch } from './connection.js';
 import { diskError, diskFailed, maybeDiskless } from './disk-errors.js';
 import { sendBlockAck } from './packets.js';
@@ -26,6 +26,7 @@ import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK } from './state-view.js';
 import type { Volume } from './volume.js';
+import { writtenBeneath } from './write-beneath.js';
 import { leaveOverlap, writeEffect } from './write-path.js';
 
 const EOPNOTSUPP = 95;
@@ -97,6 +98,7 @@ export function mirroredWriteReceived(res: Resource, pd: PeerDevice, slot: numbe
 
 function startMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
   const answer = judgeConflict(res, pd, slot);
+  if (answer === WRITTEN_BENEATH) return;
   if (answer !== 0) {
     ack(res, pd, slot, answer);
     return forgetMirroredWrite(res, pd, slot);
@@ -147,12 +149,27 @@ export function releaseMirroredWrites(res: Resource, volume: Volume): void {
 }
 
 export function mirroredWriteDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
+  const { volume } = pd;
+  volume.lowerPending--;
+  volume.writtenSectors += res.requests.lengthBytes[slot]! / 512;
+  if (pd.connection.beneath.length === 0 || !writtenBeneath(res, pd, slot, errno)) mirroredWriteEnded(res, pd, slot, errno);
+}
+
+/** Our own write is on top of it again. */
+export const beneathIsThrough = (res: Resource, pd: PeerDevice, slot: number): void => mirroredWriteEnded(res, pd, slot, 0);
+
+/** There is no disk for it any more. */
+export function refuseMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
+  leaveOverlap(res, pd.volume, slot);
+  ack(res, pd, slot, COMMAND.P_NEG_ACK);
+  finish(res, pd, slot);
+}
+
+function mirroredWriteEnded(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
   const { requests } = res;
   const { volume } = pd;
   const sector = requests.sector[slot]!;
   const length = requests.lengthBytes[slot]!;
-  volume.lowerPending--;
-  volume.writtenSectors += length / 512;
   volume.overlap.leave(slot);
   if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
   const disk = volume.disk;
@@ -215,18 +232,20 @@ export function forgetMirroredWrite(res: Resource, pd: PeerDevice, slot: number)
  * of that later. The peer has no ack for it, so that it is marked there.
  */
 export function dropUnstarted(res: Resource, c: Connection): void {
-  const drop = (slot: number): void => {
-    const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
-    const { disk } = pd.volume;
-    if (disk !== undefined && pd.bitmapSlot >= 0)
-      disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
-    forgetMirroredWrite(res, pd, slot);
-  };
-  for (const epoch of [...c.receiveEpochs]) for (const slot of epoch.held.splice(0)) drop(slot);
+  for (const epoch of [...c.receiveEpochs]) for (const slot of epoch.held.splice(0)) dropMirroredWrite(res, c, slot);
   for (let slot = res.requests.applicationSlots; slot < res.requests.capacity; slot++) {
     if (peerKind(res, slot) !== PEER.MirroredWrite || res.requests.connection[slot] !== c.index) continue;
-    if (res.volumes.get(res.requests.volume[slot]!)!.overlap.forget(slot)) drop(slot);
+    if (res.volumes.get(res.requests.volume[slot]!)!.overlap.forget(slot)) dropMirroredWrite(res, c, slot);
   }
+}
+
+export function dropMirroredWrite(res: Resource, c: Connection, slot: number): void {
+  const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
+  const { disk } = pd.volume;
+  if (disk !== undefined && pd.bitmapSlot >= 0)
+    disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
+  leaveOverlap(res, pd.volume, slot);
+  forgetMirroredWrite(res, pd, slot);
 }
 
 /** Whether a write that came before this read is still held back for an earlier epoch. */

@@ -72,6 +72,11 @@ export class Overlap {
     this.#yielding.delete(slot);
   }
 
+  /** Holds the slot's range whoever holds it too. */
+  enterBeside(slot: number): void {
+    this.#hold(slot);
+  }
+
   /** The first holder below `limit` whose range overlaps the slot's and that satisfies `test`; -1 when there is none. */
   findHolder(slot: number, limit: number, test: (holder: number) => boolean): number {
     if (!this.#mayOverlap(slot)) return -1;

@@ -43,6 +43,7 @@ import { changeVolume } from './state-change.js';
 import { CONN, DISK, ROLE, type RoleNumber, type StateView } from './state-view.js';
 import { retryVerify, verifyCompareDone, verifyDeadline, verifyReadDone, verifyRunnable, verifyTurn } from './verify.js';
 import type { Volume } from './volume.js';
+import { continueBeneath } from './write-beneath.js';
 import {
   afterOverlap,
   applicationDiskDone,
@@ -304,6 +305,7 @@ export class Resource implements ReplicationCore {
           if (newStorage !== undefined && conn === CONN.Connected) resyncNewStorage(this, c.peerDevices[k]!, newStorage);
           if (c.peerDevices[k]!.verifyWaiting.length > 0) retryVerify(this, c.peerDevices[k]!);
         }
+        if (c.beneath.length > 0) continueBeneath(this, c);
         if (c.drained) afterDrain(this, c);
       }
       for (const volume of this.volumes.values()) {

@@ -236,6 +236,12 @@ function submitLocally(res: Resource, volume: Volume, slot: number): void {
   res.effects.push(writeEffect(requests.op[slot]!), slot, 0);
 }
 
+/** Something was written over it. */
+export function writeAgain(res: Resource, volume: Volume, slot: number): void {
+  res.requests.state[slot]! &= ~LOCAL.Ok;
+  submitLocally(res, volume, slot);
+}
+
 export const writeEffect = (op: number): (typeof EFFECT)[keyof typeof EFFECT] =>
   op === OP.Discard ? EFFECT.DiskDiscard : op === OP.WriteZeroes ? EFFECT.DiskWriteZeroes : EFFECT.DiskWrite;
 

@@ -72,6 +72,8 @@ export interface LifePlan {
   readonly careless: boolean;
   /** Both nodes are promoted, with an application on each: every loss of the link is a split brain. */
   readonly twoPrimaries: boolean;
+  /** Each node takes the other one for a kernel's DRBD. */
+  readonly genuinePeers: boolean;
   readonly mdFlushes: boolean;
   /** csums-alg of the connection, or none. */
   readonly csums: string;
@@ -123,6 +125,7 @@ function withTwoPrimaries(plan: LifePlan, always: boolean): LifePlan {
   return {
     ...plan,
     twoPrimaries: true,
+    genuinePeers: prng.chance(1, 2),
     protocol: 'C',
     careless: false,
     seconds: Math.min(plan.seconds, 40),
@@ -188,6 +191,7 @@ function drawOnePrimary(seed: number, canary: Canary | undefined): LifePlan {
     onIoError: prng.chance(1, 2) ? 'detach' : 'pass_on',
     careless: prng.chance(1, 6),
     twoPrimaries: false,
+    genuinePeers: false,
     mdFlushes: true,
     csums: prng.pick(['', 'crc32c', 'sha1']),
     csumsAfterCrashOnly: prng.chance(1, 4),

@@ -14,6 +14,7 @@ import {
   type ResourceSnapshot,
   type Stream,
 } from '@udrbd/replication';
+import { COMMAND, HEADER_KIND, headerBytesOf, P_CONNECTION_FEATURES } from '@udrbd/wire';
 import { digestOf } from './digest.js';
 import type { Scheduled } from './event-queue.js';
 import { applyActivityLog, deviceBytes, moveMetaData, openBackingDisk, placeOnDevice, readMetaData } from './meta-tools.js';
@@ -29,6 +30,7 @@ const PEER_SLOTS = 256;
 const OUTBOX_BYTES = 512 * 1024;
 const EIO = 5;
 
+const GENUINE_PROTOCOL_MIN = 86;
 /** Exit codes of a fence-peer handler. */
 const FENCED = { broken: 20, worse: 3, outdated: 4, unreachable: 5, primary: 6, stonith: 7 } as const;
 
@@ -66,6 +68,8 @@ export class SimNode implements LinkUser {
   /** Entries of each outbox that the socket has taken, and those of them that were reported. */
   #handed: [number, number] = [0, 0];
   #buffers = new Map<number, Uint8Array>();
+  /** Slots whose disk request is under way. */
+  readonly #diskSlots = new Set<number>();
   #operations = new Map<number, CommandDone>();
   #operationNumber = 0;
   #tick: Scheduled | undefined;
@@ -119,6 +123,7 @@ export class SimNode implements LinkUser {
       hmac: () => undefined,
     });
     this.#buffers.clear();
+    this.#diskSlots.clear();
     world.network.users[this.side] = this;
     const options = {
       protocol: plan.protocol,
@@ -315,15 +320,18 @@ export class SimNode implements LinkUser {
       const value = effects.value[i]!;
       switch (effects.kind[i]) {
         case EFFECT.DiskRead:
+          this.#occupy(slot);
           this.#diskRead(core, slot);
           break;
         case EFFECT.DiskWrite:
         case EFFECT.DiskDiscard:
         case EFFECT.DiskWriteZeroes:
+          this.#occupy(slot);
           this.#diskWrite(core, slot);
           break;
         case EFFECT.DiskFlush:
-          this.#diskFlush(this.#latency(), this.#saboteur.skipsFlush, (errno) => core.diskDone(this.now, slot, errno));
+          this.#occupy(slot);
+          this.#diskFlush(this.#latency(), this.#saboteur.skipsFlush, (errno) => this.#diskDone(core, slot, errno));
           break;
         case EFFECT.Complete:
           completed.push([slot, value]);
@@ -415,6 +423,17 @@ export class SimNode implements LinkUser {
     this.#abandonToken = undefined;
   }
 
+  /** The engine has one set of counters a slot. */
+  #occupy(slot: number): void {
+    if (this.#diskSlots.has(slot)) throw new Error(`slot ${slot}: two disk requests at a time`);
+    this.#diskSlots.add(slot);
+  }
+
+  #diskDone(core: ReplicationCore, slot: number, errno: number): void {
+    this.#diskSlots.delete(slot);
+    core.diskDone(this.now, slot, errno);
+  }
+
   #diskRead(core: ReplicationCore, slot: number): void {
     const { requests } = core;
     const sector = requests.sector[slot]!;
@@ -425,17 +444,17 @@ export class SimNode implements LinkUser {
     const fail = (c: ReplicationCore): void => {
       // The disk may still touch the old one.
       if (slot < requests.applicationSlots) this.#buffers.set(slot, new Uint8Array(lengthBytes));
-      c.diskDone(this.now, slot, EIO);
+      this.#diskDone(c, slot, EIO);
     };
     this.#onDisk(this.#latency(), fail, (c, isLate) => {
       if (isLate) {
         buffer.fill(0xa5);
         return;
       }
-      if (this.#fails()) return c.diskDone(this.now, slot, EIO);
+      if (this.#fails()) return this.#diskDone(c, slot, EIO);
       this.disk.readInto(sector * 512, buffer.subarray(0, lengthBytes));
       this.#bufferFilled(c, slot, buffer);
-      c.diskDone(this.now, slot, 0);
+      this.#diskDone(c, slot, 0);
     });
   }
 
@@ -448,7 +467,7 @@ export class SimNode implements LinkUser {
     const { requests } = core;
     const { checks } = this.#world;
     const lengthBytes = requests.lengthBytes[slot]!;
-    if (this.#isAbandoned) return this.#later(1, (c) => c.diskDone(this.now, slot, EIO));
+    if (this.#isAbandoned) return this.#later(1, (c) => this.#diskDone(c, slot, EIO));
     const flags = requests.flags[slot]!;
     const isMirrored = slot >= requests.applicationSlots;
     if (!isMirrored) checks.beforeApplicationWrite(this, requests.sector[slot]!, lengthBytes);
@@ -465,20 +484,20 @@ export class SimNode implements LinkUser {
     if (sector * 512 + lengthBytes > this.#limitBytes) throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
     this.#detail('disk write', slot, sector, lengthBytes);
     const isAnswered = this.#saboteur.answersEarly(isMirrored);
-    if (isAnswered) this.#later(1, (c) => c.diskDone(this.now, slot, 0));
-    const fail = (c: ReplicationCore): void => c.diskDone(this.now, slot, EIO);
+    if (isAnswered) this.#later(1, (c) => this.#diskDone(c, slot, 0));
+    const fail = (c: ReplicationCore): void => this.#diskDone(c, slot, EIO);
     this.#onDisk(this.#latency(), fail, (c, isLate) => {
       this.#detail('disk write done', slot, sector, lengthBytes);
       if (isDropped || (!isLate && this.#fails())) {
         this.disk.abandon(write);
-        if (!isLate) c.diskDone(this.now, slot, isDropped ? 0 : EIO);
+        if (!isLate) this.#diskDone(c, slot, isDropped ? 0 : EIO);
         return;
       }
       if (point >= 0 && !this.#saboteur.skipsFlush) this.disk.flushed(point);
       this.disk.complete(write);
       checks.touched();
       if (isAnswered || isLate) return;
-      c.diskDone(this.now, slot, 0);
+      this.#diskDone(c, slot, 0);
     });
   }
 
@@ -755,6 +774,7 @@ export class SimNode implements LinkUser {
       const lengthBytes = slot < 0 ? 0 : core.requests.lengthBytes[slot]!;
       const packet = new Uint8Array(header.length + lengthBytes);
       packet.set(header);
+      if (this.#world.plan.genuinePeers && slot < 0) pretendGenuine(packet);
       if (payload !== undefined) {
         packet.set(payload.subarray(0, lengthBytes), header.length);
         const digest = digestBytes(box.digest[row]!);
@@ -769,4 +789,12 @@ export class SimNode implements LinkUser {
       if (this.#link === link) this.#call(core, (c) => c.sendDone(this.now, CONNECTION, stream, entries));
     });
   }
+}
+
+/** Makes a P_CONNECTION_FEATURES say what a genuine DRBD says of its oldest protocol. */
+function pretendGenuine(packet: Uint8Array): void {
+  const view = new DataView(packet.buffer);
+  const headerBytes = headerBytesOf(HEADER_KIND.H80);
+  if (packet.length !== headerBytes + P_CONNECTION_FEATURES.size || view.getUint16(4) !== COMMAND.P_CONNECTION_FEATURES) return;
+  view.setUint32(headerBytes + P_CONNECTION_FEATURES.at.protocol_min.offset, GENUINE_PROTOCOL_MIN);
 }
