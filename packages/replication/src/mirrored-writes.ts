@@ -152,7 +152,7 @@ export function mirroredWriteDone(res: Resource, pd: PeerDevice, slot: number, e
   const { volume } = pd;
   volume.lowerPending--;
   volume.writtenSectors += res.requests.lengthBytes[slot]! / 512;
-  if (pd.connection.beneath.length === 0 || !writtenBeneath(res, pd, slot, errno)) mirroredWriteEnded(res, pd, slot, errno);
+  if (pd.connection.beneath.length === 0 || !writtenBeneath(pd, slot, errno)) mirroredWriteEnded(res, pd, slot, errno);
 }
 
 /** Our own write is on top of it again. */

@@ -58,7 +58,7 @@ export function continueBeneath(res: Resource, c: Connection): void {
 }
 
 /** The disk has a mirrored write. @returns true when ours has to go there once more, before the peer gets its answer */
-export function writtenBeneath(res: Resource, pd: PeerDevice, slot: number, errno: number): boolean {
+export function writtenBeneath(pd: PeerDevice, slot: number, errno: number): boolean {
   const c = pd.connection;
   const entry = c.beneath.find((other) => other.slot === slot);
   if (entry === undefined) return false;

@@ -151,6 +151,10 @@ export class Checks {
         world.violation(`D7 ${node.name}: promoted with ${disk}/${peer?.peerDiskState}`);
       }
       if (disk === 'UpToDate') this.contents(node, 'at promotion');
+      // The second one was promoted while the link to the first broke: each goes on by itself.
+      const isAlone = after.connections[0]?.state !== 'Connected';
+      if (world.plan.twoPrimaries && isAlone && world.nodes.every((n) => n === node || n.snapshot()?.role === 'Primary'))
+        world.isDiverged = true;
     }
     const replication = peer?.replicationState;
     if (replication === 'SyncTarget' || replication === 'PausedSyncT') {
