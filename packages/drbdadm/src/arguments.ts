@@ -2,6 +2,8 @@
 import { type Config, type Connection, findEntry, hostNamesEqual, isIgnored, type Resource, type Volume } from '@udrbd/config';
 import type { Target } from './session.js';
 
+type Report = (text: string) => void;
+
 /** What an argument stands for, or the messages to print and the code to go on (1) or stop (20) with. */
 export type Resolved =
   | { readonly target: Target }
@@ -65,14 +67,20 @@ function byMinor(config: Config, minor: number): { res: Resource; volume: Volume
   return undefined;
 }
 
+/** Why there is no such connection. To name the local node is a mistake that stock tells of each time it looks. */
+interface NoConnection {
+  readonly message: string;
+  readonly isLocal: boolean;
+}
+
 /** The connection to a peer, named by host or by the connection's own name. */
-function findConnection(res: Resource, peer: string, argument: string): Connection | readonly string[] {
-  const isLocal = res.me?.names.some((name) => hostNamesEqual(name, peer)) ?? false;
-  if (isLocal) return new Array<string>(3).fill(`Host name '${peer}' (from '${argument}') is not a peer, but the local node`);
+function findConnection(res: Resource, peer: string, argument: string): Connection | NoConnection {
+  const isLocal = res.connections.length > 0 && (res.me?.names.some((name) => hostNamesEqual(name, peer)) ?? false);
+  if (isLocal) return { message: `Host name '${peer}' (from '${argument}') is not a peer, but the local node`, isLocal };
   const found =
     res.connections.find((c) => !c.ignore && c.peer?.names.some((name) => hostNamesEqual(name, peer))) ??
     res.connections.find((c) => !c.ignore && connectionName(c) === peer);
-  return found ?? [`Not a valid connection (${argument}) for this host`];
+  return found ?? { message: `Not a valid connection (${argument}) for this host`, isLocal };
 }
 
 /** The connection's name: `_name`, or the names of the peer. */
@@ -98,7 +106,7 @@ export function resolveArgument(config: Config, argument: string): Resolved {
   let connection: Connection | undefined;
   if (parts.peer !== undefined) {
     const found = findConnection(res, parts.peer, argument);
-    if (!('paths' in found)) return refuse(...found, unexpected);
+    if (!('paths' in found)) return refuse(found.message, unexpected);
     if (found.ignoreForNow) return refuse(`Connection '${connectionName(found)}' has the ignore flag set`, unexpected);
     connection = found;
   }
@@ -112,30 +120,42 @@ export function resolveArgument(config: Config, argument: string): Resolved {
   return { target: { res, volume, connection, argument } };
 }
 
-/** The connections that an argument names, alone or as part of their resource. Which volume it names does not matter. */
-function connectionsOf(config: Config, argument: string): { readonly peer: boolean; readonly connections: readonly Connection[] } {
-  const parts = namesMinor(argument) ? undefined : splitArgument(argument);
-  const res = parts === undefined || 'message' in parts ? undefined : findResource(config, parts.res);
-  if (res === undefined || parts === undefined || 'message' in parts) return { peer: false, connections: [] };
+/** What the survey makes of an argument. Which volume it names does not matter here. */
+interface Surveyed {
+  /** Whether it names a peer, and not all of them. */
+  readonly peer: boolean;
+  readonly connections: readonly Connection[];
+  readonly badNumber?: BadNumber;
+}
+const NOTHING: Surveyed = { peer: false, connections: [] };
+
+function survey(config: Config, argument: string, report: Report): Surveyed {
+  if (namesMinor(argument)) return NOTHING;
+  const parts = splitArgument(argument);
+  if ('message' in parts) return { ...NOTHING, badNumber: parts };
+  const res = findResource(config, parts.res);
+  if (res === undefined) return NOTHING;
   if (parts.peer === undefined)
-    return { peer: false, connections: parts.volume === undefined ? res.connections.filter((c) => !isIgnored(c)) : [] };
+    return parts.volume === undefined ? { peer: false, connections: res.connections.filter((c) => !isIgnored(c)) } : NOTHING;
   const found = findConnection(res, parts.peer, argument);
-  return { peer: true, connections: 'paths' in found ? [found] : [] };
+  if ('paths' in found) return { peer: true, connections: [found] };
+  if (found.isLocal) report(`${found.message}\n`);
+  return NOTHING;
 }
 
 /**
- * Looks at all arguments before the first is worked on: at their numbers, and at which peers they name.
+ * Looks at all arguments before the first is worked on, and then once more: at their numbers, and at which peers they name.
  * @returns those peers' connections, or the message and exit code with which it ends here
  */
-export function surveyArguments(config: Config, args: readonly string[]): ReadonlySet<Connection> | BadNumber {
+export function surveyArguments(config: Config, args: readonly string[], report: Report): ReadonlySet<Connection> | BadNumber {
   for (const argument of args) {
-    const parts = namesMinor(argument) ? undefined : splitArgument(argument);
-    if (parts !== undefined && 'message' in parts) return parts;
+    const { badNumber } = survey(config, argument, report);
+    if (badNumber !== undefined) return badNumber;
   }
   const enabled = new Set<Connection>();
   const peers = new Set<Connection>();
   for (const argument of args) {
-    const { peer, connections } = connectionsOf(config, argument);
+    const { peer, connections } = survey(config, argument, report);
     if (connections.some((c) => enabled.has(c)))
       return { message: `USAGE_BUG: ${argument} would enable an already enabled connection`, exitCode: 1 };
     for (const connection of connections) {

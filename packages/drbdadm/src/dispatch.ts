@@ -110,7 +110,7 @@ function ignoreFurtherPeers(resources: readonly Resource[], named: ReadonlySet<C
 
 async function onNamed(session: Session, args: readonly string[]): Promise<number> {
   const { config, io, command } = session;
-  const named = surveyArguments(config, args);
+  const named = surveyArguments(config, args, (text) => io.stderr(text));
   if ('message' in named) {
     io.stderr(`${named.message}\n`);
     return named.exitCode;
@@ -186,7 +186,7 @@ async function overVolumes(session: Session, target: Target, action: Action, isA
     if (command.needsDisk && !hasDisk(volume)) {
       if (isAll) continue;
       io.stderr(`The ${command.name} command requires a local disk, but the configuration gives none.\n`);
-      return CONFIG_INVALID;
+      return stop(session, CONFIG_INVALID);
     }
     const part = { ...target, volume };
     const code = peersToo ? await overPeers(session, part, action) : await action(session, part, command);
