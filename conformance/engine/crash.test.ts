@@ -14,7 +14,7 @@ import { Load } from './load.js';
 import { ReconnectingClient } from './reconnecting-client.js';
 
 const SIZE = 64 << 20;
-const KILLS = Number(process.env.UDRBD_KILLS ?? 6);
+const KILLS = Number(process.env.UDRBD_KILLS ?? 4);
 
 t.test('crashes under load', async (t) => {
   const dir = mkdtempSync(`${tmpdir()}/udrbd-`);

@@ -44,6 +44,14 @@ check 'a file system' mkfs.ext4 -q -F /dev/drbd0
 mkdir -p /mnt/fs
 files() { mount /dev/drbd0 /mnt/fs && cp -r /udrbd/scripts /mnt/fs/ && dd if=/dev/urandom of=/mnt/fs/random bs=1M count=8 && sync -f /mnt/fs && (cd /mnt/fs && find . -type f | sort | xargs sha256sum) > /tmp/before; }
 check 'files on it' files
+killed() {
+  kill -9 $(cat /tmp/a/run/engine.lock)
+  on a udrbd-engine < /dev/null &&
+    dd if=/dev/urandom of=/mnt/fs/random bs=1M count=8 conv=fsync && grep -q ' /mnt/fs ext4 rw' /proc/mounts &&
+    (cd /mnt/fs && find . -type f | sort | xargs sha256sum) > /tmp/before &&
+    until_true 50 grep -q 'cs:Connected.*ds:UpToDate/UpToDate' /tmp/a/run/proc/drbd
+}
+check 'the engine is killed under it and the next one takes it over' killed
 refused() { local text; text=$(on a drbdsetup secondary r0 2>&1); equal 11 $? && grep -q 'mounted on /mnt/fs' <<< "$text"; }
 check 'status says that it is open' eval 'on a drbdsetup status r0 | grep -q open:yes'
 check 'a mounted device is not demoted, and the mount is named' refused

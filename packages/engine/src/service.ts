@@ -1,7 +1,7 @@
 /** The daemon proper: takes over what the last one has left, serves, and ends or hands over when it is told to. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lockProcessMemory, setIoFlusher } from 'ublk-napi';
-import { ControlServer } from './desk/control-server.js';
+import type { ControlServer } from './desk/control-server.js';
 import { type EngineEnvironment, readEnvironment } from './desk/environment.js';
 import { FrontDesk } from './desk/front-desk.js';
 import { HAND_OVER_SIGNAL, lockInstance, nameSuccessor, runningEngine, succeedInstance } from './desk/instance-lock.js';
@@ -84,12 +84,12 @@ async function tryToServe(environment: EngineEnvironment, log: Log, isSuccessor:
   desk = new FrontDesk(environment, log);
   desk.use(reactor);
   for (const message of early) desk.received(message);
-  const server = new ControlServer(`${environment.runDir}/control.sock`, desk, log);
+  let server: ControlServer | undefined;
   const metrics = environment.metrics && new MetricsServer(environment.metrics, () => desk.metrics(), log);
   endOnSignals(log, async (insist) => {
     await desk.shutDown(insist);
     metrics?.close();
-    await server.close();
+    await server?.close();
     await Promise.race([reactor.stop(), sleep(2000, undefined, { ref: false })]);
   });
   let isHandingOver = false;
@@ -109,6 +109,9 @@ async function tryToServe(environment: EngineEnvironment, log: Log, isSuccessor:
   // A disk that hangs holds up its own resource only.
   await Promise.race([desk.takeOver(journal, instance?.isSuccessor === true), sleep(TAKE_OVER_MS)]);
   await metrics?.listen();
+  // It loads a large library, for which no device has to wait.
+  const { ControlServer } = await import('./desk/control-server.js');
+  server = new ControlServer(`${environment.runDir}/control.sock`, desk, log);
   await server.listen();
 }
 
