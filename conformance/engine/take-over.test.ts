@@ -36,6 +36,10 @@ t.test('a Primary that was away', async (t) => {
   await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
   await a.ask('primary', { resource: 'r0', force: true });
   await together();
+  const both = async (command: 'net-options', parameters: object) => {
+    await a.ask(command, { resource: 'r0', peerNodeId: 1, ...parameters } as never);
+    await b.ask(command, { resource: 'r0', peerNodeId: 0, ...parameters } as never);
+  };
   const lose = async () => {
     await a.stop('SIGKILL');
     utimesSync(`${a.runDir}/engine.lock`, new Date(), new Date(Date.now() - 60_000));
@@ -53,6 +57,44 @@ t.test('a Primary that was away', async (t) => {
     t.equal((await a.resource('r0')).state.role, 'Primary');
     t.notMatch(a.log, 'new current UUID', 'it has asked first: alone it would have begun a generation of its own');
     await nbd.close();
+  });
+
+  await t.test('however short, with fencing: the peer is asked, not shot', async (t) => {
+    await both('net-options', { options: { fencing: 'resource-only' }, setDefaults: false });
+    const nbd = await ReconnectingClient.open(`${a.runDir}/nbd/0.sock`);
+    await nbd.write(0, Buffer.alloc(4096, 6));
+    await a.stop('SIGKILL');
+    const written = nbd.write(4096, Buffer.alloc(4096, 7));
+    await a.start();
+    await written;
+    await together();
+    t.equal((await a.resource('r0')).state.role, 'Primary');
+    t.notMatch(a.log, 'fence-peer');
+    t.notMatch(a.log, 'new current UUID');
+    await nbd.close();
+    await both('net-options', { options: { fencing: 'dont-care' }, setDefaults: false });
+  });
+
+  await t.test('one of two Primaries', async (t) => {
+    await both('net-options', { options: { 'allow-two-primaries': true }, setDefaults: false });
+    await b.ask('primary', { resource: 'r0', force: false });
+    const nbd = await ReconnectingClient.open(`${a.runDir}/nbd/0.sock`);
+    const other = await NbdClient.open(`${b.runDir}/nbd/1.sock`);
+    await nbd.write(0, Buffer.alloc(4096, 8));
+    await a.stop('SIGKILL');
+    await other.write(1 << 20, Buffer.alloc(4096, 9));
+    const written = nbd.write(4096, Buffer.alloc(4096, 10));
+    await a.start();
+    await written;
+    await together();
+    t.equal((await a.resource('r0')).state.role, 'Primary');
+    t.ok((await nbd.read(1 << 20, 4096)).equals(Buffer.alloc(4096, 9)), 'what the other one wrote meanwhile');
+    t.ok((await other.read(4096, 4096)).equals(Buffer.alloc(4096, 10)), 'and what was in flight here');
+    for (const { log } of [a, b]) t.notMatch(log, /internal error|ProtocolError|Split-Brain/);
+    await other.close();
+    await nbd.close();
+    await b.ask('secondary', { resource: 'r0', force: false });
+    await both('net-options', { options: { 'allow-two-primaries': false }, setDefaults: false });
   });
 
   await t.test('and whose peer was promoted', async (t) => {
