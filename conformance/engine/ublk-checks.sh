@@ -26,6 +26,8 @@ node_up() {
 read_only() { equal "$2" "$(cat /sys/block/ublkb$1/ro)"; }
 # A dozen programs each, on a host that may be busy.
 CHECK_SECONDS=180
+# Ten starts of node on an emulated processor, that others may use too.
+CHECK_SECONDS=120
 check 'node a comes up' node_up a
 check 'node b comes up' node_up b
 check 'the devices have their links' test "$(readlink /dev/drbd0) $(readlink /dev/drbd1)" = '/dev/ublkb0 /dev/ublkb1'
