@@ -132,7 +132,11 @@ export class World {
     }
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
     if (text.includes('Can only connect to data with current UUID=') || text.includes('demote me first!')) this.isDisklessRefused = true;
-    if (text.includes('I shall become SyncTarget, but I am primary!')) this.isBehind[node.side] = true;
+    if (text.includes('I shall become SyncTarget, but I am primary!')) {
+      this.isBehind[node.side] = true;
+      // A source that missed the end of a resync begins no generation when it loses its target, though that is Primary too.
+      if (this.plan.twoPrimaries && this.nodes.every((n) => n.snapshot()?.role === 'Primary')) this.isDiverged = true;
+    }
     if (text.includes('Unrelated data')) {
       this.unrelated = true;
       if (!this.plan.careless) this.violation(`L1 ${node.name}: unrelated data`);
