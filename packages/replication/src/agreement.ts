@@ -7,7 +7,7 @@ import type { PeerDevice } from './peer-device.js';
 import { isResizing } from './resize.js';
 import type { Resource } from './resource.js';
 import { changeConnection, changePeerDevice, type Wanted } from './state-change.js';
-import { CONN, type ConnNumber, DISK, type DiskNumber, type RoleNumber } from './state-view.js';
+import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
 
 /** Mask and value of a request in the numbering of the 8.4 dialect. */
 export const REQUEST = {
@@ -77,7 +77,7 @@ export function receiveRequest(res: Resource, pd: PeerDevice, mask: number, val:
   const reply = (number: number): void => sendStateChangeReply(res, c, COMMAND.P_STATE_CHG_REPLY, pd.volume.number, number);
   if (c.resolveConflicts && c.agreement !== undefined) return reply(SS.CONCURRENT_ST_CHG);
   const wanted = converted(mask, val, c.apv);
-  if (wanted.conn !== undefined && isResizing(pd)) return reply(SS.IN_TRANSIENT_STATE);
+  if ((wanted.conn !== undefined || wanted.peerRole === ROLE.Primary) && isResizing(pd)) return reply(SS.IN_TRANSIENT_STATE);
   const result = changePeerDevice(res, pd, wanted, { dryRun: true, verbose: true });
   reply(code(result));
   // A peer that detaches says so when it does (P_STATE). Should it not get this answer, it keeps its disk and a generation of ours

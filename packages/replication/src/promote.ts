@@ -9,6 +9,7 @@ import { withPrimaryBit } from './generations.js';
 import { ping } from './link.js';
 import { sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
+import { isResizing } from './resize.js';
 import type { Resource } from './resource.js';
 import { changeResource, type Wanted } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
@@ -49,7 +50,8 @@ function forcedVolumes(res: Resource): Set<Volume> {
 
 function attempt(res: Resource, given: Attempt, reply: Reply): void {
   if (res.role === ROLE.Primary) return reply();
-  if (res.connections.some((c) => c?.agreement !== undefined)) return reply({ name: 'SS_IN_TRANSIENT_STATE' });
+  const isChanging = (c: Connection | undefined): boolean => c?.agreement !== undefined || c?.peerDevices.some(isResizing) === true;
+  if (res.connections.some(isChanging)) return reply({ name: 'SS_IN_TRANSIENT_STATE' });
   if (res.connections.some((c) => c?.drained)) {
     // Writes of a peer that is gone are under way to our disk: they must not land on top of what our application writes.
     res.later(DRAIN_POLL_MS, () => attempt(res, given, reply));

@@ -8,9 +8,9 @@ const FAST = { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 };
 const SMALL = 16_384;
 const LARGE = 65_536;
 
-function synced(protocol = 'C'): Pair {
+function synced(protocol = 'C', net: Record<string, boolean> = {}): Pair {
   const pair = new Pair(SMALL);
-  pair.configure({ 'max-buffers': 20000, protocol }, FAST);
+  pair.configure({ 'max-buffers': 20000, protocol, ...net }, FAST);
   pair.connect();
   pair.a.control({ command: 'primary', force: true });
   pair.run(5000);
@@ -257,6 +257,33 @@ t.test('a Primary without a disk follows its peer', async (t) => {
   pair.run(500);
   t.equal(size(pair.b), 8000);
   t.equal(size(pair.a), before, 'an application may use what is behind');
+});
+
+t.test('two Primaries grow only where nothing is to be copied', async (t) => {
+  const pair = synced('C', { 'allow-two-primaries': true });
+  const up = pair.b.control({ command: 'primary', force: false });
+  pair.rest();
+  t.equal(pair.b.code(up), 'ok');
+  for (const node of pair.nodes) node.grow(LARGE);
+  t.equal(command(pair, pair.a), 'ERR_NO_PRIMARY');
+  t.equal(command(pair, pair.b, { assumeClean: true }), 'ok');
+  pair.run(1000);
+  t.equal(pair.state(pair.a), 'Connected(Established) Primary/Primary UpToDate/UpToDate');
+  t.equal(size(pair.a), size(pair.b));
+  t.equal(command(pair, pair.a, { size: 8000 }), 'ok');
+  pair.run(1000);
+  t.equal(size(pair.b), 8000);
+});
+
+t.test('nobody is promoted while the size changes', async (t) => {
+  const pair = synced('C', { 'allow-two-primaries': true });
+  for (const node of pair.nodes) node.grow(LARGE);
+  pair.a.control(wish());
+  const up = pair.b.control({ command: 'primary', force: false });
+  pair.rest();
+  t.equal(pair.b.code(up), 'SS_IN_TRANSIENT_STATE');
+  pair.run(5000);
+  t.equal(pair.state(pair.b), 'Connected(Established) Secondary/Primary UpToDate/UpToDate');
 });
 
 t.test('sizes are told as DRBD tells them', async (t) => {

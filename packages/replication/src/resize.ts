@@ -344,7 +344,7 @@ export function resize(
   const md = disk.metaData;
   const log = { stripes: request.alStripes ?? md.al_stripes, stripeSize4k: (request.alStripeSizeKiB ?? md.al_stripe_size_4k * 4) / 4 };
   const isLogChanged = log.stripes !== md.al_stripes || log.stripeSize4k !== md.al_stripe_size_4k;
-  const refused = refusal(res, volume) ?? (isLogChanged ? logRefusal(volume, disk, log, request.assumePeerHasSpace) : undefined);
+  const refused = refusal(res, volume, request) ?? (isLogChanged ? logRefusal(volume, disk, log, request.assumePeerHasSpace) : undefined);
   if (refused !== undefined) return reply(refused);
   beginResize(res, volume, {
     measures: true,
@@ -369,7 +369,7 @@ export function resize(
 const isMeeting = (pd: PeerDevice): boolean => pd.connection.isUp && pd.conn === CONN.WFReportParams;
 
 /** What forbids any change now. */
-function refusal(res: Resource, volume: Volume): Refusal | undefined {
+function refusal(res: Resource, volume: Volume, request: ResizeRequest): Refusal | undefined {
   // A write behind the new end might wait for the end of the freeze.
   if (res.isSuspended) return no('SS_IN_TRANSIENT_STATE');
   for (const pd of volume.peerDevices) {
@@ -377,6 +377,11 @@ function refusal(res: Resource, volume: Volume): Refusal | undefined {
     if (pd.conn !== CONN.Connected) continue;
     if (pd.connection.agreement !== undefined) return no('SS_IN_TRANSIENT_STATE');
     if (res.role !== ROLE.Primary && pd.peerRole !== ROLE.Primary) return no('ERR_NO_PRIMARY');
+    // Of two Primaries one would become a sync target; if the link broke then, neither could tell that both went on.
+    const mayGrow = request.size === 0 || request.size > volume.sizeSectors;
+    if (res.role === ROLE.Primary && pd.peerRole === ROLE.Primary && mayGrow && !request.assumeClean) {
+      return no('ERR_NO_PRIMARY', 'both nodes are Primary: larger only with --assume-clean');
+    }
     // The Primary's data are copied to what is new: they have to be good (a rule of DRBD 9).
     const source = res.role === ROLE.Primary ? volume.diskState : pd.peerDisk;
     if (pd.peerDisk > DISK.Diskless && source < DISK.UpToDate && source > DISK.Diskless) return no('ERR_NO_PRIMARY');
@@ -395,7 +400,7 @@ function logRefusal(volume: Volume, disk: AttachedDisk, log: ActivityLogLayout, 
 }
 
 function decide(res: Resource, volume: Volume, request: ResizeRequest, usableSectors: number): Decision {
-  const changed = refusal(res, volume);
+  const changed = refusal(res, volume, request);
   if (changed !== undefined) return { refusal: changed };
   const { effective_size: lastAgreed } = volume.disk!.metaData;
   const connected = volume.peerDevices.filter((pd) => pd.conn === CONN.Connected);

@@ -88,6 +88,7 @@ function runUntil(world: World, until: number, isDone: () => boolean): boolean {
 function isWell(world: World): boolean {
   if (world.workloads.some((workload) => workload.running > 0) || !world.isAtRest) return false;
   return world.nodes.every((node) => {
+    if (node.isHanging) return false;
     const snapshot = node.snapshot();
     return isInSync(snapshot) && snapshot?.connections[0]?.peerDevices[0]?.replicationState === 'Established';
   });

@@ -401,6 +401,10 @@ export class SimNode implements LinkUser {
   /** The disk answers nothing before that, microseconds. */
   #hangsUntil = 0;
 
+  get isHanging(): boolean {
+    return this.#world.queue.now < this.#hangsUntil;
+  }
+
   hangs(micros: number): void {
     this.#world.trace(this, `disk hangs for ${micros} us`);
     this.#hangsUntil = this.#world.queue.now + micros;
