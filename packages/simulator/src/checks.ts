@@ -254,7 +254,9 @@ export class Checks {
         return;
       }
     }
-    if (before?.volumes[0]?.diskState === 'UpToDate' && before.role === 'Secondary') this.#epochOrder(node, lost, kept);
+    // The end of a resync may not have reached the super block: then the disk says itself that it waits for the rest.
+    const isConsistent = (readMetaData(node.disk, world.plan.format).md.flags & MDF.CONSISTENT) !== 0;
+    if (isConsistent && before?.volumes[0]?.diskState === 'UpToDate' && before.role === 'Secondary') this.#epochOrder(node, lost, kept);
     for (const id of lost) {
       history.obliged[side].delete(id);
       this.excused[side].add(id);
