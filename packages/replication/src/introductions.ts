@@ -465,7 +465,13 @@ function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk
   });
   for (const line of outcome.logs) res.log(line.level, volume, pd, line.text);
   for (const name of outcome.handlers) res.helper(name, volume, c);
-  if (outcome.self !== self) keepGenerations(res, volume, pd, outcome.self);
+  if (outcome.self !== self) {
+    keepGenerations(res, volume, pd, outcome.self);
+    // Equal generations again, although what we wrote since is on our disk alone: two nodes that stop before the resync has begun have to
+    // tell by something else who copies.
+    if (outcome.conn === CONN.WFBitMapS && pd.bitmapSlot >= 0 && volume.disk!.bitmap.weight(pd.bitmapSlot) > 0)
+      volume.crashedPrimary = true;
+  }
   uuids.generations = outcome.peer;
   if (outcome.kind === 'abort') return { next: undefined, isRoleConflict: outcome.isRoleConflict };
   if (outcome.setAllBits) setAllBits(res, pd, () => continueBitmapSend(res, pd));

@@ -1,0 +1,49 @@
+import { MDF } from '@udrbd/metadata';
+import t from 'tap';
+import { OP } from './requests.js';
+import { clock, type MemoryNode, network, Pair } from './testing/pair.js';
+
+const state = (node: MemoryNode) => node.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.replicationState;
+const flags = (node: MemoryNode): number => node.core.snapshot(clock.now).volumes[0]!.metaDataFlags;
+
+t.test('a source that missed the end of the resync, and wrote since, knows by its meta-data that it has to copy', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.partition();
+  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
+  pair.rest();
+  // The target finishes; its last word never arrives.
+  network.isDown = false;
+  pair.a.connect();
+  const deliver = pair.a.deliver.bind(pair.a);
+  pair.a.deliver = (stream, bytes) => {
+    if (state(pair.b) !== 'Established') deliver(stream, bytes);
+  };
+  for (let i = 0; i < 100 && !(state(pair.b) === 'Established' && state(pair.a) === 'SyncSource'); i++) pair.run(10);
+  t.strictSame([state(pair.a), state(pair.b)], ['SyncSource', 'Established']);
+  pair.a.deliver = deliver;
+  pair.partition();
+  pair.a.submit(OP.Write, 1600, new Uint8Array(4096).fill(2));
+  pair.rest();
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.rest();
+  t.equal(flags(pair.a) & MDF.CRASHED_PRIMARY, 0);
+  const isCorrected = () => pair.a.logs.some((line) => line.includes('was SyncSource, missed the resync finished event, corrected myself'));
+  const toTarget = pair.b.deliver.bind(pair.b);
+  pair.b.deliver = (stream, bytes) => {
+    if (!isCorrected()) toTarget(stream, bytes);
+  };
+  pair.heal();
+  pair.run(10);
+  t.ok(isCorrected());
+  t.ok((flags(pair.a) & MDF.CRASHED_PRIMARY) !== 0, 'its bits count, should both stop now');
+  pair.b.deliver = toTarget;
+  pair.partition();
+  pair.heal();
+  pair.run(10_000);
+  t.match(pair.state(pair.b), /^Connected\(Established\) .* UpToDate\/UpToDate$/);
+  t.equal(pair.b.disk[1600 * 512], 2);
+});
