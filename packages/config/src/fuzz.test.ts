@@ -8,8 +8,12 @@ import { loadFiles } from './testing/memory-source.js';
 import { breakSite, randomSite, type Site } from './testing/random-site.js';
 
 const COUNT = Number(process.env.CONFIG_FUZZ ?? 20_000);
-/** Far above what one takes, far below what somebody would wait for. */
+/** Of processor time, which a busy machine does not lengthen: far above what one takes, far below what somebody would wait for. */
 const LONGEST_MS = 2000;
+const processorMs = (): number => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+};
 const MOST_HEAP = 256 * 2 ** 20;
 
 const atEtc = (site: Site): Record<string, string> =>
@@ -19,14 +23,14 @@ const atEtc = (site: Site): Record<string, string> =>
 function tryOut(seed: number): string | undefined {
   let site = randomSite(seed % 997);
   for (let round = 0; round <= seed % 3; round++) site = breakSite(site, seed * 3 + round);
-  const start = process.hrtime.bigint();
+  const start = processorMs();
   try {
     if (seed % 5 === 0) for (const text of Object.values(site)) parse(text, 'show');
     loadFiles(atEtc(site));
   } catch (error) {
     return `seed ${seed}: ${(error as Error).stack}`;
   }
-  const ms = Number(process.hrtime.bigint() - start) / 1e6;
+  const ms = processorMs() - start;
   return ms > LONGEST_MS ? `seed ${seed} took ${Math.round(ms)} ms` : undefined;
 }
 
@@ -54,9 +58,9 @@ t.test('inputs made to be slow', async (t) => {
     blanks: `${' \n'.repeat(500_000)}resource`,
   };
   for (const [name, text] of Object.entries(bad)) {
-    const start = process.hrtime.bigint();
+    const start = processorMs();
     loadFiles({ '/etc/drbd.conf': text });
-    const ms = Number(process.hrtime.bigint() - start) / 1e6;
+    const ms = processorMs() - start;
     t.ok(ms < LONGEST_MS * 2, `${name}: ${Math.round(ms)} ms`);
   }
 });
