@@ -485,7 +485,7 @@ export class SimNode implements LinkUser {
       const buffer = this.#buffers.get(slot);
       if (buffer === undefined || buffer.length < lengthBytes) throw new Error(`slot ${slot}: write of ${lengthBytes} bytes without them`);
       const payload = this.#saboteur.payload(isMirrored, buffer.subarray(0, lengthBytes));
-      write = this.disk.submit(sector * 512, payload, (flags & REQ_FUA) !== 0);
+      write = this.disk.submit(sector * 512, payload, (flags & REQ_FUA) !== 0, false, point);
     } else write = this.disk.submitZeroes(sector * 512, lengthBytes, (flags & REQ_FUA) !== 0);
     if (sector * 512 + lengthBytes > this.#limitBytes) throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
     this.#detail('disk write', slot, sector, lengthBytes);
@@ -536,7 +536,8 @@ export class SimNode implements LinkUser {
     if (isAnswered) this.#later(1, (c) => c.metaDone(this.now, token, 0));
     const point = request.preflush && !this.#saboteur.skipsPreflush ? this.disk.flushPoint : -1;
     // The super block is one atomic unit of 4 KiB for the disks that we promise anything for.
-    const write = this.disk.submit(request.offsetBytes, this.#saboteur.metaBytes(part, request.bytes), request.fua, isSuperblock);
+    const bytes = this.#saboteur.metaBytes(part, request.bytes);
+    const write = this.disk.submit(request.offsetBytes, bytes, request.fua, isSuperblock, point);
     const fail = (c: ReplicationCore): void => c.metaDone(this.now, token, EIO);
     this.#onDisk(this.#latency(), fail, (c, isLate) => {
       if (isLost || (!isLate && this.#fails())) {

@@ -66,6 +66,8 @@ export interface DiskWrite {
   readonly fua: boolean;
   /** Never torn: one unit of the disk. */
   readonly atomic: boolean;
+  /** What has to be durable before it, a token of `flushPoint`; -1: nothing. */
+  readonly behind: number;
   /** Order of completion. */
   sequence: number;
 }
@@ -125,14 +127,14 @@ export class SimDisk {
   }
 
   /** Begins a write; the content is taken now. */
-  submit(offset: number, bytes: Uint8Array, fua: boolean, atomic = false): DiskWrite {
-    const write: DiskWrite = { offset, length: bytes.length, bytes: bytes.slice(), fua, atomic, sequence: 0 };
+  submit(offset: number, bytes: Uint8Array, fua: boolean, atomic = false, behind = -1): DiskWrite {
+    const write: DiskWrite = { offset, length: bytes.length, bytes: bytes.slice(), fua, atomic, behind, sequence: 0 };
     this.#inFlight.add(write);
     return write;
   }
 
   submitZeroes(offset: number, length: number, fua: boolean): DiskWrite {
-    const write: DiskWrite = { offset, length, bytes: undefined, fua, atomic: false, sequence: 0 };
+    const write: DiskWrite = { offset, length, bytes: undefined, fua, atomic: false, behind: -1, sequence: 0 };
     this.#inFlight.add(write);
     return write;
   }
@@ -185,6 +187,12 @@ export class SimDisk {
   /** The power goes: every write that is not durable survives or not, by sectors when torn. */
   powerCut(prng: Prng, tornPercent: number): void {
     const mode = prng.below(4);
+    // Nothing of a write is there before the flush in front of it has ended.
+    for (const write of [...this.#inFlight]) {
+      if (write.behind < 0) continue;
+      if (prng.chance(1, 2)) this.flushed(write.behind);
+      else this.#inFlight.delete(write);
+    }
     for (const write of [...this.#cached, ...this.#inFlight]) this.#touch(write.offset, write.length);
     for (const write of [...this.#cached, ...this.#inFlight]) {
       const survives = mode === 0 ? false : mode === 1 ? true : prng.chance(1, 2);
@@ -204,8 +212,10 @@ export class SimDisk {
   /** The process that wrote is gone, the disk is not: what was in flight ends, or had never been issued. */
   processGone(prng: Prng): void {
     for (const write of [...this.#inFlight]) {
-      if (prng.chance(1, 2)) this.complete(write);
-      else this.abandon(write);
+      if (prng.chance(1, 2)) {
+        if (write.behind >= 0) this.flushed(write.behind);
+        this.complete(write);
+      } else this.abandon(write);
     }
   }
 

@@ -64,6 +64,18 @@ t.test('a power cut keeps what was flushed or forced, and any part of the rest',
   t.strictSame([...kept].sort(), ['00', '03', '30', '33'], 'torn by sectors, lost or kept');
 });
 
+t.test('nothing of a write survives a power cut without the flush in front of it', async (t) => {
+  const kept = new Set<string>();
+  for (let seed = 0; seed < 64; seed++) {
+    const disk = new SimDisk(65_536, true);
+    disk.complete(disk.submit(0, new Uint8Array(512).fill(1), false));
+    disk.submit(4096, new Uint8Array(512).fill(2), true, false, disk.flushPoint);
+    disk.powerCut(new Prng(seed, 'cut'), 0);
+    kept.add(`${disk.read(0, 1)[0]}${disk.read(4096, 1)[0]}`);
+  }
+  t.strictSame([...kept].sort(), ['00', '10', '12']);
+});
+
 t.test('an older cached write does not come back over one that was forced', async (t) => {
   for (let seed = 0; seed < 16; seed++) {
     const disk = new SimDisk(65_536, true);
