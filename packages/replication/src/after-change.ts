@@ -69,7 +69,12 @@ function immediate(res: Resource, volume: Volume, pd: PeerDevice | undefined, ol
 function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView, next: StateView): void {
   const both = (s: StateView): boolean => s.disk === DISK.UpToDate && s.peerDisk === DISK.UpToDate;
   if (!both(old) && both(next)) {
-    volume.crashedPrimary = false;
+    if (volume.crashedPrimary) {
+      volume.crashedPrimary = false;
+      // A crash from here on is none of a Primary, unless it is one again.
+      refreshPersistentFlags(res, volume);
+      res.wantMetaDataSync = true;
+    }
     if (pd.peerUuids !== undefined) pd.peerUuids.flags &= ~UUID_FLAG.CRASHED_PRIMARY;
     peerIsGoodAgain(res, pd.connection);
   }

@@ -86,7 +86,9 @@ export class Operator {
       if (worse === node) this.#demote(node, () => this.#reconnect(node));
       return;
     }
-    if (world.isQuiet && world.isBehind[node.side] && node.snapshot()?.role === 'Primary') {
+    // What is above it came from a disk that nobody has any more.
+    const isOrphan = world.plan.twoPrimaries && world.isDisklessRefused && node.snapshot()?.volumes[0]?.diskState === 'Diskless';
+    if (world.isQuiet && (world.isBehind[node.side] || isOrphan) && node.snapshot()?.role === 'Primary') {
       world.isBehind[node.side] = false;
       this.#demote(node, () => this.#reconnect(node));
       return;
