@@ -12,14 +12,12 @@ const REQUESTS = Number(process.env.BENCH_REQUESTS ?? 10_000_000);
 const WARM_UP = Math.min(REQUESTS, 300_000);
 const SIZE_MIB = 256;
 const IDLE_MS_MAX = 120_000;
-const COLLECTION = /^\[\d+:(0x[0-9a-f]+)\] +(\d+) ms: (Scavenge|Mark-Compact)[^0-9]* ([\d.]+) \([\d.]+\) -> ([\d.]+) \([\d.]+\) MB/;
+const COLLECTION = /^\[\d+:(0x[0-9a-f]+)\] +\d+ ms: (Scavenge|Mark-Compact)[^0-9]* ([\d.]+) \([\d.]+\) -> ([\d.]+) \([\d.]+\) MB/;
 
 interface Heap {
   collections: number;
   allocatedMiB: number;
   leftMiB: number;
-  /** Since its thread began. */
-  ageMs: number;
 }
 
 class GcLog {
@@ -31,23 +29,22 @@ class GcLog {
     this.#path = path;
   }
 
-  /** Takes in what was written since the last time. @returns what was collected meanwhile: the main thread began first, then the reactor */
+  /** Takes in what was written since the last time. @returns what was collected meanwhile, in the order of the first collections: the main thread's, then the reactor's */
   take(): Heap[] {
     const size = statSync(this.#path).size;
     const text = readFileSync(this.#path, 'utf8').slice(this.#read);
     this.#read = size;
     for (const heap of this.#heaps.values()) Object.assign(heap, { collections: 0, allocatedMiB: 0 });
     for (const line of text.split('\n')) {
-      const [, isolate, age, , before, after] = COLLECTION.exec(line) ?? [];
+      const [, isolate, , before, after] = COLLECTION.exec(line) ?? [];
       if (isolate === undefined) continue;
-      const heap = this.#heaps.get(isolate) ?? { collections: 0, allocatedMiB: 0, leftMiB: Number(before), ageMs: 0 };
+      const heap = this.#heaps.get(isolate) ?? { collections: 0, allocatedMiB: 0, leftMiB: Number(before) };
       heap.collections++;
       heap.allocatedMiB += Math.max(0, Number(before) - heap.leftMiB);
       heap.leftMiB = Number(after);
-      heap.ageMs = Number(age);
       this.#heaps.set(isolate, heap);
     }
-    return [...this.#heaps.values()].sort((a, b) => b.ageMs - a.ageMs).map((heap) => ({ ...heap }));
+    return [...this.#heaps.values()].map((heap) => ({ ...heap }));
   }
 }
 
