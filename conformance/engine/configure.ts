@@ -34,12 +34,12 @@ export async function configure(
     peerNodeId,
     options: { _name: `node${peerNodeId}`, protocol: 'C', 'connect-int': 1, ...net },
   });
-  // A fixed rate: the controller would begin slowly.
+  // A fixed rate, also beside an application: the controller would begin slowly.
   await engine.ask('peer-device-options', {
     resource,
     peerNodeId,
     volume: 0,
-    options: { 'c-plan-ahead': 0, 'resync-rate': resyncRate },
+    options: { 'c-plan-ahead': 0, 'resync-rate': resyncRate, 'c-min-rate': 0 },
     setDefaults: false,
   });
   await engine.ask('new-path', {

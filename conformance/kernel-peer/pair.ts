@@ -129,7 +129,7 @@ export class Pair {
     await ours.ask('new-minor', { resource: this.name, minor: this.minor, volume: 0, options: {} });
     await this.attachOurs();
     await ours.ask('new-peer', { ...this.ids, options: { _name: peer.name, protocol, 'connect-int': 1, ...net, ...ourNet } as never });
-    // The controller would begin slowly.
+    // The controller would begin slowly, and make way for applications.
     await this.setOurRate(102_400);
     const local = { family: 'ipv4', address: this.options.ourAddress ?? peer.hostAddress, port: this.port } as const;
     await ours.ask('new-path', { ...this.ids, local, remote: { ...local, address: peer.address } });
@@ -197,7 +197,7 @@ export class Pair {
 
   /** A fixed rate of resyncs to us, KiB/s. */
   async setOurRate(rate: number): Promise<void> {
-    const options = { 'c-plan-ahead': 0, 'resync-rate': rate };
+    const options = { 'c-plan-ahead': 0, 'resync-rate': rate, 'c-min-rate': 0 };
     await this.options.ours.ask('peer-device-options', { ...this.ids, volume: 0, options, setDefaults: false });
   }
 
