@@ -31,7 +31,7 @@ import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { beginResize, type ResizeOutcome, resyncNewStorage } from './resize.js';
 import type { Resource } from './resource.js';
-import { beginFinish, resyncLeft, setAllBits } from './resync.js';
+import { beginFinish, finishResync, resyncLeft, setAllBits } from './resync.js';
 import { takeSize } from './size.js';
 import { newDeviceSize, type SizeDecision } from './size-rule.js';
 import { changePeerDevice, changeVolume } from './state-change.js';
@@ -307,9 +307,14 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   if (!isStateValid(decoded.value.state, c.apv)) return `bad state 0x${decoded.value.state.toString(16)}`;
   const peer = unpackState(stateFromWire(decoded.value.state, c.apv));
   const { volume } = pd;
-  const old = res.view(volume, pd);
+  let old = res.view(volume, pd);
   if (old.conn <= CONN.TearDown) return undefined;
   let peerDisk = peer.disk as DiskNumber;
+  if ((old.conn === CONN.SyncSource || old.conn === CONN.PausedSyncS) && peer.conn === CONN.Ahead && peerDisk === DISK.UpToDate) {
+    // The target was through, and pulled ahead before we had noticed.
+    finishResync(res, pd);
+    old = res.view(volume, pd);
+  }
   if (peerDisk === DISK.Negotiating) {
     if (pd.peerUuids === undefined) return 'state Negotiating without generations';
     peerDisk = (pd.peerUuids.flags & UUID_FLAG.INCONSISTENT) !== 0n ? DISK.Inconsistent : DISK.Consistent;
