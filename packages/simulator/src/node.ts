@@ -548,6 +548,7 @@ export class SimNode implements LinkUser {
       if (point >= 0) this.disk.flushed(point);
       this.disk.complete(write);
       if (isSuperblock) this.#superblockWritten();
+      if (isSuperblock && isLate) this.#world.mayPart = true;
       if (isAl) this.#world.checks.activityLogChanged(this);
       this.#world.checks.touched();
       if (!isAnswered && !isLate) c.metaDone(this.now, token, 0);
@@ -576,7 +577,7 @@ export class SimNode implements LinkUser {
       case 'abandonDisk':
         world.trace(this, 'disk abandoned');
         // What reaches it late may be a generation that nobody knows of.
-        world.isDisklessRefused = true;
+        world.mayPart = true;
         this.#abandonDisk(effect.token);
         return false;
       case 'resyncPlace':

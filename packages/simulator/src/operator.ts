@@ -87,7 +87,7 @@ export class Operator {
       return;
     }
     // What is above it came from a disk that nobody has any more.
-    const isOrphan = world.plan.twoPrimaries && world.isDisklessRefused && node.snapshot()?.volumes[0]?.diskState === 'Diskless';
+    const isOrphan = world.plan.twoPrimaries && world.mayPart && node.snapshot()?.volumes[0]?.diskState === 'Diskless';
     if (world.isQuiet && (world.isBehind[node.side] || isOrphan) && node.snapshot()?.role === 'Primary') {
       world.isBehind[node.side] = false;
       this.#demote(node, () => this.#reconnect(node));
@@ -133,8 +133,13 @@ export class Operator {
     }
     if (queue.now - this.#waitingSince < 40_000_000) return;
     this.#waitingSince = queue.now;
-    const node = world.nodes[0];
-    if (node.isUp && !this.#busy[0]) this.#command(node, { command: 'disconnect', connection: CONNECTION, force: true });
+    // A disk whose generation does not go with the peer's is negotiated about for ever.
+    const negotiating = world.nodes.find((n) => n.snapshot()?.volumes[0]?.diskState === 'Negotiating');
+    const node = negotiating ?? world.nodes[0];
+    if (!node.isUp || this.#busy[node.side]) return;
+    const disconnect = (): void => this.#command(node, { command: 'disconnect', connection: CONNECTION, force: true });
+    if (negotiating?.snapshot()!.role === 'Primary') this.#demote(node, disconnect);
+    else disconnect();
   }
 
   #managePrimary(): void {

@@ -35,8 +35,11 @@ export class World {
   isForced = false;
   /** A node was promoted without everything that had been completed: that much is lost, or a split brain. */
   isDiverged = false;
-  /** A diskless Primary, detached while it was alone, turned its peer down: their generations part, in DRBD 8.4 too. */
-  isDisklessRefused = false;
+  /**
+   * Generations may part though nobody was careless, in DRBD 8.4 too: a diskless Primary turned its peer down, or a disk that had been
+   * given up wrote its super block late.
+   */
+  mayPart = false;
   /** The node whose changes the operator gave up. */
   victim: 0 | 1 | undefined;
   failure: string | undefined;
@@ -121,7 +124,7 @@ export class World {
     this.trace(node, `[${level}] ${text}`);
     if (text.includes('Split-Brain detected but unresolved')) {
       this.splitBrain[node.side] = true;
-      if (!this.plan.careless && !this.plan.twoPrimaries && !this.isDisklessRefused)
+      if (!this.plan.careless && !this.plan.twoPrimaries && !this.mayPart)
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
     if (text.includes('-> ProtocolError') && !this.#isDamaged)
@@ -131,7 +134,7 @@ export class World {
       if (sameOnBoth) this.violation(`V1 ${node.name}: a verify found a difference: ${text.slice(text.indexOf('start='))}`);
     }
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
-    if (text.includes('Can only connect to data with current UUID=') || text.includes('demote me first!')) this.isDisklessRefused = true;
+    if (text.includes('Can only connect to data with current UUID=') || text.includes('demote me first!')) this.mayPart = true;
     if (text.includes('I shall become SyncTarget, but I am primary!')) {
       this.isBehind[node.side] = true;
       // A source that missed the end of a resync begins no generation when it loses its target, though that is Primary too.
