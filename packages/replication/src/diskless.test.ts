@@ -126,3 +126,24 @@ t.test('a peer that re-attaches while I/O is frozen: no generation of its own is
   pair.rest();
   t.equal(current(pair.a), before);
 });
+
+t.test('an Outdated disk that knows of blocks it lacks does not become good by a Primary without a disk', async (t) => {
+  const pair = synced();
+  // A full sync of `b` that ends before it begins: `b` has marks, and the generation of `a`.
+  pair.a.deliver = () => {};
+  pair.b.control({ command: 'invalidate', volume: 0 });
+  pair.rest();
+  Reflect.deleteProperty(pair.a, 'deliver');
+  pair.partition();
+  pair.b.control({ command: 'outdate', volume: 0 });
+  pair.b.core.volumes.get(0)!.disk!.bitmap.setRange(0, 0, 8192);
+  pair.a.core.volumes.get(0)!.expose(current(pair.b));
+  detach(pair.a, true);
+  pair.rest();
+  pair.a.core.volumes.get(0)!.expose(current(pair.b));
+  pair.heal();
+  pair.run(3000);
+  t.match(pair.state(pair.b), /^StandAlone\(Off\) Secondary\/Unknown Outdated/, 'an administrator decides');
+  t.ok(said(pair.b, 'Refusing to be Outdated while Connected'));
+  t.match(pair.state(pair.a), /Primary\/Unknown Diskless\/Outdated$/);
+});

@@ -21,6 +21,7 @@ const CTX: JudgeContext = {
   fencing: 'dont-care',
   onNoData: 'io-error',
   negotiated: undefined,
+  lacksBlocks: false,
   twoPrimariesAllowed: false,
   otherVolumePeerPrimary: false,
   openCount: 0,

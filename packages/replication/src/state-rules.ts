@@ -17,6 +17,8 @@ export interface SanitiseContext {
    * effective data generation is not the one on this disk.
    */
   readonly negotiated: { readonly disk: DiskNumber; readonly peerDisk: DiskNumber } | undefined;
+  /** Blocks of our disk are marked as different from the peer's. */
+  readonly lacksBlocks: boolean;
 }
 
 export interface ValidityContext {
@@ -121,12 +123,16 @@ export const IMPLIED: readonly Implied[] = [
   },
   {
     name: 'Consistent and Outdated vanish on connect',
-    imply: (next, old) => {
+    imply: (next, old, ctx) => {
       if (next.conn < CONN.Connected || next.conn >= CONN.Ahead) return;
-      // DRBD 8.4 settles at every change, and so calls a sync target good again whose resync was given up before it began.
+      // DRBD 8.4 settles at every change, and so calls a sync target good again whose resync was given up before it began. Nor does it
+      // mind that an Outdated disk, alone with a node that has none, knows of blocks that it lacks.
       const isNew = old.conn < CONN.Connected;
-      if (isNew || next.disk !== old.disk) next.disk = settlesOnConnect(next.disk);
-      if (isNew || next.peerDisk !== old.peerDisk) next.peerDisk = settlesOnConnect(next.peerDisk);
+      const isAlone = next.disk === DISK.Outdated && next.peerDisk < DISK.Inconsistent;
+      const isPeerAlone = next.peerDisk === DISK.Outdated && next.disk < DISK.Inconsistent;
+      if ((isNew || next.disk !== old.disk) && !(isAlone && ctx.lacksBlocks)) next.disk = settlesOnConnect(next.disk);
+      // Such a peer says by itself whether its disk is good.
+      if ((isNew || next.peerDisk !== old.peerDisk) && !(isNew && isPeerAlone)) next.peerDisk = settlesOnConnect(next.peerDisk);
     },
   },
   {

@@ -98,7 +98,7 @@ t.test('the recorded kernel: log lines and state changes of both nodes', async (
 /** The state change that follows a handshake, as the kernel logs it. */
 function changeOf(disk: DiskNumber, peerDisk: DiskNumber, conn: ConnNumber): string {
   const old: StateView = { ...STATE_VIEW_INITIAL, conn: CONN.WFReportParams, disk };
-  const ctx = { fencing: 'dont-care', onNoData: 'io-error', negotiated: undefined } as const;
+  const ctx = { fencing: 'dont-care', onNoData: 'io-error', negotiated: undefined, lacksBlocks: false } as const;
   const { state } = sanitise(old, { ...old, conn, peerRole: ROLE.Secondary, peerDisk }, ctx);
   let text = `peer( Unknown -> Secondary ) conn( WFReportParams -> ${CONN_WORDS[state.conn]} )`;
   if (state.disk !== disk) text += ` disk( ${DISK_WORDS[disk]} -> ${DISK_WORDS[state.disk]} )`;
