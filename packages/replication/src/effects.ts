@@ -77,7 +77,7 @@ export type LogLevel = 'err' | 'warning' | 'notice' | 'info';
 export type ColdEffect =
   /** Write meta-data. The bytes are copied by the host when it drains the effect. Answer: `metaDone(token, errno)`. */
   | { readonly type: 'metaWrite'; readonly write: MetaWrite }
-  /** Flush the data disk of a volume on behalf of the receiver (barrier). Answer: `flushDone(token, errno)`. */
+  /** Flush the data disk of a volume on behalf of the receiver (barrier). Answer: `metaDone(token, errno)`. */
   | { readonly type: 'flush'; readonly volume: number; readonly token: number }
   /** Look how large the devices of a volume's disk are now. Answer: `diskMeasured(token, backing, meta)`. */
   | { readonly type: 'measureDisk'; readonly volume: number; readonly token: number }

@@ -170,10 +170,6 @@ export class Resource implements ReplicationCore {
     done?.(backingSectors, metaSectors);
   }
 
-  flushDone(now: Millis, token: number, errno: number): void {
-    this.metaDone(now, token, errno);
-  }
-
   outbox(connection: number, stream: Stream): Outbox {
     return this.connections[connection]!.outboxes[stream];
   }

@@ -571,7 +571,7 @@ export class SimNode implements LinkUser {
         return false;
       case 'flush': {
         const { token } = effect;
-        this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.flushDone(this.now, token, errno));
+        this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.metaDone(this.now, token, errno));
         return false;
       }
       case 'abandonDisk':

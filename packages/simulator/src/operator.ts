@@ -138,7 +138,7 @@ export class Operator {
     const node = negotiating ?? world.nodes[0];
     if (!node.isUp || this.#busy[node.side]) return;
     const disconnect = (): void => this.#command(node, { command: 'disconnect', connection: CONNECTION, force: true });
-    if (negotiating?.snapshot()!.role === 'Primary') this.#demote(node, disconnect);
+    if (negotiating?.snapshot()?.role === 'Primary') this.#demote(node, disconnect);
     else disconnect();
   }
 

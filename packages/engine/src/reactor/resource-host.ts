@@ -12,7 +12,6 @@ import {
   DIGEST_STRIDE,
   EFFECT,
   type LogLevel,
-  type MetaWrite,
   type Options,
   REQ_FUA,
   REQ_NOUNMAP,
@@ -20,9 +19,9 @@ import {
   type ReplicationCore,
   type Requests,
 } from '@udrbd/replication';
-import { BufferPool, ERRNO, FALLOC_FL, RWF, statFile } from 'ublk-napi';
-import { Disk, metaWritesOverlap } from '../disks/disk.js';
-import { MetaWriter } from '../disks/meta-writer.js';
+import { ERRNO, FALLOC_FL, RWF, statFile } from 'ublk-napi';
+import { Disk } from '../disks/disk.js';
+import { MetaIo, type MetaIoHost } from '../disks/meta-io.js';
 import type { FrontEnd, FrontEndHost } from '../front-ends/front-end.js';
 import { Link } from '../links/link.js';
 import type { LinkHost } from '../links/link-host.js';
@@ -30,7 +29,6 @@ import type { Listeners } from '../links/listener.js';
 import { computeDigest } from './digests.js';
 import { KIND, keyOf, SLOT_BITS, SLOTS_MAX } from './key-space.js';
 import type { DiskHandles, HostSnapshot, PathSetup } from './messages.js';
-import { CallbackOperation } from './operations.js';
 import { ARENA, BLOCK_BYTES_MAX, type PayloadMemory } from './payload-memory.js';
 import type { Reactor, SlotOwner, Timed } from './reactor.js';
 import type { OrderedHost, ResyncOrder } from './resync-order.js';
@@ -42,8 +40,6 @@ const STEP = { None: 0, Preflush: 1, Read: 2, Write: 3, Flush: 4, Punch: 5, Zero
 const WAIT = { None: 0, Buffer: 1, BufferThenRead: 2 } as const;
 
 const SECTOR_BYTES = 512;
-const META_STAGES = 4;
-const META_STAGE_BYTES = 32 * 1024;
 
 /** Makes the front end of a volume, or none. */
 export type FrontEndFactory = (host: ResourceHost, volume: number, minor: number) => FrontEnd | undefined;
@@ -68,7 +64,7 @@ export interface ResourceHostSetup {
   readonly resyncOrder: ResyncOrder;
 }
 
-export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, OrderedHost {
+export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, OrderedHost, MetaIoHost {
   readonly core: ReplicationCore;
   readonly index: number;
   /** Of the disk I/O that is submitted now. */
@@ -87,9 +83,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   readonly #requests: Requests;
   readonly #volumes: (VolumeHost | undefined)[] = [];
   readonly #links: (Link | undefined)[] = [];
-  #staging: BufferPool;
-  /** Staging buffers of which disks that were given up may still read. */
-  readonly #retired: BufferPool[] = [];
+  readonly #metaIo: MetaIo;
   /** By slot: first page of the buffer or -1, I/O step, bytes done, the disk the I/O is on, front end. */
   readonly #page: Int32Array;
   readonly #step: Uint8Array;
@@ -109,7 +103,6 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   readonly #waiting: number[] = [];
   readonly #resuming = new Set<FrontEnd>();
   #lacksMemory = false;
-  readonly #metaWaiting: MetaWriter[] = [];
   #isDraining = false;
   #lastSnapshot: HostSnapshot | undefined;
   #stateChanged = false;
@@ -140,7 +133,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.#disks = new Array<Disk | undefined>(slots).fill(undefined);
     this.#fronts = new Array<FrontEnd | undefined>(slots).fill(undefined);
     this.#submitted = new Uint8Array(slots);
-    this.#staging = BufferPool.create({ count: META_STAGES, size: META_STAGE_BYTES, lock: setup.lock });
+    this.#metaIo = new MetaIo(setup.reactor, this, setup.lock);
     this.reactor.addSlotOwner(this.index, this);
     this.reactor.addTimed(this);
   }
@@ -400,10 +393,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     if (page >= 0) this.memory.release(page);
     this.touched = true;
     if (!this.hasFailed) this.core.diskDone(this.reactor.now, slot, errno);
-    this.#ioReturned(disk);
+    this.ioReturned(disk);
   }
 
-  #ioReturned(disk: Disk): void {
+  ioReturned(disk: Disk): void {
     disk.inFlight--;
     if (disk.inFlight > 0) return;
     const token = disk.abandonToken;
@@ -422,7 +415,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     if (late === undefined) return false;
     this.#late.delete(key);
     if (late.page >= 0) this.memory.release(late.page);
-    this.#ioReturned(late.disk);
+    this.ioReturned(late.disk);
     return true;
   }
 
@@ -451,26 +444,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       this.#step[slot] = STEP.None;
     }
     this.#generation = reactor.nextGeneration();
-    const tokens = [...disk.flushes];
-    disk.flushes.clear();
-    const writers = disk.metaWriters.splice(0);
-    let idle = 0;
-    for (const writer of writers) {
-      tokens.push(writer.write.token);
-      writer.isAbandoned = true;
-      const waiting = this.#metaWaiting.indexOf(writer);
-      if (waiting >= 0) this.#metaWaiting.splice(waiting, 1);
-      if (!writer.isRunning) idle++;
-    }
-    if (idle < writers.length) {
-      this.#retired.push(this.#staging);
-      this.#staging = BufferPool.create({ count: META_STAGES, size: META_STAGE_BYTES, lock: this.#lock });
-      this.#startWaitingWriters();
-    }
+    const { tokens, idle } = this.#metaIo.abandon(disk);
     this.touched = true;
     for (const slot of slots) core.diskDone(reactor.now, slot, ERRNO.EIO);
     for (const each of tokens) core.metaDone(reactor.now, each, ERRNO.EIO);
-    for (; idle > 0; idle--) this.#ioReturned(disk);
+    for (let i = 0; i < idle; i++) this.ioReturned(disk);
   }
 
   /** A read that may still come must not land in what the slot's request gets from elsewhere. */
@@ -507,70 +485,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.reactor.post({ type: 'disk-closed', host: this.index, volume, dataFd });
   }
 
-  // Meta-data and flushes.
+  // The end of meta-data writes and flushes.
 
-  #metaWrite(write: MetaWrite): void {
-    const disk = this.#volumes[write.volume]?.disk;
-    if (disk === undefined || disk.isAbandoned) {
-      this.touched = true;
-      this.core.metaDone(this.reactor.now, write.token, ERRNO.EIO);
-      return;
-    }
-    disk.inFlight++;
-    const writer = new MetaWriter(this.reactor, this, disk, write, (w, errno) => this.#metaDone(w, errno));
-    const mustWait = disk.metaWriters.some((earlier) => metaWritesOverlap(earlier.write, write));
-    disk.metaWriters.push(writer);
-    if (mustWait) return;
-    if (!writer.start(this.#staging)) this.#metaWaiting.push(writer);
-  }
-
-  #metaDone(writer: MetaWriter, errno: number): void {
-    const { disk } = writer;
-    if (writer.isAbandoned) return this.#ioReturned(disk);
-    disk.metaWriters.splice(disk.metaWriters.indexOf(writer), 1);
+  metaIoDone(token: number, errno: number): void {
     this.touched = true;
-    if (!this.hasFailed) this.core.metaDone(this.reactor.now, writer.write.token, errno);
-    this.#ioReturned(disk);
-    if (!this.#startWaitingWriters()) return;
-    for (const [i, later] of disk.metaWriters.entries()) {
-      if (later.isRunning || this.#metaWaiting.includes(later)) continue;
-      if (disk.metaWriters.slice(0, i).some((earlier) => metaWritesOverlap(earlier.write, later.write))) continue;
-      if (!later.start(this.#staging)) this.#metaWaiting.push(later);
-    }
-  }
-
-  /** @returns whether none is left that waits for a staging buffer */
-  #startWaitingWriters(): boolean {
-    for (let next = this.#metaWaiting[0]; next !== undefined; next = this.#metaWaiting[0]) {
-      if (!next.start(this.#staging)) return false;
-      this.#metaWaiting.shift();
-    }
-    return true;
-  }
-
-  #flush(volume: number, token: number): void {
-    const disk = this.#volumes[volume]?.disk;
-    if (disk === undefined || disk.isAbandoned) {
-      this.touched = true;
-      this.core.flushDone(this.reactor.now, token, ERRNO.EIO);
-      return;
-    }
-    disk.inFlight++;
-    disk.flushes.add(token);
-    const operation = new CallbackOperation(this, (result) => {
-      const isWanted = disk.flushes.has(token);
-      if (isWanted && (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN)) {
-        this.reactor.ring.prepFsync(this.reactor.begin(operation), disk.dataFd, true);
-        return;
-      }
-      this.reactor.operations.unregister(operation);
-      this.touched = true;
-      disk.flushes.delete(token);
-      if (isWanted && !this.hasFailed) this.core.flushDone(this.reactor.now, token, result < 0 ? -result : 0);
-      this.#ioReturned(disk);
-    });
-    this.reactor.operations.register(operation);
-    this.reactor.ring.prepFsync(this.reactor.begin(operation), disk.dataFd, true);
+    if (!this.hasFailed) this.core.metaDone(this.reactor.now, token, errno);
   }
 
   // Effects.
@@ -627,10 +546,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   #cold(effect: ColdEffect): void {
     switch (effect.type) {
       case 'metaWrite':
-        this.#metaWrite(effect.write);
+        this.#metaIo.write(this.#volumes[effect.write.volume]?.disk, effect.write);
         break;
       case 'flush':
-        this.#flush(effect.volume, effect.token);
+        this.#metaIo.flush(this.#volumes[effect.volume]?.disk, effect.token);
         break;
       case 'abandonDisk':
         this.#abandonDisk(effect.volume, effect.token);
@@ -919,7 +838,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.#resyncOrder.left(this);
     this.reactor.removeSlotOwner(this.index);
     this.reactor.removeTimed(this);
-    for (const pool of [this.#staging, ...this.#retired]) pool.close();
+    this.#metaIo.close();
     removed();
   }
 }

@@ -72,9 +72,6 @@ export class FakeCore implements ReplicationCore {
   metaDone(_now: number, token: number, errno: number): void {
     this.calls.push(`metaDone ${token} ${errno}`);
   }
-  flushDone(_now: number, token: number, errno: number): void {
-    this.calls.push(`flushDone ${token} ${errno}`);
-  }
   diskMeasured(_now: number, token: number, backingSectors: number, metaSectors: number): void {
     this.calls.push(`diskMeasured ${token} ${backingSectors} ${metaSectors}`);
   }

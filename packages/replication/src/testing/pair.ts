@@ -209,7 +209,7 @@ export class MemoryNode {
           break;
         case 'flush':
           if (this.holdFlushes) this.heldFlushes.push(effect.token);
-          else core.flushDone(clock.now, effect.token, 0);
+          else core.metaDone(clock.now, effect.token, 0);
           break;
         case 'abandonDisk': {
           this.abandoned = effect.token;
