@@ -99,7 +99,11 @@ function applyTransaction(t: AlTransaction, ring: number, hot: Uint32Array, mess
 }
 
 /** The extents in use among `slots`, ascending; one that several slots name comes as often. */
-export const sortedHotExtents = (slots: Uint32Array): Uint32Array => slots.filter((extent) => extent !== AL_FREE).sort();
+export function sortedHotExtents(slots: Uint32Array): Uint32Array {
+  const used: number[] = [];
+  for (let slot = 0; slot < slots.length; slot++) if (slots[slot] !== AL_FREE) used.push(slots[slot]!);
+  return Uint32Array.from(used).sort();
+}
 
 /** Whether the area holds the form that engines with persistent memory update in place. */
 export const isPmemActivityLog = (area: Uint8Array): boolean => area.length >= 4 && viewOf(area).getUint32(0) === AL_PMEM_MAGIC;
