@@ -2,46 +2,21 @@
  * kill -9 of either engine under load. Nobody does anything but start the program again: it takes over what its journal says, and the
  * clients, which connect again, see a pause. UDRBD_KILLS sets how often.
  */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { configure } from './configure.js';
-import { bundleEngine, EngineProcess } from './engine-process.js';
-import { freePort } from './free-port.js';
-import { createImage, dataBytes, readImage } from './images.js';
+import type { EngineProcess } from './engine-process.js';
 import { Load } from './load.js';
 import { ReconnectingClient } from './reconnecting-client.js';
+import { TwoEngines } from './two-engines.js';
 
 const SIZE = 64 << 20;
 const KILLS = Number(process.env.UDRBD_KILLS ?? 4);
 
 t.test('crashes under load', async (t) => {
-  const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
-  const program = await bundleEngine(`${dir}/bundle`);
-  const ports = [await freePort(), await freePort()] as const;
-  const a = new EngineProcess(program, `${dir}/a`);
-  const b = new EngineProcess(program, `${dir}/b`);
-  t.teardown(async () => {
-    await Promise.allSettled([a, b].map((engine) => engine.stop('SIGKILL')));
-    rmSync(dir, { recursive: true });
-  });
-  createImage(`${dir}/a.img`, SIZE);
-  createImage(`${dir}/b.img`, SIZE);
-  await Promise.all([a.start(), b.start()]);
-  const net = { 'connect-int': 10, 'cram-hmac-alg': 'sha256', 'shared-secret': 'not for everybody' };
-  await configure(a, 0, `${dir}/a.img`, ports[0], ports[1], net);
-  await configure(b, 1, `${dir}/b.img`, ports[1], ports[0], net);
-  await a.ask('connect', { resource: 'r0', peerNodeId: 1, tentative: false, discardMyData: false });
-  await b.ask('connect', { resource: 'r0', peerNodeId: 0, tentative: false, discardMyData: false });
-  const together = () =>
-    a.until('r0', 'the resync', ({ devices, connections }) => {
-      const { state } = connections[0]!.peerDevices[0]!;
-      return devices[0]!.state.diskState === 'UpToDate' && state.diskState === 'UpToDate' && state.replicationState === 'Established';
-    });
-  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
-  await a.ask('primary', { resource: 'r0', force: true });
-  await together();
+  const two = await TwoEngines.start(t, { size: SIZE });
+  const { a, b } = two;
+  await two.bringUp({ 'connect-int': 10, 'cram-hmac-alg': 'sha256', 'shared-secret': 'not for everybody' });
   for (const { runDir } of [a, b]) t.equal(statSync(`${runDir}/journal.json`).mode & 0o777, 0o600, 'the journal holds secrets');
 
   /** Role, options and connections, as `show` prints them. */
@@ -83,14 +58,13 @@ t.test('crashes under load', async (t) => {
     await victim.start();
     const resumedAt = await progress;
     if (victim === a && kill % 4 !== 3) pauses.push(resumedAt - killedAt);
-    await together();
+    await two.inSync();
     await load.stop();
-    await together();
+    await two.inSync();
     await nbd.flush();
     const what = `${load.acknowledged.size} blocks, ${load.records} flushed records`;
     t.equal(await load.wrong(), 0, `kill ${kill} (node ${victim === a ? 'a' : 'b'}): ${what}`);
-    const [x, y] = [a, b].map((_, i) => readImage(`${dir}/${'ab'[i]}.img`, 0, dataBytes(SIZE)));
-    t.ok(x!.equals(y!), 'both disks hold the same data');
+    t.ok(two.areEqual(), 'both disks hold the same data');
     logs.push(victim.log);
   }
   t.strictSame([await configured(a), await configured(b)], before, 'everything is as it was');

@@ -1,13 +1,10 @@
 /** A Primary that loses its peer freezes until the fence-peer handler has an answer; the handler's environment; the way back. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { configure } from './configure.js';
-import { bundleEngine, EngineProcess, loseNode } from './engine-process.js';
-import { freePort } from './free-port.js';
-import { createImage } from './images.js';
+import { loseNode } from './engine-process.js';
 import { NbdClient } from './nbd-client.js';
+import { TwoEngines } from './two-engines.js';
 
 const SIZE = 8 << 20;
 const NET = { fencing: 'resource-and-stonith', timeout: 20, 'ping-timeout': 10, 'ping-int': 2 } as const;
@@ -20,12 +17,11 @@ async function untilThere(path: string): Promise<void> {
 }
 
 t.test('fencing', async (t) => {
-  const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
-  const program = await bundleEngine(`${dir}/bundle`);
-  const helper = `${dir}/helper`;
+  const two = await TwoEngines.start(t, { size: SIZE, environment: (dir) => [{ UDRBD_USERMODE_HELPER: `${dir}/helper` }, {}] });
+  const { dir, a, b } = two;
   // fence-peer writes down its environment and answers when it is told what.
   writeFileSync(
-    helper,
+    `${dir}/helper`,
     `#!/bin/sh
 case $1 in
   fence-peer) env > ${dir}/env.new; mv ${dir}/env.new ${dir}/env; while [ ! -e ${dir}/answer ]; do sleep 0.1; done; exit $(cat ${dir}/answer) ;;
@@ -34,25 +30,8 @@ esac
 `,
     { mode: 0o755 },
   );
-  const a = new EngineProcess(program, `${dir}/a`, { UDRBD_USERMODE_HELPER: helper });
-  const b = new EngineProcess(program, `${dir}/b`);
-  t.teardown(async () => {
-    writeFileSync(`${dir}/answer`, '1');
-    await Promise.allSettled([a.stop('SIGKILL'), b.stop('SIGKILL')]);
-    rmSync(dir, { recursive: true });
-  });
-  createImage(`${dir}/a.img`, SIZE);
-  createImage(`${dir}/b.img`, SIZE);
-  const ports = [await freePort(), await freePort()] as const;
-  await Promise.all([a.start(), b.start()]);
-  await configure(a, 0, `${dir}/a.img`, ports[0], ports[1], NET);
-  await configure(b, 1, `${dir}/b.img`, ports[1], ports[0], NET);
-  const connect = (engine: EngineProcess, peerNodeId: number): Promise<void> =>
-    engine.ask('connect', { resource: 'r0', peerNodeId, tentative: false, discardMyData: false });
-  await Promise.all([connect(a, 1), connect(b, 0)]);
-  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
-  await a.ask('primary', { resource: 'r0', force: true });
-  await a.until('r0', 'the initial sync', (r) => r.connections[0]!.peerDevices[0]!.state.diskState === 'UpToDate');
+  t.teardown(() => writeFileSync(`${dir}/answer`, '1'));
+  await two.bringUp(NET);
   await untilThere(`${dir}/unfenced`);
   rmSync(`${dir}/unfenced`);
   const nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
@@ -78,12 +57,12 @@ esac
   t.match(a.log, 'fence-peer helper returned 4 (peer was fenced)');
 
   await b.start();
-  await configure(b, 1, `${dir}/b.img`, ports[1], ports[0], NET);
+  await two.configureNode(1, NET);
   t.equal((await b.resource('r0')).devices[0]!.state.diskState, 'Consistent', 'nobody knows what the peer did meanwhile');
   const refused = await b.client.request('primary', { resource: 'r0', force: false });
   t.equal(refused.code, -2, 'no promotion while the peer may be better');
   t.match(b.log, 'fence-peer helper broken, returned 0');
-  await connect(b, 0);
+  await two.connectNode(1);
   await a.until('r0', 'the resync', (r) => r.connections[0]!.peerDevices[0]!.state.diskState === 'UpToDate');
   await untilThere(`${dir}/unfenced`);
   await nbd.close();

@@ -1,44 +1,18 @@
 /** An engine that ends on purpose: it hands over to a new one under load, or takes down what is not in use. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { configure } from './configure.js';
-import { bundleEngine, EngineProcess } from './engine-process.js';
-import { freePort } from './free-port.js';
-import { createImage, dataBytes, readImage } from './images.js';
 import { Load } from './load.js';
 import { NbdClient } from './nbd-client.js';
 import { ReconnectingClient } from './reconnecting-client.js';
+import { TwoEngines } from './two-engines.js';
 
 const SIZE = 64 << 20;
 
 t.test('hand-over and end', async (t) => {
-  const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
-  const program = await bundleEngine(`${dir}/bundle`);
-  const ports = [await freePort(), await freePort()] as const;
-  const a = new EngineProcess(program, `${dir}/a`);
-  const b = new EngineProcess(program, `${dir}/b`);
-  t.teardown(async () => {
-    await Promise.allSettled([a, b].map((engine) => engine.stop('SIGKILL')));
-    rmSync(dir, { recursive: true });
-  });
-  createImage(`${dir}/a.img`, SIZE);
-  createImage(`${dir}/b.img`, SIZE);
-  await Promise.all([a.start(), b.start()]);
-  const net = { 'connect-int': 10 };
-  await configure(a, 0, `${dir}/a.img`, ports[0], ports[1], net);
-  await configure(b, 1, `${dir}/b.img`, ports[1], ports[0], net);
-  await a.ask('connect', { resource: 'r0', peerNodeId: 1, tentative: false, discardMyData: false });
-  await b.ask('connect', { resource: 'r0', peerNodeId: 0, tentative: false, discardMyData: false });
-  const together = () =>
-    a.until('r0', 'the resync', ({ connections }) => {
-      const { state } = connections[0]!.peerDevices[0]!;
-      return state.diskState === 'UpToDate' && state.replicationState === 'Established';
-    });
-  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
-  await a.ask('primary', { resource: 'r0', force: true });
-  await together();
+  const two = await TwoEngines.start(t, { size: SIZE });
+  const { a, b } = two;
+  await two.bringUp({ 'connect-int': 10 });
 
   await t.test('a new engine takes over from one that runs', async (t) => {
     const nbd = await ReconnectingClient.open(`${a.runDir}/nbd/0.sock`);
@@ -47,12 +21,11 @@ t.test('hand-over and end', async (t) => {
       await sleep(300);
       t.equal(await engine.upgrade(), '');
       await load.progress();
-      await together();
+      await two.inSync();
       await load.stop();
-      await together();
+      await two.inSync();
       t.equal(await load.wrong(), 0, `${load.acknowledged.size} blocks, ${load.records} flushed records`);
-      const [x, y] = ['a', 'b'].map((node) => readImage(`${dir}/${node}.img`, 0, dataBytes(SIZE)));
-      t.ok(x!.equals(y!), 'both disks hold the same data');
+      t.ok(two.areEqual(), 'both disks hold the same data');
     }
     t.equal((await a.resource('r0')).state.role, 'Primary');
     await nbd.close();
@@ -83,7 +56,7 @@ t.test('hand-over and end', async (t) => {
     await a.start();
     await load.progress();
     await load.stop();
-    await together();
+    await two.inSync();
     t.equal(await load.wrong(), 0);
     await nbd.close();
   });

@@ -1,37 +1,20 @@
 /** Online resize on two engines over image files: grown together, alone, and while one was detached; what an NBD client sees. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { truncateSync, writeFileSync } from 'node:fs';
 import t from 'tap';
-import { applyActivityLog, configure, metaData } from './configure.js';
-import { bundleEngine, EngineProcess } from './engine-process.js';
-import { freePort } from './free-port.js';
-import { createImage, dataBytes, readImage } from './images.js';
+import { applyActivityLog, metaData } from './configure.js';
+import { dataBytes, readImage } from './images.js';
 import { NbdClient } from './nbd-client.js';
+import { TwoEngines } from './two-engines.js';
 
 const MIB = 1 << 20;
 const SIZES = [16 * MIB, 48 * MIB, 80 * MIB] as const;
 
 t.test('online resize', async (t) => {
-  const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
-  const program = await bundleEngine(`${dir}/bundle`);
-  const nodes = [new EngineProcess(program, `${dir}/a`), new EngineProcess(program, `${dir}/b`)] as const;
-  const [a, b] = nodes;
-  const images = [`${dir}/a.img`, `${dir}/b.img`] as const;
-  t.teardown(async () => {
-    await Promise.allSettled(nodes.map((node) => node.stop('SIGKILL')));
-    rmSync(dir, { recursive: true });
-  });
-  for (const image of images) createImage(image, SIZES[0]);
-  const [portA, portB] = [await freePort(), await freePort()];
-  await Promise.all(nodes.map((node) => node.start()));
-  await configure(a, 0, images[0], portA, portB);
-  await configure(b, 1, images[1], portB, portA);
-  const connect = { resource: 'r0', tentative: false, discardMyData: false };
-  await a.ask('connect', { ...connect, peerNodeId: 1 });
-  await b.ask('connect', { ...connect, peerNodeId: 0 });
-  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
-  await a.ask('primary', { resource: 'r0', force: true });
+  const two = await TwoEngines.start(t, { size: SIZES[0] });
+  const { dir, a, b, images } = two;
+  const nodes = [a, b];
+  await two.bringUp();
   const synced = (what: string, bytes: number): Promise<unknown> =>
     Promise.all(
       nodes.map((node) =>

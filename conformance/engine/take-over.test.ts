@@ -1,41 +1,17 @@
 /** What a Primary's engine does when it comes back after more than a moment: it asks its peer before it is Primary again. */
-import { mkdtempSync, rmSync, utimesSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { utimesSync } from 'node:fs';
 import t from 'tap';
-import { configure } from './configure.js';
-import { bundleEngine, EngineProcess } from './engine-process.js';
-import { freePort } from './free-port.js';
-import { createImage, dataBytes, readImage } from './images.js';
+import { readImage } from './images.js';
 import { NbdClient } from './nbd-client.js';
 import { ReconnectingClient } from './reconnecting-client.js';
+import { TwoEngines } from './two-engines.js';
 
 const SIZE = 16 << 20;
 
 t.test('a Primary that was away', async (t) => {
-  const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
-  const program = await bundleEngine(`${dir}/bundle`);
-  const ports = [await freePort(), await freePort()] as const;
-  const a = new EngineProcess(program, `${dir}/a`);
-  const b = new EngineProcess(program, `${dir}/b`);
-  t.teardown(async () => {
-    await Promise.allSettled([a, b].map((engine) => engine.stop('SIGKILL')));
-    rmSync(dir, { recursive: true });
-  });
-  createImage(`${dir}/a.img`, SIZE);
-  createImage(`${dir}/b.img`, SIZE);
-  await Promise.all([a.start(), b.start()]);
-  await configure(a, 0, `${dir}/a.img`, ports[0], ports[1]);
-  await configure(b, 1, `${dir}/b.img`, ports[1], ports[0]);
-  await a.ask('connect', { resource: 'r0', peerNodeId: 1, tentative: false, discardMyData: false });
-  await b.ask('connect', { resource: 'r0', peerNodeId: 0, tentative: false, discardMyData: false });
-  const together = () =>
-    a.until('r0', 'the resync', ({ devices, connections }) => {
-      const { state } = connections[0]!.peerDevices[0]!;
-      return devices[0]!.state.diskState === 'UpToDate' && state.diskState === 'UpToDate' && state.replicationState === 'Established';
-    });
-  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
-  await a.ask('primary', { resource: 'r0', force: true });
-  await together();
+  const two = await TwoEngines.start(t, { size: SIZE });
+  const { a, b } = two;
+  await two.bringUp();
   const both = async (command: 'net-options', parameters: object) => {
     await a.ask(command, { resource: 'r0', peerNodeId: 1, ...parameters } as never);
     await b.ask(command, { resource: 'r0', peerNodeId: 0, ...parameters } as never);
@@ -53,7 +29,7 @@ t.test('a Primary that was away', async (t) => {
     const written = nbd.write(4096, Buffer.alloc(4096, 2));
     await a.start();
     await written;
-    await together();
+    await two.inSync();
     t.equal((await a.resource('r0')).state.role, 'Primary');
     t.notMatch(a.log, 'new current UUID', 'it has asked first: alone it would have begun a generation of its own');
     await nbd.close();
@@ -67,7 +43,7 @@ t.test('a Primary that was away', async (t) => {
     const written = nbd.write(4096, Buffer.alloc(4096, 7));
     await a.start();
     await written;
-    await together();
+    await two.inSync();
     t.equal((await a.resource('r0')).state.role, 'Primary');
     t.notMatch(a.log, 'fence-peer');
     t.notMatch(a.log, 'new current UUID');
@@ -86,7 +62,7 @@ t.test('a Primary that was away', async (t) => {
     const written = nbd.write(4096, Buffer.alloc(4096, 10));
     await a.start();
     await written;
-    await together();
+    await two.inSync();
     t.equal((await a.resource('r0')).state.role, 'Primary');
     t.ok((await nbd.read(1 << 20, 4096)).equals(Buffer.alloc(4096, 9)), 'what the other one wrote meanwhile');
     t.ok((await other.read(4096, 4096)).equals(Buffer.alloc(4096, 10)), 'and what was in flight here');
@@ -112,13 +88,12 @@ t.test('a Primary that was away', async (t) => {
     );
     await a.start();
     t.equal(await written, 'refused', 'data that is not what it was is not written over');
-    await together();
+    await two.inSync();
     t.equal((await a.resource('r0')).state.role, 'Secondary');
     t.equal((await b.resource('r0')).state.role, 'Primary');
     t.match(a.log, 'a peer was Primary meanwhile');
-    const [x, y] = ['a', 'b'].map((node) => readImage(`${dir}/${node}.img`, 0, dataBytes(SIZE)));
-    t.ok(x!.equals(y!), 'both disks hold the same data');
-    t.ok(x!.subarray(8192, 12288).equals(Buffer.alloc(4096, 3)), 'with what was acknowledged');
+    t.ok(two.areEqual(), 'both disks hold the same data');
+    t.ok(readImage(two.images[0], 8192, 4096).equals(Buffer.alloc(4096, 3)), 'with what was acknowledged');
     for (const { log } of [a, b]) t.notMatch(log, /internal error|ProtocolError|Split-Brain/);
     nbd.destroy();
   });

@@ -1,42 +1,25 @@
 /** Two engines on one host, image files below, NBD above: from empty meta-data to a resync after a disconnect. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { configure } from './configure.js';
-import { bundleEngine, EngineProcess } from './engine-process.js';
-import { freePort } from './free-port.js';
-import { createImage, dataBytes, readImage } from './images.js';
+import { dataBytes, readImage } from './images.js';
 import { NbdClient } from './nbd-client.js';
+import { TwoEngines } from './two-engines.js';
 
 const SIZE = 32 << 20;
 const DATA = dataBytes(SIZE);
 
 t.test('two nodes', async (t) => {
-  const dir = mkdtempSync(`${tmpdir()}/udrbd-`);
-  const program = await bundleEngine(`${dir}/bundle`);
-  const a = new EngineProcess(program, `${dir}/a`);
-  const helper = `${dir}/helper`;
-  writeFileSync(helper, `#!/bin/sh\necho "$1 $2 $DRBD_MINOR $DRBD_VOLUME $DRBD_PEER_NODE_ID $UDRBD_RUN_DIR" >>${dir}/handlers\n`, {
+  const two = await TwoEngines.start(t, { size: SIZE, environment: (dir) => [{}, { UDRBD_USERMODE_HELPER: `${dir}/helper` }] });
+  const { dir, a, b } = two;
+  writeFileSync(`${dir}/helper`, `#!/bin/sh\necho "$1 $2 $DRBD_MINOR $DRBD_VOLUME $DRBD_PEER_NODE_ID $UDRBD_RUN_DIR" >>${dir}/handlers\n`, {
     mode: 0o755,
   });
-  const b = new EngineProcess(program, `${dir}/b`, { UDRBD_USERMODE_HELPER: helper });
-  t.teardown(async () => {
-    await Promise.allSettled([a.stop('SIGKILL'), b.stop('SIGKILL')]);
-    rmSync(dir, { recursive: true });
-  });
-  createImage(`${dir}/a.img`, SIZE);
-  createImage(`${dir}/b.img`, SIZE);
-  const [portA, portB] = [await freePort(), await freePort()];
-  await Promise.all([a.start(), b.start()]);
-  await configure(a, 0, `${dir}/a.img`, portA, portB);
-  await configure(b, 1, `${dir}/b.img`, portB, portA);
+  await two.configure();
   t.equal((await a.resource('r0')).devices[0]!.state.diskState, 'Inconsistent');
 
-  await a.ask('connect', { resource: 'r0', peerNodeId: 1, tentative: false, discardMyData: false });
-  await b.ask('connect', { resource: 'r0', peerNodeId: 0, tentative: false, discardMyData: false });
-  await a.until('r0', 'connecting', (r) => r.connections[0]!.state.connectionState === 'Connected');
+  await two.connect();
   t.ok((await a.resource('r0')).connections[0]!.paths[0]!.established);
   const refused = await b.client.request('primary', { resource: 'r0', force: false });
   t.equal(refused.code, -2, 'nobody has data yet');
