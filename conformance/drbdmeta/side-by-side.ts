@@ -27,6 +27,8 @@ const SIDES = ['stock', 'ours'] as const;
 export class SideBySide {
   /** Commands that were compared. */
   commands = 0;
+  /** How the commands of the last life ended. */
+  exits: number[] = [];
   /** Lives that ended because a signal ended stock. */
   crashes = 0;
   readonly #root = scratchDirectory();
@@ -56,6 +58,7 @@ export class SideBySide {
 
   /** @returns the first difference in words */
   async live(life: Life): Promise<string | undefined> {
+    this.exits = [];
     for (const dir of [...Object.values(this.#dirs), ...Object.values(this.#state)]) {
       for (const name of readdirSync(dir)) rmSync(`${dir}/${name}`, { recursive: true });
     }
@@ -68,6 +71,7 @@ export class SideBySide {
       const { argv } = operation;
       if (argv.includes('dump') && !existsSync(`${this.#dirs.stock}/dump`)) continue;
       const { theirs, ours } = await this.#both(argv);
+      this.exits.push(theirs.exit);
       const at = `operation ${n}: drbdmeta ${argv.join(' ')}\n`;
       if (theirs.exit > 128) {
         // Stock gave up on an assertion or crashed; there is nothing left to compare with.

@@ -37,6 +37,21 @@ export function keepGenerations(res: Resource, volume: Volume, pd: PeerDevice, g
  * @returns false when nothing was to be done
  */
 export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false): boolean {
+  if (!drawGeneration(res, volume, evenIfSet)) return false;
+  generationDurably(res, volume);
+  return true;
+}
+
+/** Writes the generation out. Nobody has seen data of one that no disk knows. */
+export function generationDurably(res: Resource, volume: Volume): void {
+  const current = volume.disk!.metaData.current_uuid;
+  durably(res, volume, (errno) => {
+    if (errno === 0) volume.expose(current);
+  });
+}
+
+/** A new generation that stands in memory only: whoever calls this has more to say in the super block that makes it durable. */
+export function drawGeneration(res: Resource, volume: Volume, evenIfSet: boolean): boolean {
   const disk = volume.disk;
   if (disk === undefined) return false;
   const md = disk.metaData;
@@ -51,10 +66,6 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false)
   md.current_uuid = withPrimaryBit(random, res.role === ROLE.Primary);
   const first = volume.peerDevices[0];
   if (first !== undefined) res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(first))}`);
-  // Nobody has seen data of a generation that no disk knows.
-  durably(res, volume, (errno) => {
-    if (errno === 0) volume.expose(random);
-  });
   return true;
 }
 

@@ -1,3 +1,4 @@
+import { MDF } from '@udrbd/metadata';
 import t from 'tap';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
 
@@ -87,3 +88,16 @@ t.test('clear-bitmap: both count as equal, nothing is copied', async (t) => {
   for (const node of pair.nodes) t.equal(pair.state(node), 'Connected(Established) Secondary/Secondary UpToDate/UpToDate');
   t.notOk(areEqual(pair));
 });
+
+for (const how of ['clearBitmap', 'forceResync'] as const) {
+  t.test(`${how}: a power cut leaves no generation of a disk that is not good`, async (t) => {
+    const pair = fresh();
+    pair.connect();
+    pair.a.holdMeta = true;
+    pair.a.control({ ...FORCE, clearBitmap: false, forceResync: false, [how]: true });
+    pair.rest();
+    const written = pair.a.metaDataOnDisk();
+    t.not(written.current_uuid, 4n, 'the first super block is on disk, nothing after it');
+    t.equal(written.flags & (MDF.CONSISTENT | MDF.WAS_UP_TO_DATE), MDF.CONSISTENT | MDF.WAS_UP_TO_DATE);
+  });
+}

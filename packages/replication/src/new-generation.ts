@@ -1,7 +1,7 @@
 /** new-current-uuid: a new data generation by command (replication semantics: new-current-uuid). */
 import { UUID_FLAG } from '@udrbd/wire';
 import { fullSync, type Reply } from './admin.js';
-import { durably, keepGenerations, newCurrentUuid } from './generation-changes.js';
+import { drawGeneration, durably, generationDurably, keepGenerations } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
 import { writeBitmap } from './meta-data-io.js';
 import { sendState, sendUuids } from './packets.js';
@@ -20,10 +20,12 @@ export function newGeneration(res: Resource, volume: Volume, clearBitmap: boolea
   const connected = isFresh && (clearBitmap || forceResync) ? volume.peerDevices.filter((pd) => pd.conn === CONN.Connected) : [];
   if (connected.length === 0 && volume.peerDevices.some((pd) => pd.conn !== CONN.StandAlone)) return reply({ name: 'ERR_CONNECTED' });
   for (const pd of connected) res.log('info', volume, pd, `Preparing to ${clearBitmap ? 'skip' : 'force'} initial sync`);
-  newCurrentUuid(res, volume, true);
+  drawGeneration(res, volume, true);
+  // The super block says everything at once: a new generation of a disk that is not good would be one that nobody can get.
   if (clearBitmap) skipInitialSync(res, volume, connected);
+  if (forceResync) changeVolume(res, volume, { disk: DISK.UpToDate }, { hard: true });
+  generationDurably(res, volume);
   if (!forceResync) return reply();
-  changeVolume(res, volume, { disk: DISK.UpToDate }, { hard: true });
   for (const pd of volume.peerDevices) if (pd.bitmapSlot >= 0 && !connected.includes(pd)) setAllBits(res, pd, () => {});
   durably(res, volume, () => forceInitialSync(res, volume, connected, reply));
 }
@@ -31,13 +33,11 @@ export function newGeneration(res: Resource, volume: Volume, clearBitmap: boolea
 function skipInitialSync(res: Resource, volume: Volume, connected: readonly PeerDevice[]): void {
   for (const pd of volume.peerDevices) if (pd.bitmapSlot >= 0) volume.disk!.bitmap.clearAll(pd.bitmapSlot);
   writeBitmap(res, volume, 'all');
-  if (connected.length === 0) return;
   for (const pd of connected) {
     sendUuids(res, pd, UUID_FLAG.SKIP_INITIAL_SYNC);
     keepGenerations(res, volume, pd, { ...volume.generationsFor(pd), bitmap: 0n });
     changePeerDevice(res, pd, { disk: DISK.UpToDate, peerDisk: DISK.UpToDate }, { hard: true });
   }
-  durably(res, volume);
 }
 
 /** One peer after the other; those that are gone by now learn by our generation that they have to get everything. */

@@ -37,6 +37,28 @@ export class History {
   /** Completed, in order of completion, and not covered by a flush. */
   readonly #unflushed: readonly [HistoryWrite[], HistoryWrite[]] = [[], []];
 
+  /** A copy that goes its own way from here: what was told so far, to look at one of the ways in which things may go on. */
+  clone(): History {
+    const copy = new History();
+    copy.bornSectors = this.bornSectors;
+    for (const write of this.writes) {
+      const own = { ...write };
+      copy.writes.push(own);
+      if (this.#running.has(write)) copy.#running.add(own);
+    }
+    for (const [sector, ids] of this.#bySector) copy.#bySector.set(sector, ids.slice());
+    for (const node of [0, 1] as const) {
+      for (const id of this.obliged[node]) copy.obliged[node].add(id);
+      for (const write of this.#unflushed[node]) copy.#unflushed[node].push(copy.write(write.id)!);
+    }
+    return copy;
+  }
+
+  /** Equal as long as nothing was told to anybody. */
+  get mark(): string {
+    return this.writes.map((write) => `${write.state[0]}${write.durable ? 1 : 0}`).join('');
+  }
+
   /** Sectors that any write touched, in no order. */
   sectors(): IterableIterator<number> {
     return this.#bySector.keys();

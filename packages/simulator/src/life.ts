@@ -48,12 +48,16 @@ export function runLife(seed: number, createCore: CoreFactory, options: LifeOpti
 }
 
 function live(world: World): void {
-  const { plan, queue } = world;
+  const { plan } = world;
   const operator = new Operator(world);
   operator.start();
   scheduleFaults(world, operator);
-  if (!runUntil(world, plan.seconds * SECOND, () => false)) return;
+  if (runUntil(world, plan.seconds * SECOND, () => false)) becomeWell(world);
+}
 
+/** The quiet phase: no more faults; everything has to become well again, and stay so. */
+export function becomeWell(world: World): void {
+  const { queue } = world;
   world.isQuiet = true;
   world.trace(undefined, 'quiet');
   world.network.setDirection(0, true);

@@ -81,10 +81,10 @@ export class SimNode implements LinkUser {
   /** Counts the times that the node came up. */
   incarnation = 0;
 
-  constructor(world: World, side: Side) {
+  constructor(world: World, side: Side, disk?: SimDisk) {
     this.#world = world;
     this.side = side;
-    this.disk = new SimDisk(deviceBytes(world.plan), world.plan.writeCache);
+    this.disk = disk ?? new SimDisk(deviceBytes(world.plan), world.plan.writeCache);
     this.#saboteur = new Saboteur(world.plan.canary, world.random.canary, world.plan.format);
   }
 

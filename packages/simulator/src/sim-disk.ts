@@ -48,6 +48,15 @@ class SparseImage {
     for (const [number, page] of other.pages) this.pages.set(number, page.slice());
   }
 
+  /** The same pages, but for those of a range, which are copies: for an image that is written to only there. */
+  shareWith(other: SparseImage, apart: Iterable<number>): void {
+    for (const number of apart) {
+      const page = this.pages.get(number);
+      if (page !== undefined) other.pages.set(number, page.slice());
+    }
+    for (const [number, page] of this.pages) if (!other.pages.has(number)) other.pages.set(number, page);
+  }
+
   #page(number: number): Uint8Array {
     let page = this.pages.get(number);
     if (page === undefined) {
@@ -71,6 +80,20 @@ export interface DiskWrite {
   /** Order of completion. */
   sequence: number;
 }
+
+/** A write that a power cut leaves, whole or its first sectors only. */
+export interface KeptWrite {
+  readonly write: DiskWrite;
+  /** Sectors of 512 bytes from its begin. */
+  readonly sectors: number;
+}
+
+/**
+ * Torn writes longer than this many sectors are cut at 4 KiB borders, and one sector after the begin and before the end; those that are very long
+ * at only so many borders.
+ */
+const TORN_EVERYWHERE = 8;
+const TORN_BORDERS = 16;
 
 export class SimDisk {
   sizeBytes: number;
@@ -209,6 +232,57 @@ export class SimDisk {
     this.#current.copyFrom(this.#stable);
   }
 
+  /**
+   * Everything that a power cut at this instant may leave of what is not durable: each subset of the last `window` writes, those before
+   * them all kept or all lost, and the last one that is kept also torn.
+   * @param tearsAtomic - writes that are one unit of the disk are torn too
+   */
+  *cuts(window: number, tearsAtomic = false): Generator<readonly KeptWrite[]> {
+    const all = [...this.#cached, ...this.#inFlight];
+    const older = all.slice(0, Math.max(0, all.length - window));
+    const recent = all.slice(older.length);
+    for (const before of older.length > 0 ? [older, []] : [[]]) {
+      for (let subset = 0; subset < 1 << recent.length; subset++) {
+        const kept = [...before, ...recent.filter((_, i) => (subset & (1 << i)) !== 0)];
+        // Nothing of a write is there before the flush in front of it has ended.
+        const behind = Math.max(-1, ...kept.map((write) => write.behind));
+        if (this.#cached.some((write) => write.sequence <= behind && !kept.includes(write))) continue;
+        const whole = kept.map((write) => ({ write, sectors: write.length / SECTOR }));
+        yield whole;
+        const last = whole.at(-1);
+        if (last === undefined || (last.write.atomic && !tearsAtomic)) continue;
+        for (const sectors of tears(last.sectors)) yield [...whole.slice(0, -1), { write: last.write, sectors }];
+      }
+    }
+  }
+
+  /** A disk that holds what is durable here and `kept`. It shares memory with this one: to be looked at, or to be copied with `restarted`. */
+  after(kept: readonly KeptWrite[]): SimDisk {
+    const result = new SimDisk(this.sizeBytes, this.hasWriteCache);
+    result.sizes.splice(0, 1, ...this.sizes);
+    const touched = new Set<number>();
+    for (const { write } of kept) {
+      const end = (write.offset + write.length) / PAGE;
+      for (let page = Math.floor(write.offset / PAGE); page < end; page++) touched.add(page);
+    }
+    this.#stable.shareWith(result.#stable, touched);
+    for (const [sector, order] of this.#ahead) result.#ahead.set(sector, order);
+    for (const { write, sectors } of kept) result.#persist(write, (index) => index < sectors);
+    result.#ahead.clear();
+    result.#stable.shareWith(result.#current, []);
+    return result;
+  }
+
+  /** A copy, as it is after a restart of what uses it: everything that it holds is durable. */
+  restarted(): SimDisk {
+    const result = new SimDisk(this.sizeBytes, this.hasWriteCache);
+    result.sizes.splice(0, 1, ...this.sizes);
+    result.#stable.copyFrom(this.#current);
+    result.#current.copyFrom(this.#current);
+    for (const page of this.#current.pages.keys()) result.touchedPages.add(page);
+    return result;
+  }
+
   /** The process that wrote is gone, the disk is not: what was in flight ends, or had never been issued. */
   processGone(prng: Prng): void {
     for (const write of [...this.#inFlight]) {
@@ -234,6 +308,12 @@ export class SimDisk {
       else this.#stable.write(write.offset + at, write.bytes.subarray(at, at + SECTOR));
     }
   }
+}
+
+/** Where a write of so many sectors may be torn. */
+function* tears(sectors: number): Generator<number> {
+  const step = sectors <= TORN_EVERYWHERE ? 1 : 8 * Math.ceil(sectors / 8 / TORN_BORDERS);
+  for (let at = 1; at < sectors; at++) if (at % step === 0 || at === 1 || at === sectors - 1) yield at;
 }
 
 function apply(image: SparseImage, write: DiskWrite): void {

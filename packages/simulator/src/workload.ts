@@ -1,5 +1,5 @@
 /** An application on a node's block device: a few threads that read, write and flush, and check what they read. */
-import { OP, REQ_FUA, REQ_PREFLUSH } from '@udrbd/replication';
+import { OP, type Op, REQ_FUA, REQ_PREFLUSH } from '@udrbd/replication';
 import type { HistoryWrite } from './history.js';
 import type { SimNode } from './node.js';
 import { readStamp, SECTOR, stampSectors } from './stamp.js';
@@ -17,6 +17,7 @@ interface Running {
 }
 
 const RETRY_MICROS = 20_000;
+const NO_THREAD = -1;
 
 export class Workload {
   readonly #world: World;
@@ -65,7 +66,7 @@ export class Workload {
   }
 
   #request(thread: number): boolean {
-    const { random, plan, history, queue } = this.#world;
+    const { random, plan } = this.#world;
     const prng = random.work;
     const dice = prng.below(100);
     const op = dice < 68 ? OP.Write : dice < 84 ? OP.Read : dice < 92 ? OP.Flush : dice < 97 ? OP.Discard : OP.WriteZeroes;
@@ -82,6 +83,16 @@ export class Workload {
       sectors = 0;
     }
     const flags = op === OP.Write && prng.chance(1, 15) ? (prng.chance(1, 2) ? REQ_FUA : REQ_FUA | REQ_PREFLUSH) : 0;
+    return this.issue(op, flags, sector, sectors, thread);
+  }
+
+  /**
+   * One request.
+   * @param thread - goes on with another one after it, or `NO_THREAD`
+   * @returns false when the device takes nothing now
+   */
+  issue(op: Op, flags: number, sector: number, sectors: number, thread = NO_THREAD): boolean {
+    const { history, queue } = this.#world;
     const payload = op === OP.Write ? new Uint8Array(sectors * SECTOR) : undefined;
     const slot = this.#node.submit(op, flags, sector, sectors * SECTOR, payload);
     if (slot < 0) return false;

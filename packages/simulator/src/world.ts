@@ -8,7 +8,14 @@ import { createOnDisk, readMetaData } from './meta-tools.js';
 import { Network } from './network.js';
 import { SimNode } from './node.js';
 import { Prng } from './prng.js';
+import type { SimDisk } from './sim-disk.js';
 import { Workload } from './workload.js';
+
+/** What is left of a cluster that went down as a whole: its disks, and what its applications had been told. */
+export interface Remains {
+  readonly of: World;
+  readonly disks: readonly [SimDisk, SimDisk];
+}
 
 export type CoreFactory = (setup: ResourceSetup) => ReplicationCore;
 
@@ -21,7 +28,7 @@ export class World {
   readonly queue = new EventQueue();
   readonly random: { readonly [K in 'uuid' | 'disk' | 'node' | 'work' | 'faults' | 'damage' | 'canary' | 'resize']: Prng };
   readonly network: Network;
-  readonly history = new History();
+  readonly history: History;
   readonly checks: Checks;
   readonly nodes: readonly [SimNode, SimNode];
   readonly workloads: readonly [Workload, Workload];
@@ -57,8 +64,11 @@ export class World {
   unrelated = false;
   failures = 0;
 
-  /** @param sink - takes the lines of a trace */
-  constructor(plan: LifePlan, createCore: CoreFactory, sink?: (line: string) => void) {
+  /**
+   * @param sink - takes the lines of a trace
+   * @param remains - the cluster is not a new one
+   */
+  constructor(plan: LifePlan, createCore: CoreFactory, sink?: (line: string) => void, remains?: Remains) {
     this.plan = plan;
     this.createCore = createCore;
     this.#sink = sink;
@@ -75,11 +85,33 @@ export class World {
     };
     this.network = new Network(this.queue, stream('network'), plan);
     this.checks = new Checks(this);
-    this.nodes = [new SimNode(this, 0), new SimNode(this, 1)];
+    this.nodes = [new SimNode(this, 0, remains?.disks[0]), new SimNode(this, 1, remains?.disks[1])];
+    this.history = remains?.of.history.clone() ?? new History();
+    this.workloads = [new Workload(this, this.nodes[0]), new Workload(this, this.nodes[1])];
+    if (remains === undefined) this.#format();
+    else this.#inherit(remains.of);
+  }
+
+  #format(): void {
+    const { plan } = this;
     const generation = this.random.uuid.u64() & ~1n;
     for (const node of this.nodes) createOnDisk(node.disk, plan, node.side, generation);
     this.history.bornSectors = readMetaData(this.nodes[0].disk, plan.format).place.usableSectors;
-    this.workloads = [new Workload(this, this.nodes[0]), new Workload(this, this.nodes[1])];
+  }
+
+  /** All requests that were under way are nobody's any more. */
+  #inherit(before: World): void {
+    this.queue.now = before.queue.now;
+    this.isResized = before.isResized;
+    this.keptSectors = before.keptSectors;
+    this.isForced = before.isForced;
+    this.isDiverged = before.isDiverged;
+    this.mayPart = before.mayPart;
+    this.victim = before.victim;
+    for (const side of [0, 1] as const) {
+      for (const id of before.checks.excused[side]) this.checks.excused[side].add(id);
+      this.workloads[side].gone();
+    }
   }
 
   /**
