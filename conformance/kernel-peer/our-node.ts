@@ -36,7 +36,8 @@ export class OurNode {
     };
   }
 
-  async start(): Promise<void> {
+  /** @param settings - further variables of its environment */
+  async start(settings: Readonly<Record<string, string>> = {}): Promise<void> {
     const [command = '', ...argv] = this.namespace.inside([
       'setpriv',
       '--pdeathsig',
@@ -46,7 +47,7 @@ export class OurNode {
       this.#program,
       '--foreground',
     ]);
-    const child = spawn(command, argv, { env: this.environment, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(command, argv, { env: { ...this.environment, ...settings }, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child = child;
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#log += text;

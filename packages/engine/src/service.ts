@@ -66,6 +66,7 @@ async function tryToServe(environment: EngineEnvironment, log: Log, isSuccessor:
       runDir: environment.runDir,
       arenaBytes: environment.arenaBytes,
       lock: environment.lockMemory,
+      protocolVersions: environment.protocolVersions,
       applicationSlots: environment.applicationSlots,
       peerSlots: environment.peerSlots,
     },

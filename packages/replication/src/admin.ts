@@ -22,6 +22,7 @@ import { allocateSlots, attach } from './attach.js';
 import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
 import { demote, lastClose } from './demote.js';
+import { hasProtocolUpdate, hasVolumes } from './dialect.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { abandonDisk, watchDisk } from './disk-timeout.js';
 import { beginPendingGeneration } from './fencing.js';
@@ -164,6 +165,8 @@ function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, re
 
 function newMinor(res: Resource, number: number, minor: number, options: DeviceOptions): Refusal | undefined {
   if (res.volumes.has(number)) return no('ERR_MINOR_OR_VOLUME_EXISTS');
+  const isBeyond = number !== 0 && res.connections.some((c) => c?.isUp && c.apv > 0 && !hasVolumes(c.apv));
+  if (isBeyond) return no('ERR_INVALID_REQUEST', 'the protocol version of a connected peer knows volume 0 only');
   const volume = new Volume(number, minor, options, res.requests);
   res.volumes.set(number, volume);
   for (const c of res.connections) if (c !== undefined) addPeerDevice(res, volume, c);
@@ -239,6 +242,9 @@ function checkNetOptions(res: Resource, o: NetOptions): Refusal | undefined {
 
 const isVerify = (conn: ConnNumber): boolean => conn === CONN.VerifyS || conn === CONN.VerifyT;
 
+/** What the peer has to be told of, and can only from protocol version 100 on. */
+const TOLD_BY_UPDATE = ['protocol', 'allow-two-primaries', 'data-integrity-alg'] as const;
+
 function netOptions(res: Resource, c: Connection, given: object, setDefaults: boolean): Refusal | undefined {
   const next = merged(NET_OPTIONS, c.options, given, setDefaults);
   const options = { ...next, _name: c.options._name, transport: c.options.transport };
@@ -249,10 +255,12 @@ function netOptions(res: Resource, c: Connection, given: object, setDefaults: bo
   if (isSyncing && options['csums-alg'] !== c.options['csums-alg']) return no('ERR_CSUMS_RESYNC_RUNNING');
   if (c.peerDevices.some(({ conn }) => isVerify(conn)) && options['verify-alg'] !== c.options['verify-alg'])
     return no('ERR_VERIFY_RUNNING');
+  const isLimited = c.isUp && !hasProtocolUpdate(c.apv);
+  if (isLimited && TOLD_BY_UPDATE.some((name) => options[name] !== c.options[name])) return no('ERR_NEED_APV_100');
   c.options = options;
   if (c.isUp) {
     c.wireProtocol = { A: 1, B: 2, C: 3 }[options.protocol];
-    sendProtocol(res, c, COMMAND.P_PROTOCOL_UPDATE);
+    if (!isLimited) sendProtocol(res, c, COMMAND.P_PROTOCOL_UPDATE);
     // What is queued from here on has the new digest: the peer reads the update first.
     c.sendDigest = digestNumber(options['data-integrity-alg']);
     for (const pd of c.peerDevices) sendSyncParam(res, pd);

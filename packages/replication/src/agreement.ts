@@ -2,6 +2,7 @@
 import { RETURN_CODES, type ReturnCode } from '@udrbd/control';
 import { COMMAND, convertState, SS, STATE_FIELD, stateFromWire, stateGet } from '@udrbd/wire';
 import type { Connection } from './connection.js';
+import { hasConnectionRequests } from './dialect.js';
 import { sendStateChangeReply, sendStateChangeRequest } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { isResizing } from './resize.js';
@@ -38,13 +39,16 @@ export function askPeer(
 
 export function askPeerAboutConnection(res: Resource, c: Connection, request: AgreementRequest, done: (code: number) => void): void {
   c.agreement = { waiting: new Set([-1]), refusal: 1, done };
-  sendStateChangeRequest(res, c, COMMAND.P_CONN_ST_CHG_REQ, 0, request.mask, request.val);
+  const command = hasConnectionRequests(c.apv) ? COMMAND.P_CONN_ST_CHG_REQ : COMMAND.P_STATE_CHG_REQ;
+  sendStateChangeRequest(res, c, command, 0, request.mask, request.val);
 }
 
 /** P_STATE_CHG_REPLY, P_CONN_ST_CHG_REPLY. @param volume - -1 for the connection */
 export function receiveReply(res: Resource, c: Connection, volume: number, code: number): void {
   const { agreement } = c;
-  if (agreement === undefined || !agreement.waiting.delete(volume)) return;
+  if (agreement === undefined) return;
+  const isAnswer = agreement.waiting.delete(volume) || (!hasConnectionRequests(c.apv) && agreement.waiting.delete(-1));
+  if (!isAnswer) return;
   if (code < SS.SUCCESS) {
     const known = Object.values(RETURN_CODES).find((row) => row.code === code);
     res.logConnection('err', c, `Requested state change failed by peer: ${known?.text ?? 'unknown error.'} (${code})`);
@@ -77,6 +81,7 @@ export function receiveRequest(res: Resource, pd: PeerDevice, mask: number, val:
   const reply = (number: number): void => sendStateChangeReply(res, c, COMMAND.P_STATE_CHG_REPLY, pd.volume.number, number);
   if (c.resolveConflicts && c.agreement !== undefined) return reply(SS.CONCURRENT_ST_CHG);
   const wanted = converted(mask, val, c.apv);
+  if (wanted.conn === CONN.TearDown && !hasConnectionRequests(c.apv)) return receiveConnectionRequest(res, c, mask, val);
   if ((wanted.conn !== undefined || wanted.peerRole === ROLE.Primary) && isResizing(pd)) return reply(SS.IN_TRANSIENT_STATE);
   const result = changePeerDevice(res, pd, wanted, { dryRun: true, verbose: true });
   reply(code(result));
@@ -87,7 +92,8 @@ export function receiveRequest(res: Resource, pd: PeerDevice, mask: number, val:
 }
 
 export function receiveConnectionRequest(res: Resource, c: Connection, mask: number, val: number): void {
-  const reply = (number: number): void => sendStateChangeReply(res, c, COMMAND.P_CONN_ST_CHG_REPLY, 0, number);
+  const command = hasConnectionRequests(c.apv) ? COMMAND.P_CONN_ST_CHG_REPLY : COMMAND.P_STATE_CHG_REPLY;
+  const reply = (number: number): void => sendStateChangeReply(res, c, command, 0, number);
   if (c.resolveConflicts && c.agreement !== undefined) return reply(SS.CONCURRENT_ST_CHG);
   const wanted = converted(mask, val, c.apv);
   const { conn, ...extra } = wanted;

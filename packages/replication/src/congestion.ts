@@ -7,6 +7,7 @@
  * There is no bitmap exchange in front of that resync: what is marked here has to be marked there before it begins.
  */
 
+import { hasOutOfSync } from './dialect.js';
 import { sendOutOfSync } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { isResizing } from './resize.js';
@@ -15,8 +16,6 @@ import { startResync } from './resync.js';
 import { changeConnection, changePeerDevice } from './state-change.js';
 import { CONN, DISK } from './state-view.js';
 
-/** First protocol version with these states. */
-const APV_AHEAD = 96;
 const CATCH_UP_MS = 1000;
 const RETRY_MS = 100;
 /** Blocks that one P_OUT_OF_SYNC speaks of at most: 64 MiB. */
@@ -28,7 +27,7 @@ const PACKET_BYTES = 64;
 export function checkCongestion(res: Resource, pd: PeerDevice): void {
   const { connection: c, volume } = pd;
   const { options } = c;
-  if (options['on-congestion'] === 'block' || c.apv < APV_AHEAD || !c.isUp) return;
+  if (options['on-congestion'] === 'block' || !hasOutOfSync(c.apv) || !c.isUp) return;
   const isMirroring = pd.conn === CONN.Connected || pd.conn === CONN.SyncSource || pd.conn === CONN.VerifyS || pd.conn === CONN.VerifyT;
   if (!isMirroring || pd.peerDisk < DISK.Inconsistent || pd.bitmapSlot < 0 || volume.diskState !== DISK.UpToDate) return;
   // The peer would take the sync UUID for the begin of a resync.
@@ -53,10 +52,10 @@ export function checkCongestion(res: Resource, pd: PeerDevice): void {
 
 /**
  * Tells the peer of a write that it does not get.
- * @returns false when there is no room for that
+ * @returns false when there is no room for that, or no such packet
  */
 export function tellOutOfSync(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): boolean {
-  if (!pd.connection.outboxes[0].hasBulkRoom(PACKET_BYTES)) return false;
+  if (!hasOutOfSync(pd.connection.apv) || !pd.connection.outboxes[0].hasBulkRoom(PACKET_BYTES)) return false;
   sendOutOfSync(res, pd, sector, lengthBytes);
   return true;
 }

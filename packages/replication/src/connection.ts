@@ -26,6 +26,8 @@ export const NET = {
   InLog: 128,
   /** A read that the peer serves. */
   Read: 256,
+  /** A part of it was refused by the peer's disk. */
+  PartFailed: 1024,
   /** A later write to these blocks did not go to the peer: they are not equal, whatever the ack of this one says. */
   Overwritten: 512,
 } as const;
@@ -122,6 +124,13 @@ export class Connection {
 
   /** NET bits by slot. */
   readonly net: Uint16Array;
+  /**
+   * Of a request that the peer gets in parts, by slot. Of a write, a bit for each part that has no answer yet, and one for each that is in
+   * sync; of a read, how many have come.
+   */
+  readonly partsAwaited: Uint8Array;
+  readonly partsInSync: Uint8Array;
+  readonly partsRead: Uint8Array;
   /** The transfer log: slots in the order in which they were sent. */
   readonly logNext: Int32Array;
   logHead = -1;
@@ -163,6 +172,8 @@ export class Connection {
   /** A mirrored write whose payload is being received. */
   wantedSlot = -1;
   wantedBytes = 0;
+  /** Where in the slot's buffer it goes. */
+  wantedOffset = 0;
   /** receive() left bytes because a slot or room was missing. */
   stalled = false;
   agreement: Agreement | undefined;
@@ -190,6 +201,9 @@ export class Connection {
     this.peerNodeId = peerNodeId;
     this.options = options;
     this.net = new Uint16Array(capacity);
+    this.partsAwaited = new Uint8Array(capacity);
+    this.partsInSync = new Uint8Array(capacity);
+    this.partsRead = new Uint8Array(capacity);
     this.logNext = new Int32Array(capacity).fill(-1);
     this.openEpochNumber = new Uint32Array(capacity + 1);
     this.openEpochWrites = new Uint32Array(capacity + 1);

@@ -102,7 +102,7 @@ export interface ReplicationCore {
   /**
    * Bytes received on a stream: `bytes[start, end)`. Consumes whole packets; what it leaves is offered again with more
    * behind it. Stops at a packet with payload: then `payloadSlot(connection)` is not -1, and the next
-   * `payloadBytes(connection)` bytes of the data stream belong into that slot's buffer; after them the host calls
+   * `payloadBytes(connection)` bytes of the data stream belong into that slot's buffer, at `payloadOffset(connection)`; after them the host calls
    * `payloadDone` and goes on with `receive`. The slot's AllocateBuffer effect stands in the queue by then.
    *
    * @returns the number of bytes consumed; fewer than given also when the core has no free slot or waits for a drain
@@ -111,6 +111,7 @@ export interface ReplicationCore {
   receive(now: Millis, connection: number, stream: Stream, bytes: Uint8Array, start: number, end: number): number;
   payloadSlot(connection: number): number;
   payloadBytes(connection: number): number;
+  payloadOffset(connection: number): number;
   payloadDone(now: Millis, connection: number): void;
   tick(now: Millis): void;
   /**

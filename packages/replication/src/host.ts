@@ -19,6 +19,15 @@ export interface HostFunctions {
   hmac(algorithm: string, key: Uint8Array, data: Uint8Array): Uint8Array | undefined;
 }
 
+/** A range of protocol versions, ends included. */
+export interface ProtocolVersions {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** From 95 on a kernel may be trusted with a discard: below, it crashes when it has to send one. */
+export const PROTOCOL_VERSIONS: ProtocolVersions = { min: 95, max: 101 };
+
 export interface ResourceSetup extends HostFunctions {
   readonly name: string;
   readonly nodeId: number;
@@ -28,6 +37,8 @@ export interface ResourceSetup extends HostFunctions {
   readonly peerSlots: number;
   /** Bytes of packet headers that may wait in one outbox. */
   readonly outboxBytes: number;
+  /** Protocol versions to be offered to peers; all that we know by default. */
+  readonly protocolVersions?: ProtocolVersions;
 }
 
 /** The options of a resource, a disk, a connection and a peer device, names and units as in drbdsetup's `show`. */
@@ -73,7 +84,7 @@ export interface BackingDisk {
 }
 
 /**
- * Packets of one stream waiting to be sent. An entry is a run of header bytes in `arena` followed by the payload of a slot
+ * Packets of one stream waiting to be sent. An entry is a run of header bytes in `arena` followed by payload out of a slot's buffer
  * (`payloadSlot` -1 for none). The host sends entries in order and reports `sendDone` with how many have been handed over
  * completely. Entry `n` lives in row `n % capacity`.
  */
@@ -83,6 +94,9 @@ export interface Outbox {
   readonly headerOffset: Uint32Array;
   readonly headerBytes: Uint32Array;
   readonly payloadSlot: Int32Array;
+  /** The part of the slot's buffer that is the payload. */
+  readonly payloadOffset: Uint32Array;
+  readonly payloadBytes: Uint32Array;
   /** Number of the digest of the payload that the host puts into the last header bytes as it sends the entry; 0: none. */
   readonly digest: Uint8Array;
   /** Running numbers: entries queued so far, and entries reported done. Reset with each new link. */

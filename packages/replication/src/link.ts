@@ -13,12 +13,23 @@ import {
 import { abandonContested } from './concurrent-writes.js';
 import { type Connection, NET, newReceiveEpoch } from './connection.js';
 import type { LinkEnd } from './core.js';
+import { dialectProblem } from './dialect.js';
 import { digestNumber } from './digests.js';
 import { peerLost, peerReturns } from './fencing.js';
-import type { Millis } from './host.js';
+import { type Millis, PROTOCOL_VERSIONS } from './host.js';
 import { dropUnstarted, finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
-import { OFFER, sendBytes, sendFeatures, sendMetaEmpty, sendProtocol, sendSizes, sendState, sendSyncParam, sendUuids } from './packets.js';
+import {
+  offerOf,
+  sendBytes,
+  sendFeatures,
+  sendMetaEmpty,
+  sendProtocol,
+  sendSizes,
+  sendState,
+  sendSyncParam,
+  sendUuids,
+} from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import { isSizeUnsettled } from './resize.js';
@@ -81,14 +92,17 @@ export function receiveFeatures(res: Resource, c: Connection, command: number, v
   }
   const decoded = decodeConnectionFeatures(view, base, length);
   if (!decoded.ok) return refusePeer(res, c, `expected ConnectionFeatures length: 72, received: ${length}`);
-  c.isPeerGenuine = decoded.value.protocol_min < OFFER.protocolMin;
-  const agreed = negotiate(OFFER, decoded.value);
+  // One of ours offers nothing older.
+  c.isPeerGenuine = decoded.value.protocol_min < PROTOCOL_VERSIONS.min;
+  const agreed = negotiate(offerOf(res), decoded.value);
   if (!agreed.ok) {
     res.logConnection('err', c, agreed.error.text);
     if (agreed.error.permanent) disconnectForGood(res, c);
     else res.closeLink(c, 'protocol-error');
     return;
   }
+  const problem = dialectProblem(c, agreed.value.apv);
+  if (problem !== undefined) return refusePeer(res, c, problem);
   c.apv = agreed.value.apv;
   c.features = agreed.value.features;
   c.headerKind = headerKindOf(c.apv);

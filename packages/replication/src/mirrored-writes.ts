@@ -8,6 +8,7 @@ import { COMMAND, DP } from '@udrbd/wire';
 import { referenceExtents } from './al-transactions.js';
 import { barrierAckDue, conflictEnded, judgeConflict, maybeReplaces, maybeSentAgain, WRITTEN_BENEATH } from './concurrent-writes.js';
 import { type Connection, newReceiveEpoch, type ReceiveEpoch } from './connection.js';
+import { hasAckFlags } from './dialect.js';
 import { diskError, diskFailed, maybeDiskless } from './disk-errors.js';
 import { sendBlockAck } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -57,7 +58,8 @@ export function beginMirroredWrite(
   if (c.turnedDown.length > 0) maybeSentAgain(res, pd, sector, lengthBytes);
   const { requests } = res;
   requests.op[slot] = op;
-  requests.state[slot]! |= dpFlags << PEER_FLAGS_SHIFT;
+  const wanted = hasAckFlags(c.apv) ? 0 : c.wireProtocol === 3 ? DP.SEND_WRITE_ACK : c.wireProtocol === 2 ? DP.SEND_RECEIVE_ACK : 0;
+  requests.state[slot]! |= (dpFlags | wanted) << PEER_FLAGS_SHIFT;
   const { disk } = pd.volume;
   if (pd.peerDisk < DISK.Inconsistent && disk !== undefined && pd.bitmapSlot >= 0) {
     // It may get a disk while this one is held back: what is exchanged then has to have the bit.

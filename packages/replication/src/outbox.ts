@@ -15,6 +15,8 @@ export class OutboxQueue implements Outbox {
   readonly headerOffset = new Uint32Array(ENTRIES);
   readonly headerBytes = new Uint32Array(ENTRIES);
   readonly payloadSlot = new Int32Array(ENTRIES);
+  readonly payloadOffset = new Uint32Array(ENTRIES);
+  readonly payloadBytes = new Uint32Array(ENTRIES);
   readonly digest = new Uint8Array(ENTRIES);
   /** SENT action and its slot, for the core. */
   readonly action = new Uint8Array(ENTRIES);
@@ -48,7 +50,7 @@ export class OutboxQueue implements Outbox {
    * Appends an entry with `bytes` header bytes and returns the offset in the arena where they are to be written.
    * Running out of room is a bug of the core: every sender is bounded by slots or asks `hasBulkRoom` first.
    */
-  push(bytes: number, payloadSlot: number, action: number, actionSlot: number): number {
+  push(bytes: number, payloadSlot: number, payloadOffset: number, payloadBytes: number, action: number, actionSlot: number): number {
     const toEnd = this.arena.length - this.#write;
     const skip = bytes > toEnd ? toEnd : 0;
     if (skip + bytes > this.freeBytes || this.queued - this.done === ENTRIES) throw new Error('outbox overrun');
@@ -59,6 +61,8 @@ export class OutboxQueue implements Outbox {
     this.headerOffset[row] = offset;
     this.headerBytes[row] = bytes;
     this.payloadSlot[row] = payloadSlot;
+    this.payloadOffset[row] = payloadOffset;
+    this.payloadBytes[row] = payloadBytes;
     this.digest[row] = 0;
     this.action[row] = action;
     this.actionSlot[row] = actionSlot;

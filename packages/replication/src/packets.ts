@@ -9,6 +9,7 @@ import {
   HEADER_KIND,
   headerBytesOf,
   O_QLIM,
+  type Offer,
   P_CONNECTION_FEATURES,
   P_PROTOCOL,
   P_REQ_STATE,
@@ -32,6 +33,7 @@ import {
   RS_CONTROLLER,
   RS_CONTROLLER_DEFAULT,
   RS_PARAM_DEFAULT,
+  requestBytesMax,
   stateToWire,
   UUID_FLAG,
   writeName,
@@ -44,13 +46,18 @@ import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK, type StateView } from './state-view.js';
 
-/** What we offer: the dialect of DRBD 8.4 in its last two versions. Thin resync needs a digest of zeroes we do not take. */
-export const OFFER = { protocolMin: 100, protocolMax: 101, features: FF.TRIM | FF.WSAME | FF.WZEROES } as const;
+/** What we offer, at every protocol version. Thin resync needs a digest of zeroes we do not take. */
+const FEATURES = FF.TRIM | FF.WSAME | FF.WZEROES;
+export const offerOf = ({ protocolVersions: { min, max } }: Resource): Offer => ({
+  protocolMin: min,
+  protocolMax: max,
+  features: FEATURES,
+});
 /** Handle of everything that belongs to a resync: all ones. */
 export const ID_ALL_ONES = 0xffff_ffff;
 
 /**
- * Starts a packet with a fixed structure of `bytes`; `extra` bytes of payload follow from the slot.
+ * Starts a packet with a fixed structure of `bytes`; `extra` bytes of payload follow from the slot's buffer, from `payloadOffset` on.
  * @returns offset in the arena right behind the header
  */
 function begin(
@@ -63,9 +70,10 @@ function begin(
   extra: number,
   payloadSlot: number,
   action: number,
+  payloadOffset = 0,
 ): number {
   const box = c.outboxes[stream];
-  const offset = box.push(headerBytesOf(c.headerKind) + bytes, payloadSlot, action, payloadSlot);
+  const offset = box.push(headerBytesOf(c.headerKind) + bytes, payloadSlot, payloadOffset, extra, action, payloadSlot);
   res.pushSend(c.index, stream);
   return offset + putHeader(box.view, offset, c.headerKind, volume, command, bytes + extra);
 }
@@ -79,15 +87,16 @@ function beginPayload(
   lengthBytes: number,
   slot: number,
   action: number,
+  offsetBytes = 0,
 ): number {
-  const at = begin(res, c, STREAM.Data, volume, command, 24 + digestBytes(c.sendDigest), lengthBytes, slot, action);
+  const at = begin(res, c, STREAM.Data, volume, command, 24 + digestBytes(c.sendDigest), lengthBytes, slot, action, offsetBytes);
   if (c.sendDigest !== DIGEST_NONE) c.outboxes[0].sealLast(c.sendDigest);
   return at;
 }
 
 export function sendFeatures(res: Resource, c: Connection): void {
   const at = begin(res, c, STREAM.Data, 0, COMMAND.P_CONNECTION_FEATURES, P_CONNECTION_FEATURES.size, 0, -1, SENT.Nothing);
-  putConnectionFeatures(c.outboxes[0].view, at, { ...OFFER, features: OFFER.features });
+  putConnectionFeatures(c.outboxes[0].view, at, offerOf(res));
 }
 
 export function sendBytes(res: Resource, c: Connection, command: number, bytes: Uint8Array): void {
@@ -166,7 +175,7 @@ export function sendSizes(res: Resource, pd: PeerDevice, exportedSectors: number
     d_size: usable ? disk.usableSectors : 0,
     u_size: usable ? disk.options.size : 0,
     c_size: exportedSectors,
-    max_bio_size: 1 << 20,
+    max_bio_size: requestBytesMax(c.apv),
     queue_order_type: 0,
     dds_flags: ddsFlags,
   });
@@ -231,7 +240,7 @@ export function sendState(res: Resource, pd: PeerDevice, view: StateView = res.v
   encodeStruct(P_STATE, c.outboxes[0].view, at, { state: stateWord(view, c.apv) });
 }
 
-/** @param command - P_STATE_CHG_REQ with a volume, or P_CONN_ST_CHG_REQ */
+/** @param command - P_STATE_CHG_REQ with a volume, or P_CONN_ST_CHG_REQ (from 100 on) */
 export function sendStateChangeRequest(res: Resource, c: Connection, command: number, volume: number, mask: number, value: number): void {
   const at = begin(res, c, STREAM.Data, volume, command, P_REQ_STATE.size, 0, -1, SENT.Nothing);
   encodeStruct(P_REQ_STATE, c.outboxes[0].view, at, { mask, val: value });
@@ -257,14 +266,19 @@ export function sendBarrierAck(res: Resource, c: Connection, barrier: number, se
   putPBarrierAck(c.outboxes[1].view, at, barrier, setSize);
 }
 
-/** P_DATA with the slot's payload behind it. */
+/** P_DATA with the slot's payload behind it; several of them where the peer takes no more at once. The last one ends the request. */
 export function sendData(res: Resource, pd: PeerDevice, slot: number, flags: number): void {
   const { requests } = res;
   const c = pd.connection;
   const length = requests.lengthBytes[slot]!;
-  const at = beginPayload(res, c, pd.volume.number, COMMAND.P_DATA, length, slot, SENT.ApplicationWrite);
-  pd.packetSeq = (pd.packetSeq + 1) >>> 0;
-  putPData(c.outboxes[0].view, at, requests.sector[slot]!, requests.generation[slot]!, slot, pd.packetSeq, flags);
+  const most = requestBytesMax(c.apv);
+  for (let from = 0; from < length; from += most) {
+    const part = Math.min(most, length - from);
+    const action = from + part === length ? SENT.ApplicationWrite : SENT.Nothing;
+    const at = beginPayload(res, c, pd.volume.number, COMMAND.P_DATA, part, slot, action, from);
+    pd.packetSeq = (pd.packetSeq + 1) >>> 0;
+    putPData(c.outboxes[0].view, at, requests.sector[slot]! + from / 512, requests.generation[slot]!, slot, pd.packetSeq, flags);
+  }
   pd.sentSectors += length / 512;
 }
 
@@ -285,7 +299,15 @@ export function sendOutOfSync(res: Resource, pd: PeerDevice, sector: number, len
   putPBlockDesc(c.outboxes[0].view, at, sector, lengthBytes);
 }
 
-/** P_DATA_REQUEST with our handle, or P_RS_DATA_REQUEST with all ones. */
+/** P_DATA_REQUEST for one part of a read. */
+export function sendReadRequest(res: Resource, pd: PeerDevice, slot: number, fromBytes: number, lengthBytes: number): void {
+  const { requests } = res;
+  const c = pd.connection;
+  const at = begin(res, c, STREAM.Data, pd.volume.number, COMMAND.P_DATA_REQUEST, 24, 0, -1, SENT.Nothing);
+  putPBlockReq(c.outboxes[0].view, at, requests.sector[slot]! + fromBytes / 512, requests.generation[slot]!, slot, lengthBytes);
+}
+
+/** P_RS_DATA_REQUEST, P_OV_REQUEST: a whole block. */
 export function sendBlockRequest(res: Resource, pd: PeerDevice, command: number, slot: number, idHigh: number, idLow: number): void {
   const c = pd.connection;
   const at = begin(res, c, STREAM.Data, pd.volume.number, command, 24, 0, -1, SENT.Nothing);
@@ -333,7 +355,7 @@ export function sendBlockAck(
 /** A packet that was encoded elsewhere, header included (the bitmap). The caller has asked for room. */
 export function sendRawData(res: Resource, c: Connection, bytes: Uint8Array): void {
   const box = c.outboxes[STREAM.Data];
-  box.arena.set(bytes, box.push(bytes.length, -1, SENT.Nothing, -1));
+  box.arena.set(bytes, box.push(bytes.length, -1, 0, 0, SENT.Nothing, -1));
   res.pushSend(c.index, STREAM.Data);
 }
 

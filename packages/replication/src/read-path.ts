@@ -1,14 +1,14 @@
 /** Application reads: from the local disk where it is good, else from a peer (replication semantics: read path). */
-import { COMMAND } from '@udrbd/wire';
-import { NET } from './connection.js';
+import { type Connection, NET } from './connection.js';
+import { PART_BYTES, partsOf } from './dialect.js';
 import { watchDisk } from './disk-timeout.js';
 import { EFFECT } from './effects.js';
-import { sendBlockRequest } from './packets.js';
+import { sendReadRequest } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK } from './state-view.js';
 import type { Volume } from './volume.js';
-import { EIO, LOCAL } from './write-path.js';
+import { EIO, LOCAL, unwait } from './write-path.js';
 
 export function startRead(res: Resource, volume: Volume, slot: number): void {
   const local = mayReadLocally(res, volume, slot);
@@ -79,9 +79,32 @@ function readRemotely(res: Resource, pd: PeerDevice, slot: number): void {
   const { requests } = res;
   requests.waits[slot] = 1;
   requests.holds[slot] = 0;
-  pd.connection.net[slot] = NET.Pending | NET.Read;
+  const c = pd.connection;
+  c.net[slot] = NET.Pending | NET.Read;
+  c.partsRead[slot] = 0;
   pd.applicationPending++;
-  sendBlockRequest(res, pd, COMMAND.P_DATA_REQUEST, slot, requests.generation[slot]!, slot);
+  requestPart(res, pd, slot);
+}
+
+/** Bytes of the part of a read that is asked for, or comes, next. */
+export function nextPartBytes(res: Resource, c: Connection, slot: number): number {
+  const length = res.requests.lengthBytes[slot]!;
+  return partsOf(c.apv, res.requests, slot) === 1 ? length : Math.min(PART_BYTES, length - c.partsRead[slot]! * PART_BYTES);
+}
+
+function requestPart(res: Resource, pd: PeerDevice, slot: number): void {
+  const c = pd.connection;
+  sendReadRequest(res, pd, slot, c.partsRead[slot]! * PART_BYTES, nextPartBytes(res, c, slot));
+}
+
+/** A part of a read has come. */
+export function partRead(res: Resource, pd: PeerDevice, slot: number): void {
+  const c = pd.connection;
+  c.partsRead[slot]!++;
+  if (c.partsRead[slot]! < partsOf(c.apv, res.requests, slot)) return requestPart(res, pd, slot);
+  c.net[slot] = (c.net[slot]! & ~(NET.Pending | NET.Read)) | NET.Ok | NET.Done;
+  pd.applicationPending--;
+  unwait(res, pd.volume, slot, 1);
 }
 
 /** A read came to nothing: try again elsewhere. @returns false when there is nowhere else */

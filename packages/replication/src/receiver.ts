@@ -13,6 +13,7 @@ import {
   HEADER_NEED_MORE,
   HEADER_OK,
   ID_OUT_OF_SYNC,
+  MAGIC_80,
   P_REQ_STATE,
   P_REQ_STATE_REPLY,
   P_UUID,
@@ -42,12 +43,13 @@ import {
   pDataSeqNum,
   pTrimSize,
   RANGE_OK,
-  requestBytesMax,
+  REQUEST_BYTES_MAX,
 } from '@udrbd/wire';
 import { receiveConnectionRequest, receiveReply, receiveRequest } from './agreement.js';
 import { receiveBitmap } from './bitmap-exchange.js';
 import { ackSeen, dataSeen, isInTurn, writeTurnedDown } from './concurrent-writes.js';
 import { type Connection, NET } from './connection.js';
+import { PART_BYTES, partAt, partsOf } from './dialect.js';
 import { DIGEST_NONE, digestBytes } from './digests.js';
 import { STREAM, type Stream } from './host.js';
 import { receiveProtocol, receiveSizes, receiveState, receiveSyncParam, receiveUuids } from './introductions.js';
@@ -56,6 +58,7 @@ import { beginMirroredWrite, forgetMirroredWrite, mirroredWriteReceived, receive
 import { ID_ALL_ONES, sendMetaEmpty } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind } from './peer-requests.js';
+import { nextPartBytes, partRead } from './read-path.js';
 import { serveRead } from './remote-reads.js';
 import { OP } from './requests.js';
 import { isSizeUnsettled } from './resize.js';
@@ -72,7 +75,7 @@ import {
 } from './resync.js';
 import { CONN } from './state-view.js';
 import { finishVerify, receiveVerifyReply, receiveVerifyRequest, receiveVerifyResult, verifyRefused } from './verify.js';
-import { barrierAcked, unwait, writeAnswered } from './write-path.js';
+import { barrierAcked, partAnswered, unwait, writeAnswered } from './write-path.js';
 
 const header = new PacketHeader();
 /** Fixed part of packets whose payload goes into a slot. */
@@ -102,8 +105,10 @@ export function receive(
   while (at < end) {
     if (c.phase === 'none' || c.closing) return end - start;
     if (stream === STREAM.Data && c.wantedSlot >= 0) break;
-    // The meta stream may be ahead of the peer's features: what we agree on then has this header.
-    const kind = stream === STREAM.Meta && c.apv === 0 ? HEADER_KIND.H100 : c.headerKind;
+    // The meta stream may be ahead of the peer's features: what the peer has agreed to shows by its header.
+    const isAhead = stream === STREAM.Meta && c.apv === 0;
+    if (isAhead && end - at < 4) break;
+    const kind = isAhead ? (view.getUint32(at) === MAGIC_80 ? HEADER_KIND.H80 : HEADER_KIND.H100) : c.headerKind;
     const verdict = decodeHeader(view, at, end, kind, header);
     if (verdict === HEADER_NEED_MORE) break;
     if (verdict !== HEADER_OK) {
@@ -279,9 +284,10 @@ function receiveData(
 const payloadBytes = (c: Connection, length: number): number => length - DATA_FIXED_BYTES - digestBytes(c.receiveDigest);
 
 /** @param base - of the p_data, behind which stands the digest of what follows */
-function want(res: Resource, c: Connection, slot: number, lengthBytes: number, bytes: Uint8Array, base: number): void {
+function want(res: Resource, c: Connection, slot: number, lengthBytes: number, bytes: Uint8Array, base: number, offset = 0): void {
   c.wantedSlot = slot;
   c.wantedBytes = lengthBytes;
+  c.wantedOffset = offset;
   if (c.receiveDigest === DIGEST_NONE) return;
   res.requests.digest[slot] = c.receiveDigest;
   res.requests.expect(slot, bytes, base + DATA_FIXED_BYTES, digestBytes(c.receiveDigest));
@@ -294,7 +300,7 @@ function badRange(pd: PeerDevice, sector: number, lengthBytes: number, most: num
 
 function receiveWrite(res: Resource, pd: PeerDevice, view: DataView, bytes: Uint8Array, base: number, lengthBytes: number): Taken {
   const sector = pDataSector(view, base);
-  const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
+  const bad = badRange(pd, sector, lengthBytes, REQUEST_BYTES_MAX);
   if (bad !== undefined) return bad;
   const seq = pDataSeqNum(view, base);
   if (!isInTurn(res, pd, seq) || !hasRoom(pd.connection)) return LATER;
@@ -343,7 +349,7 @@ function receiveReadRequest(
 ): Taken {
   const sector = pBlockReqSector(view, base);
   const lengthBytes = pBlockReqSize(view, base);
-  const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
+  const bad = badRange(pd, sector, lengthBytes, REQUEST_BYTES_MAX);
   if (bad !== undefined) return bad;
   if (!hasRoom(pd.connection)) return LATER;
   const served =
@@ -364,7 +370,7 @@ function receiveVerifyPacket(
 ): Taken {
   const sector = pBlockReqSector(view, base);
   const lengthBytes = pBlockReqSize(view, base);
-  const bad = badRange(pd, sector, lengthBytes, requestBytesMax(pd.connection.apv));
+  const bad = badRange(pd, sector, lengthBytes, REQUEST_BYTES_MAX);
   if (bad !== undefined) return bad;
   if (!hasRoom(pd.connection)) return LATER;
   if (command === COMMAND.P_OV_REPLY)
@@ -375,18 +381,26 @@ function receiveVerifyPacket(
 
 /** An application read of ours comes back: its payload goes into the application's own buffer. */
 function receiveDataReply(res: Resource, pd: PeerDevice, view: DataView, bytes: Uint8Array, base: number, lengthBytes: number): Taken {
-  const slot = ownSlot(res, pd, pDataSector(view, base), pDataBlockIdHigh(view, base), pDataBlockIdLow(view, base), NET.Read);
-  if (slot < 0 || res.requests.lengthBytes[slot] !== lengthBytes) return 'DataReply for a block that was not requested';
+  const c = pd.connection;
+  const sector = pDataSector(view, base);
+  const slot = ownSlot(res, pd, sector, pDataBlockIdHigh(view, base), pDataBlockIdLow(view, base), NET.Read);
+  if (slot < 0 || !isNextPart(res, c, slot, sector) || nextPartBytes(res, c, slot) !== lengthBytes)
+    return 'DataReply for a block that was not requested';
   pd.receivedSectors += lengthBytes / 512;
-  want(res, pd.connection, slot, lengthBytes, bytes, base);
+  want(res, c, slot, lengthBytes, bytes, base, c.partsRead[slot]! * PART_BYTES);
   return TAKEN;
 }
 
-/** The slot that a handle of ours names, or -1 when it is not in the state that the answer needs. */
+const isNextPart = (res: Resource, c: Connection, slot: number, sector: number): boolean =>
+  partAt(res.requests.sector[slot]!, sector) === c.partsRead[slot];
+
+/** The slot that a handle of ours names, or -1 when it is not in the state that the answer needs, or has no part that begins there. */
 function ownSlot(res: Resource, pd: PeerDevice, sector: number, idHigh: number, idLow: number, needs: number): number {
   const { requests } = res;
   if (idLow >= requests.applicationSlots || requests.generation[idLow] !== idHigh) return -1;
-  if (requests.sector[idLow] !== sector || requests.volume[idLow] !== pd.volume.number) return -1;
+  const part = partAt(requests.sector[idLow]!, sector);
+  const parts = partsOf(pd.connection.apv, requests, idLow);
+  if (part < 0 || part >= parts || requests.volume[idLow] !== pd.volume.number) return -1;
   return (pd.connection.net[idLow]! & needs) !== 0 ? idLow : -1;
 }
 
@@ -411,12 +425,7 @@ export function payloadDone(res: Resource, c: Connection): void {
     res.requests.digest[slot] = DIGEST_NONE;
     if (!isGood) return payloadDamaged(res, pd, slot);
   }
-  if (slot < res.requests.applicationSlots) {
-    c.net[slot] = (c.net[slot]! & ~(NET.Pending | NET.Read)) | NET.Ok | NET.Done;
-    pd.applicationPending--;
-    unwait(res, pd.volume, slot, 1);
-    return;
-  }
+  if (slot < res.requests.applicationSlots) return partRead(res, pd, slot);
   if (peerKind(res, slot) === PEER.MirroredWrite) mirroredWriteReceived(res, pd, slot);
   else resyncPayloadReceived(res, pd, slot);
 }
@@ -483,7 +492,7 @@ function receiveMeta(
     case COMMAND.P_RS_WRITE_ACK:
     case COMMAND.P_NEG_ACK:
       if (isResync) {
-        const bad = badRange(pd, sector, lengthBytes, 1 << 20);
+        const bad = badRange(pd, sector, lengthBytes, REQUEST_BYTES_MAX);
         if (bad !== undefined) return bad;
         resyncBlockAcked(pd, sector, lengthBytes, command === COMMAND.P_RS_WRITE_ACK);
         return TAKEN;
@@ -496,13 +505,15 @@ function receiveMeta(
     case COMMAND.P_SUPERSEDED:
     case COMMAND.P_RETRY_WRITE: {
       const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.InLog);
-      if (slot < 0 || (c.net[slot]! & NET.Pending) === 0) return unknownRequest(sector, idHigh, idLow);
+      // Nobody turns down a part: two Primaries need a version that has none.
+      const isWhole = slot >= 0 && res.requests.sector[slot] === sector && partsOf(c.apv, res.requests, slot) === 1;
+      if (!isWhole || (c.net[slot]! & NET.Pending) === 0) return unknownRequest(sector, idHigh, idLow);
       writeTurnedDown(res, pd, slot, command === COMMAND.P_RETRY_WRITE);
       return TAKEN;
     }
     case COMMAND.P_NEG_DREPLY: {
       const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.Read);
-      if (slot < 0) return 'NegDReply for a block that was not requested';
+      if (slot < 0 || !isNextPart(res, c, slot, sector)) return 'NegDReply for a block that was not requested';
       c.net[slot] = 0;
       pd.applicationPending--;
       unwait(res, pd.volume, slot, 1);
@@ -524,7 +535,8 @@ function receiveMeta(
 function answered(res: Resource, pd: PeerDevice, sector: number, idHigh: number, idLow: number, ok: boolean, setInSync: boolean): Taken {
   const slot = ownSlot(res, pd, sector, idHigh, idLow, NET.InLog);
   if (slot < 0) return unknownRequest(sector, idHigh, idLow);
-  writeAnswered(res, pd, slot, ok, setInSync);
+  if (partsOf(pd.connection.apv, res.requests, slot) === 1) writeAnswered(res, pd, slot, ok, setInSync);
+  else partAnswered(res, pd, slot, partAt(res.requests.sector[slot]!, sector), ok, setInSync);
   return TAKEN;
 }
 

@@ -12,7 +12,7 @@ import type { ControlRequest, LinkEnd, ReplicationCore } from './core.js';
 import { maybeDiskless } from './disk-errors.js';
 import { checkDisk, watchDisk } from './disk-timeout.js';
 import { type ColdEffect, EFFECT, Effects, type LogLevel } from './effects.js';
-import type { Millis, Outbox, ResourceSetup, Stream } from './host.js';
+import { type Millis, type Outbox, PROTOCOL_VERSIONS, type ProtocolVersions, type ResourceSetup, type Stream } from './host.js';
 import { afterDrain, checkLiveness, linkDown, linkUp, livenessDeadline, ping } from './link.js';
 import { syncMetaData, writeBitmap } from './meta-data-io.js';
 import type { QueuedMetaWrite } from './meta-write-queue.js';
@@ -68,6 +68,7 @@ export class Resource implements ReplicationCore {
   readonly random64: () => bigint;
   readonly hmac: ResourceSetup['hmac'];
   readonly outboxBytes: number;
+  readonly protocolVersions: ProtocolVersions;
   readonly volumes = new Map<number, Volume>();
   readonly connections: (Connection | undefined)[] = [];
   options: ResourceOptions;
@@ -107,6 +108,7 @@ export class Resource implements ReplicationCore {
     this.options = { ...defaultOptions(RESOURCE_OPTIONS), ...(setup.options as Partial<ResourceOptions>) };
     this.requests = new Requests(setup.applicationSlots, setup.peerSlots);
     this.outboxBytes = setup.outboxBytes;
+    this.protocolVersions = setup.protocolVersions ?? PROTOCOL_VERSIONS;
     this.random64 = () => setup.random64();
     this.hmac = (algorithm, key, data) => setup.hmac(algorithm, key, data);
   }
@@ -210,6 +212,10 @@ export class Resource implements ReplicationCore {
 
   payloadBytes(connection: number): number {
     return this.connections[connection]?.wantedBytes ?? 0;
+  }
+
+  payloadOffset(connection: number): number {
+    return this.connections[connection]?.wantedOffset ?? 0;
   }
 
   payloadDone(now: Millis, connection: number): void {

@@ -6,7 +6,7 @@
  */
 
 import { MDF_PEER } from '@udrbd/metadata';
-import { COMMAND } from '@udrbd/wire';
+import { COMMAND, requestBytesMax } from '@udrbd/wire';
 import { DIGEST_NONE, digestBytes, digestNumber } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
@@ -47,8 +47,7 @@ import { resyncAnswered } from './write-path.js';
 
 const BLOCK_BYTES = 4096;
 const BLOCK_SECTORS = 8;
-/** Largest request, in bits; requests never cross 16 MiB. */
-const REQUEST_BITS_MAX = 256;
+/** Requests never cross 16 MiB. */
 const EXTENT_BITS = 4096;
 /** Peer slots that a resync leaves to mirrored writes. */
 export const SLOTS_RESERVED = 4;
@@ -228,6 +227,7 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
   const { bitmap } = disk;
   const slotInBitmap = pd.bitmapSlot;
   const blocks = resync.controller.turn(res.now, resync.sectorsIn);
+  const most = requestBytesMax(pd.connection.apv) / BLOCK_BYTES;
   resync.sectorsIn = 0;
   for (let sent = 0; sent < blocks; ) {
     if (res.requests.freePeerSlots <= SLOTS_RESERVED || !pd.connection.outboxes[0].hasBulkRoom(64)) return;
@@ -237,7 +237,7 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
       return;
     }
     if (shouldSlowDown(res, pd, resync.marks, resyncLeft(pd))) return;
-    const bits = mergeable(pd, bit, Math.min(REQUEST_BITS_MAX, blocks - sent));
+    const bits = mergeable(pd, bit, Math.min(most, blocks - sent));
     const sector = bit * BLOCK_SECTORS;
     const length = Math.min(bits * BLOCK_BYTES, (volume.sizeSectors - sector) * 512);
     // A write of our own application is under way there: the source might still read what was before it.

@@ -10,6 +10,7 @@
  * came earlier in the stream.
  */
 import { COMMAND, ID_IN_SYNC, ID_OUT_OF_SYNC } from '@udrbd/wire';
+import { hasStopSector } from './dialect.js';
 import { DIGEST_NONE, DIGEST_STRIDE, digestBytes, digestNumber } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
@@ -40,8 +41,6 @@ import { closeEpoch } from './write-path.js';
 
 const BLOCK_BYTES = 4096;
 const BLOCK_SECTORS = 8;
-/** 100 knows nothing of a stop sector: VerifyS does not tell when it is there. */
-const APV_WITHOUT_STOP = 100;
 
 export type VerifySide = 'source' | 'target';
 
@@ -75,7 +74,7 @@ export class Verify {
     this.digest = digestNumber(pd.connection.options['verify-alg']);
     this.controller = new ResyncController(resyncOptions(pd));
     this.startSector = side === 'source' ? first * BLOCK_SECTORS : -1;
-    this.stopSector = side === 'source' && pd.connection.apv !== APV_WITHOUT_STOP ? pd.verifyStop : Number.POSITIVE_INFINITY;
+    this.stopSector = side === 'source' && hasStopSector(pd.connection.apv) ? pd.verifyStop : Number.POSITIVE_INFINITY;
     this.position = first * BLOCK_SECTORS;
     this.totalBits = bits - first;
     this.leftBits = this.totalBits;
@@ -277,7 +276,7 @@ const isAtEnd = (pd: PeerDevice, verify: Verify): boolean =>
   verify.position >= pd.volume.sizeSectors || (verify.position >= verify.stopSector && verify.position > verify.startSector);
 
 /** The peer has to be told when a verify is over before the end of the device. */
-export const tellsVerifyEnd = (pd: PeerDevice): boolean => pd.connection.apv !== APV_WITHOUT_STOP;
+export const tellsVerifyEnd = (pd: PeerDevice): boolean => hasStopSector(pd.connection.apv);
 
 /** When `verifyTurn` wants to be called next. */
 export const verifyDeadline = (pd: PeerDevice): number => (pd.verify === undefined ? Number.POSITIVE_INFINITY : pd.verify.nextTurn);

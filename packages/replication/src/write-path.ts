@@ -10,6 +10,7 @@ import { needsExtents, referenceExtents } from './al-transactions.js';
 import { contestedRests, ownAnswered } from './concurrent-writes.js';
 import { checkCongestion, maybeCatchUp, tellOutOfSync } from './congestion.js';
 import { type Connection, NET } from './connection.js';
+import { hasAckFlags, hasOutOfSync, PART_BYTES, partsOf, takesDiscards } from './dialect.js';
 import { DIGEST_NONE } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { watchDisk } from './disk-timeout.js';
@@ -26,9 +27,12 @@ import type { Volume } from './volume.js';
 
 /** Bits of an application request's local part. Contested: a peer turned it down for a write of its own, which we wait for. */
 export const LOCAL = { Pending: 1, Ok: 2, InActivityLog: 4, Completed: 8, Held: 16, Contested: 32 } as const;
+/** In the outbox: header, p_data and digest. */
+const PACKET_BYTES_MAX = 16 + 24 + 64;
 export const EIO = 5;
 const ENXIO = 6;
 const EINVAL = 22;
+const EOPNOTSUPP = 95;
 
 /** Whether application requests may start now; otherwise they are parked in order. */
 export function mayStart(res: Resource, volume: Volume): boolean {
@@ -37,8 +41,9 @@ export function mayStart(res: Resource, volume: Volume): boolean {
   if (res.isSuspended || volume.generationWrites > 0 || volume.generationPending) return false;
   if (volume.diskState === DISK.Attaching || volume.diskState === DISK.Negotiating) return false;
   for (let i = 0; i < volume.peerDevices.length; i++) {
-    const { conn } = volume.peerDevices[i]!;
+    const { conn, connection } = volume.peerDevices[i]!;
     if (conn === CONN.WFBitMapT || conn === CONN.WFSyncUUID) return false;
+    if (conn === CONN.WFBitMapS && !hasOutOfSync(connection.apv)) return false;
   }
   return true;
 }
@@ -74,8 +79,12 @@ export function start(res: Resource, volume: Volume, slot: number): void {
     return reject(res, volume, slot, EINVAL);
   }
   if (op === OP.Read) return startRead(res, volume, slot);
+  if (isDiscard(op) && volume.peerDevices.some(({ connection: c }) => c.isUp && !takesDiscards(c)))
+    return reject(res, volume, slot, EOPNOTSUPP);
   startWrite(res, volume, slot);
 }
+
+const isDiscard = (op: number): boolean => op === OP.Discard || op === OP.WriteZeroes;
 
 /** Gets the write's extents into the activity log. */
 function startWrite(res: Resource, volume: Volume, slot: number): void {
@@ -264,6 +273,15 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
     if (c.closing && hasMirror(pd)) awaitLoss(res, pd, slot);
     return;
   }
+  const parts = partsOf(c.apv, requests, slot);
+  const isBeyond = isDiscard(requests.op[slot]!) && !takesDiscards(c);
+  if (isBeyond || (parts > 1 && !c.outboxes[0].hasBulkRoom(parts * PACKET_BYTES_MAX))) {
+    // The next resync brings it.
+    missed(res, pd, slot);
+    return res.closeLink(c, 'network-failure');
+  }
+  c.partsAwaited[slot] = parts > 1 ? (1 << parts) - 1 : 0;
+  c.partsInSync[slot] = 0;
   const epoch = requests.epoch[slot]!;
   if (c.sentEpoch !== epoch) {
     closeSentEpoch(res, c);
@@ -272,12 +290,12 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
     c.sentEpochTurnedDown = 0;
     c.sentEpochBarrier = false;
   }
-  c.sentEpochWrites++;
+  c.sentEpochWrites += parts;
   let net = NET.Pending | NET.Queued | NET.InLog;
   let flags = 0;
   const modifiers = requests.flags[slot]!;
-  // Without good data here a write that did not arrive there would be nowhere.
-  const protocol = pd.volume.diskState === DISK.UpToDate ? c.wireProtocol : 3;
+  // Without good data here a write that did not arrive there would be nowhere. An old peer acks as the connection says, whatever we want.
+  const protocol = pd.volume.diskState === DISK.UpToDate || !hasAckFlags(c.apv) ? c.wireProtocol : 3;
   if (protocol === 2) {
     net |= NET.ExpectReceiveAck;
     flags |= DP.SEND_RECEIVE_ACK;
@@ -287,6 +305,7 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   }
   const { conn } = pd;
   if (conn >= CONN.SyncSource && conn <= CONN.PausedSyncT) flags |= DP.MAY_SET_IN_SYNC | DP.SEND_WRITE_ACK;
+  if (!hasAckFlags(c.apv)) flags &= ~(DP.SEND_RECEIVE_ACK | DP.SEND_WRITE_ACK);
   if ((modifiers & REQ_FUA) !== 0) flags |= DP.FUA;
   if ((modifiers & REQ_PREFLUSH) !== 0) flags |= DP.FLUSH;
   c.net[slot] = net;
@@ -526,13 +545,25 @@ function destroy(res: Resource, volume: Volume, slot: number): void {
   for (let i = 0; i < volume.peerDevices.length; i++) {
     const pd = volume.peerDevices[i]!;
     const net = pd.connection.net[slot]!;
+    const inSync = pd.connection.partsInSync[slot]!;
     pd.connection.net[slot] = 0;
+    pd.connection.partsInSync[slot] = 0;
     if (!isWrite || disk === undefined || pd.bitmapSlot < 0) continue;
     if (!localOk || (net & NET.Ok) === 0) disk.bitmap.setRange(pd.bitmapSlot, sector, length);
+    else if (inSync !== 0 && (net & NET.Overwritten) === 0) partsClear(pd, slot, inSync, res);
     else if ((net & (NET.SetInSync | NET.Overwritten)) === NET.SetInSync) disk.bitmap.clearRange(pd.bitmapSlot, sector, length);
   }
   dropExtents(res, volume, slot);
   requests.release(slot);
+}
+
+/** Clears the bits of those parts of a write that its peer has in sync. */
+function partsClear({ volume, bitmapSlot }: PeerDevice, slot: number, parts: number, { requests }: Resource): void {
+  const length = requests.lengthBytes[slot]!;
+  for (let part = 0, from = 0; from < length; part++, from += PART_BYTES) {
+    if ((parts & (1 << part)) === 0) continue;
+    volume.disk!.bitmap.clearRange(bitmapSlot, requests.sector[slot]! + from / 512, Math.min(PART_BYTES, length - from));
+  }
 }
 
 /** The disk and its activity log are gone: a write that goes on needs the extents of the next one. */
@@ -591,6 +622,16 @@ export function writeAnswered(res: Resource, pd: PeerDevice, slot: number, ok: b
   if (c.turnedDown.length > 0) ownAnswered(res, c, slot);
   pd.applicationPending--;
   unwait(res, pd.volume, slot, 1);
+}
+
+/** The same for a part of a write: the write is answered when all of them are. */
+export function partAnswered(res: Resource, pd: PeerDevice, slot: number, part: number, ok: boolean, setInSync: boolean): void {
+  const c = pd.connection;
+  c.partsAwaited[slot]! &= ~(1 << part);
+  if (setInSync) c.partsInSync[slot]! |= 1 << part;
+  if (!ok) c.net[slot]! |= NET.PartFailed;
+  const net = c.net[slot]!;
+  if ((net & NET.Pending) === 0 || c.partsAwaited[slot] === 0) writeAnswered(res, pd, slot, (net & NET.PartFailed) === 0, false);
 }
 
 /**

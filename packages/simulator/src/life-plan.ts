@@ -36,6 +36,8 @@ export interface LifePlan {
   /** Both disks begin empty and never synchronised. */
   readonly startsFresh: boolean;
   readonly protocol: 'A' | 'B' | 'C';
+  /** The newest protocol version that the first node offers. */
+  readonly protocolVersion: number;
   readonly writeCache: boolean;
   readonly useRle: boolean;
   readonly resyncRateKiB: number;
@@ -137,9 +139,18 @@ function withTwoPrimaries(plan: LifePlan, always: boolean): LifePlan {
   };
 }
 
+/** Below 100 there is one Primary at most, and a large write goes in parts. Of a stream of its own too. */
+function withOldProtocol(plan: LifePlan): LifePlan {
+  const prng = new Prng(plan.seed, 'protocol version');
+  if (plan.twoPrimaries || !prng.chance(1, 4)) return plan;
+  const maxSectors = prng.chance(1, 3) ? Math.min(700, plan.sizeSectors) : plan.maxSectors;
+  return { ...plan, protocolVersion: prng.pick([95, 95, 96, 97, 100]), maxSectors };
+}
+
 /** @param twoPrimaries - the life has two Primaries whatever the seed says */
 export function drawPlan(seed: number, canary?: Canary, twoPrimaries = false): LifePlan {
-  return withTwoPrimaries(drawOnePrimary(seed, canary), twoPrimaries);
+  const plan = drawOnePrimary(seed, canary);
+  return withOldProtocol(withTwoPrimaries(plan, twoPrimaries));
 }
 
 function drawOnePrimary(seed: number, canary: Canary | undefined): LifePlan {
@@ -164,6 +175,7 @@ function drawOnePrimary(seed: number, canary: Canary | undefined): LifePlan {
     alExtents: 67,
     startsFresh: !isLarge && !isMedium && prng.chance(1, 5),
     protocol,
+    protocolVersion: 101,
     writeCache,
     useRle: prng.chance(1, 2),
     resyncRateKiB: prng.pick([1000, 20_000, 200_000]),

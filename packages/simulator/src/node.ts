@@ -8,6 +8,7 @@ import {
   type MetaWrite,
   OP,
   type Op,
+  PROTOCOL_VERSIONS,
   REQ_FUA,
   REQ_PREFLUSH,
   type ReplicationCore,
@@ -116,6 +117,7 @@ export class SimNode implements LinkUser {
       name: 'r0',
       nodeId: this.side,
       options: {},
+      protocolVersions: { min: PROTOCOL_VERSIONS.min, max: this.side === 0 ? plan.protocolVersion : PROTOCOL_VERSIONS.max },
       applicationSlots: APPLICATION_SLOTS,
       peerSlots: PEER_SLOTS,
       outboxBytes: OUTBOX_BYTES,
@@ -459,14 +461,14 @@ export class SimNode implements LinkUser {
       }
       if (this.#fails()) return this.#diskDone(c, slot, EIO);
       this.disk.readInto(sector * 512, buffer.subarray(0, lengthBytes));
-      this.#bufferFilled(c, slot, buffer);
+      this.#bufferFilled(c, slot, buffer.subarray(0, lengthBytes));
       this.#diskDone(c, slot, 0);
     });
   }
 
-  #bufferFilled({ requests }: ReplicationCore, slot: number, buffer: Uint8Array): void {
+  #bufferFilled({ requests }: ReplicationCore, slot: number, payload: Uint8Array): void {
     const length = digestBytes(requests.digest[slot]!);
-    if (length > 0) requests.computed.set(digestOf(buffer.subarray(0, requests.lengthBytes[slot]!), length), slot * DIGEST_STRIDE);
+    if (length > 0) requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
   }
 
   #diskWrite(core: ReplicationCore, slot: number): void {
@@ -727,13 +729,14 @@ export class SimNode implements LinkUser {
     const wanted = core.payloadBytes(CONNECTION);
     const length = Math.min(wanted - this.#payloadDone, inbox.end - inbox.start);
     const buffer = this.#buffers.get(slot);
-    if (buffer === undefined || buffer.length < wanted) throw new Error(`slot ${slot}: payload of ${wanted} bytes without a buffer`);
-    buffer.set(inbox.bytes.subarray(inbox.start, inbox.start + length), this.#payloadDone);
+    const from = core.payloadOffset(CONNECTION);
+    if (buffer === undefined || buffer.length < from + wanted) throw new Error(`slot ${slot}: payload of ${wanted} bytes without a buffer`);
+    buffer.set(inbox.bytes.subarray(inbox.start, inbox.start + length), from + this.#payloadDone);
     inbox.start += length;
     this.#payloadDone += length;
     if (this.#payloadDone < wanted) return false;
     this.#payloadDone = 0;
-    this.#bufferFilled(core, slot, buffer);
+    this.#bufferFilled(core, slot, buffer.subarray(from, from + wanted));
     this.#call(core, (c) => c.payloadDone(this.now, CONNECTION));
     return true;
   }
@@ -774,19 +777,20 @@ export class SimNode implements LinkUser {
       const row = this.#handed[stream]++ % box.capacity;
       const slot = box.payloadSlot[row]!;
       const header = box.arena.subarray(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!);
-      const payload = slot < 0 ? undefined : this.#buffers.get(slot);
+      const lengthBytes = box.payloadBytes[row]!;
+      const payload =
+        slot < 0 ? undefined : this.#buffers.get(slot)?.subarray(box.payloadOffset[row]!, box.payloadOffset[row]! + lengthBytes);
       if (slot >= 0 && payload === undefined) {
         this.#world.violation(`crash ${this.name}: packet with the payload of slot ${slot}, which has none`);
         return;
       }
-      const lengthBytes = slot < 0 ? 0 : core.requests.lengthBytes[slot]!;
       const packet = new Uint8Array(header.length + lengthBytes);
       packet.set(header);
       if (this.#world.plan.genuinePeers && slot < 0) pretendGenuine(packet);
       if (payload !== undefined) {
-        packet.set(payload.subarray(0, lengthBytes), header.length);
+        packet.set(payload, header.length);
         const digest = digestBytes(box.digest[row]!);
-        if (digest > 0) packet.set(digestOf(payload.subarray(0, lengthBytes), digest), header.length - digest);
+        if (digest > 0) packet.set(digestOf(payload, digest), header.length - digest);
         this.#damage(packet.subarray(header.length));
       }
       network.send(link, this.side, stream, packet);

@@ -17,7 +17,9 @@ export const NAME_BYTES_MAX = 64;
 /** A packet that carries a bitmap fits a page, header included. */
 export const BITMAP_PACKET_BYTES_MAX = 4096;
 
-/** The largest request in bytes for an agreed version: write, read or resync. */
+/** The largest request that is taken of anybody: a kernel does not ask again for what it began at a later version. */
+export const REQUEST_BYTES_MAX = 1 << 20;
+/** The largest request to be sent at an agreed version: write, read or resync. */
 export const requestBytesMax = (apv: number): number => (apv >= 100 ? 1 << 20 : apv >= 95 ? 128 << 10 : 32 << 10);
 
 /** The largest discard or write-zeroes in bytes. */

@@ -1,6 +1,7 @@
 /** Where the daemon lives and what it uses, from the environment. docs/engine.md lists the variables. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { PROTOCOL_VERSIONS, type ProtocolVersions } from '@udrbd/replication';
 import type { FrontEndKind } from '../reactor/messages.js';
 import { type MetricsAddress, parseMetricsAddress } from './metrics-server.js';
 
@@ -14,6 +15,8 @@ export interface EngineEnvironment {
   /** Payload memory in bytes: of the block devices, of data from peers, of data read for peers. */
   readonly arenaBytes: readonly [number, number, number];
   readonly lockMemory: boolean;
+  /** What is offered to peers. */
+  readonly protocolVersions: ProtocolVersions;
   readonly applicationSlots: number;
   readonly peerSlots: number;
   /** Where the metrics are served; undefined: nowhere. */
@@ -37,6 +40,8 @@ export function readEnvironment(env: NodeJS.ProcessEnv): EngineEnvironment {
   if (!FRONT_ENDS.includes(frontEnd)) throw new RangeError(`UDRBD_FRONT_END=${frontEnd}: not one of ${FRONT_ENDS.join(', ')}`);
   const poolBytes = number('UDRBD_POOL_MIB', 8, 65536, POOL_MIB_DEFAULT) * MIB;
   const runDir = env.UDRBD_RUN_DIR || '/run/udrbd';
+  const { min: oldest, max: newest } = PROTOCOL_VERSIONS;
+  const min = number('UDRBD_PROTOCOL_VERSION_MIN', oldest, newest, oldest);
   return {
     runDir,
     journalPath: `${runDir}/journal.json`,
@@ -45,6 +50,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): EngineEnvironment {
     helper: helperOf(env.UDRBD_USERMODE_HELPER),
     arenaBytes: [poolBytes / 2, poolBytes / 4, poolBytes / 4],
     lockMemory: env.UDRBD_NO_MLOCK !== '1',
+    protocolVersions: { min, max: number('UDRBD_PROTOCOL_VERSION_MAX', min, newest, newest) },
     applicationSlots: number('UDRBD_APPLICATION_SLOTS', 16, 8192, 1024),
     peerSlots: number('UDRBD_PEER_SLOTS', 16, 8192, 1024),
     metrics: env.UDRBD_METRICS ? parseMetricsAddress(env.UDRBD_METRICS) : undefined,

@@ -10,8 +10,8 @@ export interface LinkHost extends OperationOwner {
   drainHot(): void;
   /** First page of the slot's buffer, or -1 while it has none. */
   pageOf(slot: number): number;
-  /** The slot's buffer is complete: computes the digest that the core wants of it, if any. */
-  bufferFilled(slot: number): void;
+  /** What was to come into the slot's buffer is there: computes the digest that the core wants of it, if any. */
+  bufferFilled(slot: number, from: number, lengthBytes: number): void;
   log(level: LogLevel, text: string): void;
   /** A path became the established one, or none is any more. */
   pathsChanged(): void;

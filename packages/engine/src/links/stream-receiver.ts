@@ -25,8 +25,9 @@ export class StreamReceiver extends Operation {
   #isStopped = false;
   #start = 0;
   #end = 0;
-  /** Payload in progress: its slot, bytes already there, bytes in all. */
+  /** Payload in progress: its slot, where in the buffer it begins, bytes already there, bytes in all. */
   #payloadSlot = -1;
+  #payloadOffset = 0;
   #payloadDone = 0;
   #payloadBytes = 0;
   /** The recv in flight goes into the payload's own buffer. */
@@ -114,6 +115,7 @@ export class StreamReceiver extends Operation {
       this.#payloadSlot = slot;
       this.#payloadDone = 0;
       this.#payloadBytes = core.payloadBytes(this.#connection);
+      this.#payloadOffset = core.payloadOffset(this.#connection);
       host.drainHot();
     }
     if (!this.inFlight) this.#receive();
@@ -127,7 +129,7 @@ export class StreamReceiver extends Operation {
     if (page < 0) return false;
     const here = Math.min(this.#end - this.#start, this.#payloadBytes - this.#payloadDone);
     if (here > 0) {
-      const to = memory.offset(page) + this.#payloadDone;
+      const to = memory.offset(page) + this.#payloadOffset + this.#payloadDone;
       this.#memory.area.copy(this.#memory.receiveStart + this.#start, here, to);
       this.#start += here;
       this.#payloadDone += here;
@@ -136,7 +138,7 @@ export class StreamReceiver extends Operation {
       if (!this.inFlight) this.#receive();
       return false;
     }
-    host.bufferFilled(this.#payloadSlot);
+    host.bufferFilled(this.#payloadSlot, this.#payloadOffset, this.#payloadBytes);
     this.#payloadSlot = -1;
     host.core.payloadDone(this.#reactor.now, this.#connection);
     return true;
@@ -151,7 +153,8 @@ export class StreamReceiver extends Operation {
       this.#directPage = page;
       this.#isDirect = true;
       const sqe = this.#reactor.begin(this);
-      this.#reactor.ring.prepRecv(sqe, this.#fd, this.#reactor.memory.address(page) + this.#payloadDone, missing, MSG.WAITALL);
+      const address = this.#reactor.memory.address(page) + this.#payloadOffset + this.#payloadDone;
+      this.#reactor.ring.prepRecv(sqe, this.#fd, address, missing, MSG.WAITALL);
       return;
     }
     if (this.#start === this.#end) {

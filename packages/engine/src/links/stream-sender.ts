@@ -129,7 +129,6 @@ export class StreamSender extends Operation {
 
   #build(outbox: Outbox): void {
     const { messages, memory } = this.#reactor;
-    const { requests } = this.owner.core;
     const { headers, headersAddress } = this.#memory;
     messages.clear(this.#row);
     let headersEnd = 0;
@@ -149,14 +148,15 @@ export class StreamSender extends Operation {
       const slot = outbox.payloadSlot[row]!;
       if (slot >= 0) {
         const page = this.owner.pageOf(slot);
-        const payload = requests.lengthBytes[slot]!;
+        const [begin, payload] = [outbox.payloadOffset[row]!, outbox.payloadBytes[row]!];
         if (page < 0) throw new Error(`slot ${slot} is to be sent but has no buffer`);
         const digest = outbox.digest[row]!;
-        if (digest !== 0) computeDigest(digest, memory.bytes, memory.offset(page), payload, headers, headersEnd - digestBytes(digest));
+        if (digest !== 0)
+          computeDigest(digest, memory.bytes, memory.offset(page) + begin, payload, headers, headersEnd - digestBytes(digest));
         memory.retain(page);
         this.#entryPage[entries] = page;
         messages.push(this.#row, headersAddress + runStart, headersEnd - runStart);
-        messages.push(this.#row, memory.address(page), payload);
+        messages.push(this.#row, memory.address(page) + begin, payload);
         runStart = headersEnd;
         pieces += 2;
         entryBytes += payload;

@@ -1,5 +1,5 @@
 /** A reactor with the resources it hosts, driven by the front desk's messages. */
-import type { ReplicationCore, ResourceSetup } from '@udrbd/replication';
+import type { ProtocolVersions, ReplicationCore, ResourceSetup } from '@udrbd/replication';
 import { ErrnoError } from 'ublk-napi';
 import { NbdFrontEnd } from '../front-ends/nbd-front-end.js';
 import { UblkFrontEnd } from '../front-ends/ublk-front-end.js';
@@ -17,6 +17,7 @@ export interface ReactorServiceOptions {
   readonly arenaBytes: readonly [number, number, number];
   readonly lock: boolean;
   /** Request slots of each resource: for its block devices, for its peers. */
+  readonly protocolVersions: ProtocolVersions;
   readonly applicationSlots: number;
   readonly peerSlots: number;
 }
@@ -129,6 +130,7 @@ export class ReactorService {
       name: message.name,
       nodeId: message.nodeId,
       options: message.options,
+      protocolVersions: this.#options.protocolVersions,
       applicationSlots: this.#options.applicationSlots,
       peerSlots: this.#options.peerSlots,
       outboxBytes: OUTBOX_BYTES,

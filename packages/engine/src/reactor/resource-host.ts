@@ -296,7 +296,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
         this.#done[slot] = this.#done[slot]! + result;
         if (this.#done[slot]! < this.#requests.lengthBytes[slot]!) this.#issue(slot, step);
         else {
-          if (step === STEP.Read) this.bufferFilled(slot);
+          if (step === STEP.Read) this.bufferFilled(slot, 0, this.#requests.lengthBytes[slot]!);
           this.#ioEnded(slot, 0);
         }
         break;
@@ -696,11 +696,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     return this.#page[slot]!;
   }
 
-  bufferFilled(slot: number): void {
+  bufferFilled(slot: number, from: number, lengthBytes: number): void {
     const digest = this.#requests.digest[slot]!;
     if (digest === 0) return;
-    const offset = this.memory.offset(this.#page[slot]!);
-    computeDigest(digest, this.memory.bytes, offset, this.#requests.lengthBytes[slot]!, this.#requests.computed, slot * DIGEST_STRIDE);
+    const offset = this.memory.offset(this.#page[slot]!) + from;
+    computeDigest(digest, this.memory.bytes, offset, lengthBytes, this.#requests.computed, slot * DIGEST_STRIDE);
   }
 
   #allocateForPeer(slot: number, bytes: number): void {

@@ -17,18 +17,21 @@ export class FakeOutbox implements Outbox {
   readonly headerOffset = new Uint32Array(256);
   readonly headerBytes = new Uint32Array(256);
   readonly payloadSlot = new Int32Array(256).fill(-1);
+  readonly payloadOffset = new Uint32Array(256);
+  readonly payloadBytes = new Uint32Array(256);
   readonly digest = new Uint8Array(256);
   queued = 0;
   done = 0;
   #at = 0;
 
-  push(header: Uint8Array, payloadSlot = -1): void {
+  push(header: Uint8Array, payloadSlot = -1, payloadBytes = 0): void {
     if (this.#at + header.length > this.arena.length) this.#at = 0;
     this.arena.set(header, this.#at);
     const row = this.queued++ % this.capacity;
     this.headerOffset[row] = this.#at;
     this.headerBytes[row] = header.length;
     this.payloadSlot[row] = payloadSlot;
+    this.payloadBytes[row] = payloadBytes;
     this.#at += header.length;
   }
 }
@@ -105,6 +108,9 @@ export class FakeCore implements ReplicationCore {
   payloadBytes(): number {
     return this.payloadBytesNext;
   }
+  payloadOffset(): number {
+    return 0;
+  }
   payloadDone(): void {
     this.calls.push(`payloadDone ${this.slot}`);
     this.slot = -1;
@@ -165,7 +171,8 @@ export class FakeCore implements ReplicationCore {
   }
   /** Queues a packet on a stream and tells the host. */
   send(stream: Stream, text: number[], payloadSlot = -1): void {
-    this.outboxes[stream]!.push(Uint8Array.from(payloadSlot >= 0 ? [255] : [text.length, ...text]), payloadSlot);
+    const header = Uint8Array.from(payloadSlot >= 0 ? [255] : [text.length, ...text]);
+    this.outboxes[stream]!.push(header, payloadSlot, payloadSlot < 0 ? 0 : this.requests.lengthBytes[payloadSlot]!);
     this.effects.push(8, 0, stream === STREAM.Data ? 0 : 1);
   }
 }

@@ -3,7 +3,7 @@ import { createMetaData, decodeSuperblock, encodeSuperblock, type MetaData, plac
 import type { ControlRequest } from '../core.js';
 import { DIGEST_STRIDE, digestBytes } from '../digests.js';
 import { EFFECT } from '../effects.js';
-import { type BackingDisk, STREAM, type Stream } from '../host.js';
+import { type BackingDisk, PROTOCOL_VERSIONS, type ProtocolVersions, STREAM, type Stream } from '../host.js';
 import { OP } from '../requests.js';
 import { Resource } from '../resource.js';
 import type { ResyncPlace } from '../resync-order.js';
@@ -46,7 +46,10 @@ export class MemoryNode {
   incoming: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
   #operation = 0;
 
-  constructor(name: string, nodeId: number, sectors: number) {
+  /** Sees the fixed part of every packet that is sent. */
+  onSend: (stream: Stream, packet: DataView) => void = () => {};
+
+  constructor(name: string, nodeId: number, sectors: number, protocolVersions: ProtocolVersions = PROTOCOL_VERSIONS) {
     this.name = name;
     this.disk = new Uint8Array(sectors * 512);
     let seed = BigInt(nodeId + 1) * 0x9e3779b97f4a7c15n;
@@ -57,6 +60,7 @@ export class MemoryNode {
       applicationSlots: 64,
       peerSlots: 64,
       outboxBytes: 1 << 20,
+      protocolVersions,
       random64: () => {
         seed = (seed * 6364136223846793005n + 1442695040888963407n) & 0xffff_ffff_ffff_ffffn;
         return seed & ~1n;
@@ -153,7 +157,7 @@ export class MemoryNode {
       switch (kind) {
         case EFFECT.DiskRead:
           this.buffers.set(slot, this.disk.slice(at, at + length));
-          this.#bufferFilled(slot);
+          this.#bufferFilled(slot, this.buffers.get(slot)!);
           core.diskDone(clock.now, slot, 0);
           break;
         case EFFECT.DiskWrite: {
@@ -291,9 +295,11 @@ export class MemoryNode {
       const row = n % box.capacity;
       const header = box.arena.slice(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!);
       parts.push(header);
+      this.onSend(stream, new DataView(header.buffer));
       const slot = box.payloadSlot[row]!;
       if (slot < 0) continue;
-      const payload = this.buffers.get(slot)!.slice(0, this.core.requests.lengthBytes[slot]!);
+      const from = box.payloadOffset[row]!;
+      const payload = this.buffers.get(slot)!.slice(from, from + box.payloadBytes[row]!);
       const length = digestBytes(box.digest[row]!);
       header.set(digestOf(payload, length), header.length - length);
       parts.push(payload);
@@ -302,10 +308,9 @@ export class MemoryNode {
     this.peer!.deliver(stream, Buffer.concat(parts));
   }
 
-  #bufferFilled(slot: number): void {
+  #bufferFilled(slot: number, payload: Uint8Array): void {
     const { requests } = this.core;
     const length = digestBytes(requests.digest[slot]!);
-    const payload = this.buffers.get(slot)!.subarray(0, requests.lengthBytes[slot]!);
     requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
   }
 
@@ -318,11 +323,15 @@ export class MemoryNode {
       if (slot >= 0) {
         const want = this.core.payloadBytes(0);
         if (bytes.length < want) break;
-        this.buffers.set(slot, bytes.slice(0, want));
-        if (this.damageNextPayload) this.buffers.get(slot)![100]! ^= 4;
+        const payload = bytes.slice(0, want);
+        if (this.damageNextPayload) payload[100]! ^= 4;
+        // The buffer of a peer's request may not be there yet.
+        if (this.buffers.get(slot)?.length !== this.core.requests.lengthBytes[slot])
+          this.buffers.set(slot, new Uint8Array(this.core.requests.lengthBytes[slot]!));
+        this.buffers.get(slot)!.set(payload, this.core.payloadOffset(0));
         this.damageNextPayload = false;
         bytes = bytes.slice(want);
-        this.#bufferFilled(slot);
+        this.#bufferFilled(slot, payload);
         this.core.payloadDone(clock.now, 0);
         continue;
       }
@@ -349,10 +358,11 @@ export class Pair {
   readonly a: MemoryNode;
   readonly b: MemoryNode;
 
-  constructor(sectors = 16384) {
+  /** @param protocolVersions - what the first node offers */
+  constructor(sectors = 16384, protocolVersions = PROTOCOL_VERSIONS) {
     clock.now = 0;
     network.isDown = false;
-    this.a = new MemoryNode('a', 0, sectors);
+    this.a = new MemoryNode('a', 0, sectors, protocolVersions);
     this.b = new MemoryNode('b', 1, sectors);
     this.a.peer = this.b;
     this.b.peer = this.a;
