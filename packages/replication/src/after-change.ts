@@ -17,7 +17,7 @@ import { lostContactToPeerData, wouldReplicate, wouldSendOutOfSync } from './sta
 import { CONN, type ConnNumber, DISK, ROLE, type StateView } from './state-view.js';
 import { tellsVerifyEnd, verifyEnded, verifyPromoted, verifyStarted } from './verify.js';
 import type { Volume } from './volume.js';
-import { closeEpoch, failPending } from './write-path.js';
+import { closeEpoch, failPending, markTransferLog } from './write-path.js';
 
 const isSync = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.SyncTarget;
 const isPaused = (conn: ConnNumber): boolean => conn === CONN.PausedSyncS || conn === CONN.PausedSyncT;
@@ -101,7 +101,10 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     sendState(res, pd);
   }
   if (old.conn === CONN.StartingSyncT && next.conn !== old.conn && pd.connection.stalled) res.resumeReceive(pd.connection);
-  if (old.conn !== CONN.WFBitMapS && next.conn === CONN.WFBitMapS) startBitmapExchange(res, pd);
+  if (old.conn !== CONN.WFBitMapS && next.conn === CONN.WFBitMapS) {
+    if (pd.bitmapSlot >= 0) markTransferLog(res, pd);
+    startBitmapExchange(res, pd);
+  }
 
   if (old.conn === CONN.WFReportParams && next.conn !== old.conn) peerHasReturned(res, volume, next.conn >= CONN.Connected);
   else if (old.peerDisk < DISK.Inconsistent && next.peerDisk >= DISK.Inconsistent && next.conn >= CONN.Connected) {

@@ -50,11 +50,26 @@ export function checkCongestion(res: Resource, pd: PeerDevice): void {
   changePeerDevice(res, pd, { conn: CONN.Ahead }, { hard: true });
 }
 
+/** Whether the peer learns of writes by P_OUT_OF_SYNC: it has our bitmap already, or gets none before the resync. */
+export const sendsOutOfSync = (pd: PeerDevice): boolean => pd.connection.isUp && (pd.conn === CONN.Ahead || pd.conn === CONN.WFBitMapS);
+
+/**
+ * Marks blocks in which the two disks differ from now on, and tells a peer that does not learn it from our bitmap.
+ * @param isUncertain - they may be marked without the peer knowing it
+ */
+export function markDifferent(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number, isUncertain = false): void {
+  const { disk } = pd.volume;
+  const isNews = disk === undefined || pd.bitmapSlot < 0 || disk.bitmap.setRange(pd.bitmapSlot, sector, lengthBytes) > 0;
+  if (!sendsOutOfSync(pd) || (!isNews && !isUncertain) || tellOutOfSync(res, pd, sector, lengthBytes)) return;
+  if (pd.conn === CONN.Ahead) pd.untold = true;
+  else res.closeLink(pd.connection, 'network-failure');
+}
+
 /**
  * Tells the peer of a write that it does not get.
  * @returns false when there is no room for that, or no such packet
  */
-export function tellOutOfSync(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): boolean {
+function tellOutOfSync(res: Resource, pd: PeerDevice, sector: number, lengthBytes: number): boolean {
   if (!hasOutOfSync(pd.connection.apv) || !pd.connection.outboxes[0].hasBulkRoom(PACKET_BYTES)) return false;
   sendOutOfSync(res, pd, sector, lengthBytes);
   return true;

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { clock, network, Pair } from './testing/pair.js';
 
@@ -271,4 +272,25 @@ t.test('protocol A on a node without data of its own completes with the ack of t
   pair.rest();
   t.match(pair.a.completions.at(-1), { slot, errno: 0 });
   t.equal(pair.b.disk[80 * 512], 0x5a);
+});
+
+t.test('a write that came too late for a disk is in the bitmap for the one attached in its place, though no ack has come', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  b.hold(STREAM.Data);
+  b.control({ command: 'detach', volume: 0, force: true });
+  pair.rest();
+  b.hold(STREAM.Meta);
+  a.submit(OP.Write, 800, block(0x33));
+  pair.rest();
+  b.arrive(STREAM.Data);
+  pair.rest();
+  t.equal(pair.state(a), 'Connected(Established) Primary/Secondary UpToDate/Diskless');
+  b.control({ command: 'attach', volume: 0, disk: b.backing(b.metaDataOnDisk()) });
+  pair.rest();
+  b.arrive(STREAM.Meta);
+  pair.run(5000);
+  t.equal(pair.state(a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+  t.equal(b.disk[800 * 512], 0x33);
+  for (const node of pair.nodes) t.equal(node.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 0);
 });

@@ -8,7 +8,7 @@
 import { COMMAND, DP, FF } from '@udrbd/wire';
 import { needsExtents, referenceExtents } from './al-transactions.js';
 import { contestedRests, ownAnswered } from './concurrent-writes.js';
-import { checkCongestion, maybeCatchUp, tellOutOfSync } from './congestion.js';
+import { checkCongestion, markDifferent, maybeCatchUp, sendsOutOfSync } from './congestion.js';
 import { type Connection, NET } from './connection.js';
 import { hasAckFlags, hasOutOfSync, PART_BYTES, partsOf, takesDiscards } from './dialect.js';
 import { DIGEST_NONE } from './digests.js';
@@ -192,8 +192,6 @@ const hasMirror = (pd: PeerDevice): boolean =>
   pd.conn >= CONN.Connected &&
   (pd.peerDisk === DISK.UpToDate || (pd.peerDisk >= DISK.Inconsistent && pd.conn >= CONN.WFBitMapT && pd.conn < CONN.Ahead));
 
-const sendsOutOfSync = (pd: PeerDevice): boolean => pd.connection.isUp && (pd.conn === CONN.Ahead || pd.conn === CONN.WFBitMapS);
-
 /** Some disk that a read or write may rely on is UpToDate. */
 export function dataAccessible(volume: Volume): boolean {
   if (volume.diskState === DISK.UpToDate) return true;
@@ -258,15 +256,9 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   const { requests } = res;
   const c = pd.connection;
   if (sendsOutOfSync(pd)) {
-    const [sector, length] = [requests.sector[slot]!, requests.lengthBytes[slot]!];
     // The bit of an earlier write may be set here only because its ack has not come.
-    const isCovered = outdateEarlier(res, pd, slot);
-    const bit = pd.bitmapSlot;
-    const isNews = bit < 0 || pd.volume.disk!.bitmap.setRange(bit, sector, length) > 0;
-    if ((!isNews && !isCovered) || tellOutOfSync(res, pd, sector, length)) return;
-    if (pd.conn === CONN.Ahead) pd.untold = true;
-    else res.closeLink(c, 'network-failure');
-    return;
+    const isUncertain = outdateEarlier(res, pd, slot);
+    return markDifferent(res, pd, requests.sector[slot]!, requests.lengthBytes[slot]!, isUncertain);
   }
   if (!replicates(pd)) {
     missed(res, pd, slot);
@@ -372,6 +364,17 @@ function outdateEarlier(res: Resource, pd: PeerDevice, slot: number): boolean {
   return found;
 }
 
+/** What is still in the transfer log went to a disk that the peer may have lost since: its bitmap exchange has to name those blocks. */
+export function markTransferLog(res: Resource, pd: PeerDevice): void {
+  const { requests } = res;
+  const c = pd.connection;
+  for (let slot = c.logHead; slot >= 0; slot = c.logNext[slot]!) {
+    if (requests.volume[slot] !== pd.volume.number) continue;
+    c.net[slot] = c.net[slot]! | NET.Overwritten;
+    pd.volume.disk?.bitmap.setRange(pd.bitmapSlot, requests.sector[slot]!, requests.lengthBytes[slot]!);
+  }
+}
+
 /** The barrier of the last epoch on the wire, when it has not been sent yet. */
 export function closeSentEpoch(res: Resource, c: Connection): void {
   if (c.sentEpochBarrier || c.sentEpochWrites + c.sentEpochTurnedDown === 0) return;
@@ -459,7 +462,7 @@ export function applicationDiskDone(res: Resource, slot: number, errno: number):
 function markUnreadable(volume: Volume, slot: number, res: Resource): void {
   if (volume.disk === undefined) return;
   for (const pd of volume.peerDevices) {
-    if (pd.bitmapSlot >= 0) volume.disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
+    if (pd.bitmapSlot >= 0) markDifferent(res, pd, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
   }
 }
 
@@ -549,7 +552,7 @@ function destroy(res: Resource, volume: Volume, slot: number): void {
     pd.connection.net[slot] = 0;
     pd.connection.partsInSync[slot] = 0;
     if (!isWrite || disk === undefined || pd.bitmapSlot < 0) continue;
-    if (!localOk || (net & NET.Ok) === 0) disk.bitmap.setRange(pd.bitmapSlot, sector, length);
+    if (!localOk || (net & NET.Ok) === 0) markDifferent(res, pd, sector, length);
     else if (inSync !== 0 && (net & NET.Overwritten) === 0) partsClear(pd, slot, inSync, res);
     else if ((net & (NET.SetInSync | NET.Overwritten)) === NET.SetInSync) disk.bitmap.clearRange(pd.bitmapSlot, sector, length);
   }

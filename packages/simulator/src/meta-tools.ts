@@ -67,9 +67,17 @@ export function readMetaData(disk: SimDisk, format: 'v08' | 'v09', stable = fals
   throw new Error(`unreadable super block: ${problem}`);
 }
 
+const placeAt = (deviceBytes: number): Placement => placement({ kind: 'internal', deviceBytes, maxPeers: MAX_PEERS });
+
 /** Where internal meta-data belong on the device as it is now. */
-export const placeOnDevice = (disk: SimDisk): Placement =>
-  placement({ kind: 'internal', deviceBytes: disk.sizeBytes, maxPeers: MAX_PEERS });
+export const placeOnDevice = (disk: SimDisk): Placement => placeAt(disk.sizeBytes);
+
+/** Where meta-data may be written: at the place they are at, and while they move at any that the device had since. */
+export function placesOfWrites(disk: SimDisk, format: 'v08' | 'v09'): readonly Placement[] {
+  const { place: found } = readMetaData(disk, format);
+  const later = disk.sizes.filter((size) => superblockOffset(size) > found.superblockOffsetBytes);
+  return [found, ...later.map(placeAt)];
+}
 
 /** `drbdmeta check-resize`: the device has grown while it was not attached. */
 export function moveMetaData(disk: SimDisk, format: 'v08' | 'v09'): void {

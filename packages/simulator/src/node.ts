@@ -18,7 +18,7 @@ import {
 import { COMMAND, HEADER_KIND, headerBytesOf, P_CONNECTION_FEATURES } from '@udrbd/wire';
 import { digestOf } from './digest.js';
 import type { Scheduled } from './event-queue.js';
-import { applyActivityLog, deviceBytes, moveMetaData, openBackingDisk, placeOnDevice, readMetaData } from './meta-tools.js';
+import { applyActivityLog, deviceBytes, moveMetaData, openBackingDisk, placesOfWrites, readMetaData } from './meta-tools.js';
 import { type Link, type LinkUser, other, type Side } from './network.js';
 import { Saboteur } from './saboteur.js';
 import { type DiskWrite, SimDisk } from './sim-disk.js';
@@ -523,8 +523,7 @@ export class SimNode implements LinkUser {
   #metaWrite(request: MetaWrite): void {
     const { plan } = this.#world;
     if (this.#isAbandoned) return this.#later(1, (c) => c.metaDone(this.now, request.token, EIO));
-    // While they move, some are at their old place and some at the new one.
-    const places = [readMetaData(this.disk, plan.format).place, placeOnDevice(this.disk)];
+    const places = placesOfWrites(this.disk, plan.format);
     const { offsetBytes } = request;
     const within = (start: number, length: number): boolean => offsetBytes >= start && offsetBytes < start + length;
     const isSuperblock = places.some((place) => offsetBytes === place.superblockOffsetBytes);

@@ -36,6 +36,8 @@ export class MemoryNode {
   readonly heldFlushes: number[] = [];
   /** The next meta-data write fails with this. */
   failNextMeta = 0;
+  /** What it sends on a stream that is held. */
+  readonly #onTheWay = new Map<Stream, Uint8Array[]>();
   /** By handler; 0 by default. They answer only when `holdHelpers` is false. */
   readonly exitCodes: Record<string, number> = {};
   holdHelpers = false;
@@ -305,7 +307,20 @@ export class MemoryNode {
       parts.push(payload);
     }
     this.core.sendDone(clock.now, connection, stream, last - first);
-    this.peer!.deliver(stream, Buffer.concat(parts));
+    const held = this.#onTheWay.get(stream);
+    if (held !== undefined) held.push(...parts);
+    else this.peer!.deliver(stream, Buffer.concat(parts));
+  }
+
+  /** What it sends from now on stays on the way until `arrive`. */
+  hold(stream: Stream): void {
+    this.#onTheWay.set(stream, []);
+  }
+
+  arrive(stream: Stream): void {
+    const held = this.#onTheWay.get(stream)!;
+    this.#onTheWay.delete(stream);
+    this.peer!.deliver(stream, Buffer.concat(held));
   }
 
   #bufferFilled(slot: number, payload: Uint8Array): void {
