@@ -7,6 +7,7 @@ import { setPriority } from 'node:os';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Resource } from '@udrbd/replication';
 import { setIoFlusher } from 'ublk-napi';
+import { inlineSmallFunctions } from './reactor/inlining.js';
 import type { DeskMessage, ReactorMessage } from './reactor/messages.js';
 import { ReactorService, type ReactorServiceOptions } from './reactor/reactor-service.js';
 
@@ -23,6 +24,7 @@ const data = workerData as ReactorWorkerData;
 const post = (message: ReactorMessage) => data.port.postMessage(message);
 
 setIoFlusher();
+inlineSmallFunctions();
 try {
   // Others wait for this thread's acks and pings, as for the kernel threads of DRBD, which run in real time.
   setPriority(0, REACTOR_NICE);

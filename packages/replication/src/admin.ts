@@ -168,7 +168,7 @@ function newMinor(res: Resource, number: number, minor: number, options: DeviceO
   const isBeyond = number !== 0 && res.connections.some((c) => c?.isUp && c.apv > 0 && !hasVolumes(c.apv));
   if (isBeyond) return no('ERR_INVALID_REQUEST', 'the protocol version of a connected peer knows volume 0 only');
   const volume = new Volume(number, minor, options, res.requests);
-  res.volumes.set(number, volume);
+  res.addVolume(volume);
   for (const c of res.connections) if (c !== undefined) addPeerDevice(res, volume, c);
   res.stateChanged();
   res.volumeChanged(volume);
@@ -185,7 +185,7 @@ function addPeerDevice(res: Resource, volume: Volume, c: Connection): void {
 
 function delMinor(res: Resource, volume: Volume): Refusal | undefined {
   if (volume.diskState !== DISK.Diskless || volume.disk !== undefined || res.role !== ROLE.Secondary) return no('ERR_MINOR_CONFIGURED');
-  res.volumes.delete(volume.number);
+  res.removeVolume(volume);
   res.cold({ type: 'resyncPlace', volume: volume.number, minor: volume.minor, place: undefined });
   for (const pd of volume.peerDevices) {
     const list = pd.connection.peerDevices;

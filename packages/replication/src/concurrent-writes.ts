@@ -68,7 +68,11 @@ export const WRITTEN_BENEATH = -1;
  *   WRITTEN_BENEATH: so it is, in its own way
  */
 export function judgeConflict(res: Resource, pd: PeerDevice, slot: number): number {
-  if (res.role !== ROLE.Primary) return 0;
+  // Apart from the rest, whose functions would cost memory on the heap at every write.
+  return res.role === ROLE.Primary ? judgeCrossing(res, pd, slot) : 0;
+}
+
+function judgeCrossing(res: Resource, pd: PeerDevice, slot: number): number {
   const { requests } = res;
   const { volume, connection: c } = pd;
   const crossing: number[] = [];

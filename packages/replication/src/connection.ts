@@ -60,12 +60,12 @@ export interface ReceiveEpoch {
   /** The barrier that closed it, echoed in the ack. */
   barrier: number;
   hasBarrier: boolean;
-  flushing: boolean;
   flushed: boolean;
   /** False when a flush failed: then the epoch is never acked. */
   durable: boolean;
-  /** Writes that may not start before the epochs in front are finished. */
-  readonly held: number[];
+  /** First and last of the writes that may not start before the epochs in front are finished, linked by `Requests.next`; -1: none. */
+  heldFirst: number;
+  heldLast: number;
 }
 
 /** Where the conversation on a link stands. */
@@ -149,11 +149,18 @@ export class Connection {
   openEpochFirst = 0;
   openEpochCount = 0;
   /** Flushes of a diskless node, waiting for the ack of an epoch. */
-  readonly flushWaiters: { slot: number; epoch: number }[] = [];
+  readonly flushWaiters: number[] = [];
+  /** The epoch that each of them waits for, by slot. */
+  readonly flushEpoch: Uint32Array;
   applicationSectorsInFlight = 0;
   resyncSectorsInFlight = 0;
 
   readonly receiveEpochs: ReceiveEpoch[] = [];
+  /** Epochs that are over, to be used again. */
+  readonly #spareEpochs: ReceiveEpoch[] = [];
+  /** Disks that are being flushed for the epoch in front, and whether one of them has failed. */
+  flushesOutstanding = 0;
+  flushFailed = false;
   /** Acks of epochs that are through, oldest first, and what the peer has to get over before they may go. */
   readonly dueBarrierAcks: DueBarrierAck[] = [];
   readonly turnedDown: TurnedDown[] = [];
@@ -205,6 +212,7 @@ export class Connection {
     this.partsInSync = new Uint8Array(capacity);
     this.partsRead = new Uint8Array(capacity);
     this.logNext = new Int32Array(capacity).fill(-1);
+    this.flushEpoch = new Uint32Array(capacity);
     this.openEpochNumber = new Uint32Array(capacity + 1);
     this.openEpochWrites = new Uint32Array(capacity + 1);
     this.openEpochTurnedDown = new Uint8Array(capacity + 1);
@@ -262,6 +270,32 @@ export class Connection {
     this.openEpochCount--;
   }
 
+  /** Begins the epoch that the peer's next writes belong to. */
+  openReceiveEpoch(): void {
+    const epoch = this.#spareEpochs.pop() ?? newReceiveEpoch();
+    epoch.size = 0;
+    epoch.active = 0;
+    epoch.barrier = 0;
+    epoch.hasBarrier = false;
+    epoch.flushed = false;
+    epoch.durable = true;
+    epoch.heldFirst = -1;
+    epoch.heldLast = -1;
+    this.receiveEpochs.push(epoch);
+  }
+
+  /** The epoch in front is through. */
+  dropFrontEpoch(): void {
+    this.#spareEpochs.push(this.receiveEpochs.shift()!);
+    this.receiveEpochBase = (this.receiveEpochBase + 1) >>> 0;
+  }
+
+  /** A new link: nothing of the last one is left. */
+  resetReceiveEpochs(): void {
+    this.receiveEpochs.length = 0;
+    this.openReceiveEpoch();
+  }
+
   /** Takes a slot out of the middle of the log. */
   removeFromLog(slot: number): void {
     if (this.logHead === slot) {
@@ -282,13 +316,13 @@ export class Connection {
   }
 }
 
-export const newReceiveEpoch = (): ReceiveEpoch => ({
+const newReceiveEpoch = (): ReceiveEpoch => ({
   size: 0,
   active: 0,
   barrier: 0,
   hasBarrier: false,
-  flushing: false,
   flushed: false,
   durable: true,
-  held: [],
+  heldFirst: -1,
+  heldLast: -1,
 });

@@ -93,6 +93,8 @@ export interface ReplicationCore {
   /** The disk effect of the slot has ended. `errno` is 0 or positive. */
   diskDone(now: Millis, slot: number, errno: number): void;
   metaDone(now: Millis, token: number, errno: number): void;
+  /** The FlushVolume effect of a connection has ended. */
+  epochFlushed(now: Millis, connection: number, volume: number, errno: number): void;
   /** Capacity of the backing device and of the meta-data device as they are now; of one that cannot be asked, what it was. */
   diskMeasured(now: Millis, token: number, backingSectors: number, metaSectors: number): void;
   /** The `entries` oldest unfinished entries of the outbox have been handed over to the kernel completely. */

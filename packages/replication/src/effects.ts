@@ -34,6 +34,8 @@ export const EFFECT = {
   Send: 8,
   /** The core can take data of connection `slot` again: offer the unconsumed bytes of the data stream once more. */
   ResumeReceive: 9,
+  /** Make all that was completed on volume `slot` durable, on behalf of the receiver of connection `value`. Answer: `epochFlushed`. */
+  FlushVolume: 10,
 } as const;
 export type EffectKind = (typeof EFFECT)[keyof typeof EFFECT];
 
@@ -77,8 +79,6 @@ export type LogLevel = 'err' | 'warning' | 'notice' | 'info';
 export type ColdEffect =
   /** Write meta-data. The bytes are copied by the host when it drains the effect. Answer: `metaDone(token, errno)`. */
   | { readonly type: 'metaWrite'; readonly write: MetaWrite }
-  /** Flush the data disk of a volume on behalf of the receiver (barrier). Answer: `metaDone(token, errno)`. */
-  | { readonly type: 'flush'; readonly volume: number; readonly token: number }
   /** Look how large the devices of a volume's disk are now. Answer: `diskMeasured(token, backing, meta)`. */
   | { readonly type: 'measureDisk'; readonly volume: number; readonly token: number }
   /**

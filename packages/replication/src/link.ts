@@ -11,7 +11,7 @@ import {
   responseMessage,
 } from '@udrbd/wire';
 import { abandonContested } from './concurrent-writes.js';
-import { type Connection, NET, newReceiveEpoch } from './connection.js';
+import { type Connection, NET } from './connection.js';
 import type { LinkEnd } from './core.js';
 import { dialectProblem } from './dialect.js';
 import { digestNumber } from './digests.js';
@@ -66,8 +66,7 @@ export function linkUp(res: Resource, c: Connection, resolveConflicts: boolean):
   c.sendDigest = digestNumber(c.options['data-integrity-alg']);
   c.receiveDigest = c.sendDigest;
   for (const box of c.outboxes) box.reset();
-  c.receiveEpochs.length = 0;
-  c.receiveEpochs.push(newReceiveEpoch());
+  c.resetReceiveEpochs();
   c.wantedSlot = -1;
   c.wantedBytes = 0;
   c.stalled = false;
@@ -294,7 +293,7 @@ function dropWaitingReads(res: Resource, pd: PeerDevice): void {
 
 /** The link is down and nothing of it is in flight: StandAlone, or the next attempt. */
 export function afterDrain(res: Resource, c: Connection): void {
-  if (!c.drained || c.peerSlots > 0) return;
+  if (!c.drained || c.peerSlots > 0 || c.flushesOutstanding > 0) return;
   c.drained = false;
   if (c.state === CONN.Disconnecting) {
     c.linkRequested = false;

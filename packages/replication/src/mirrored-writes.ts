@@ -7,9 +7,10 @@
 import { COMMAND, DP } from '@udrbd/wire';
 import { referenceExtents } from './al-transactions.js';
 import { barrierAckDue, conflictEnded, judgeConflict, maybeReplaces, maybeSentAgain, WRITTEN_BENEATH } from './concurrent-writes.js';
-import { type Connection, newReceiveEpoch, type ReceiveEpoch } from './connection.js';
+import type { Connection, ReceiveEpoch } from './connection.js';
 import { hasAckFlags } from './dialect.js';
 import { diskError, diskFailed, maybeDiskless } from './disk-errors.js';
+import { EFFECT } from './effects.js';
 import { sendBlockAck } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import {
@@ -34,7 +35,7 @@ const EOPNOTSUPP = 95;
 
 /** The epoch that arriving writes belong to. */
 function lastEpoch(c: Connection): ReceiveEpoch {
-  if (c.receiveEpochs.length === 0) c.receiveEpochs.push(newReceiveEpoch());
+  if (c.receiveEpochs.length === 0) c.openReceiveEpoch();
   return c.receiveEpochs[c.receiveEpochs.length - 1]!;
 }
 
@@ -78,7 +79,7 @@ export function beginMirroredWrite(
   pd.unacked++;
   if (op === OP.Write) {
     allocateBuffer(res, slot);
-    pd.receivedSectors += lengthBytes / 512;
+    pd.receivedSectors += lengthBytes >>> 9;
   }
   return slot;
 }
@@ -95,7 +96,25 @@ export function mirroredWriteReceived(res: Resource, pd: PeerDevice, slot: numbe
   }
   const isFront = requests.epoch[slot] === c.receiveEpochBase;
   if (isFront || res.writeOrdering === 'none') startMirroredWrite(res, pd, slot);
-  else epochOf(res, c, slot).held.push(slot);
+  else hold(res, epochOf(res, c, slot), slot);
+}
+
+/** The write waits for the epochs in front of its own. */
+function hold(res: Resource, epoch: ReceiveEpoch, slot: number): void {
+  const { next } = res.requests;
+  next[slot] = -1;
+  if (epoch.heldLast < 0) epoch.heldFirst = slot;
+  else next[epoch.heldLast] = slot;
+  epoch.heldLast = slot;
+}
+
+/** Takes the first of the writes that wait out; -1 when there is none. */
+function takeHeld(res: Resource, epoch: ReceiveEpoch): number {
+  const slot = epoch.heldFirst;
+  if (slot < 0) return -1;
+  epoch.heldFirst = res.requests.next[slot]!;
+  if (epoch.heldFirst < 0) epoch.heldLast = -1;
+  return slot;
 }
 
 function startMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
@@ -153,7 +172,7 @@ export function releaseMirroredWrites(res: Resource, volume: Volume): void {
 export function mirroredWriteDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
   const { volume } = pd;
   volume.lowerPending--;
-  volume.writtenSectors += res.requests.lengthBytes[slot]! / 512;
+  volume.writtenSectors += res.requests.lengthBytes[slot]! >>> 9;
   if (pd.connection.beneath.length === 0 || !writtenBeneath(pd, slot, errno)) mirroredWriteEnded(res, pd, slot, errno);
 }
 
@@ -234,7 +253,8 @@ export function forgetMirroredWrite(res: Resource, pd: PeerDevice, slot: number)
  * of that later. The peer has no ack for it, so that it is marked there.
  */
 export function dropUnstarted(res: Resource, c: Connection): void {
-  for (const epoch of [...c.receiveEpochs]) for (const slot of epoch.held.splice(0)) dropMirroredWrite(res, c, slot);
+  for (const epoch of [...c.receiveEpochs])
+    for (let slot = takeHeld(res, epoch); slot >= 0; slot = takeHeld(res, epoch)) dropMirroredWrite(res, c, slot);
   for (let slot = res.requests.applicationSlots; slot < res.requests.capacity; slot++) {
     if (peerKind(res, slot) !== PEER.MirroredWrite || res.requests.connection[slot] !== c.index) continue;
     if (res.volumes.get(res.requests.volume[slot]!)!.overlap.forget(slot)) dropMirroredWrite(res, c, slot);
@@ -255,12 +275,14 @@ export function waitsForHeldWrite(res: Resource, c: Connection, slot: number): b
   const { requests } = res;
   const start = requests.sector[slot]!;
   const end = start + requests.lengthBytes[slot]! / 512;
-  return c.receiveEpochs.some((epoch) =>
-    epoch.held.some((write) => {
+  for (const { heldFirst } of c.receiveEpochs) {
+    for (let write = heldFirst; write >= 0; write = requests.next[write]!) {
       const sector = requests.sector[write]!;
-      return requests.volume[write] === requests.volume[slot] && sector < end && start < sector + requests.lengthBytes[write]! / 512;
-    }),
-  );
+      if (requests.volume[write] === requests.volume[slot] && sector < end && start < sector + requests.lengthBytes[write]! / 512)
+        return true;
+    }
+  }
+  return false;
 }
 
 /**
@@ -287,7 +309,7 @@ export function receiveBarrier(res: Resource, c: Connection, barrier: number): v
   if (epoch.size === 0) return;
   epoch.hasBarrier = true;
   epoch.barrier = barrier;
-  c.receiveEpochs.push(newReceiveEpoch());
+  c.openReceiveEpoch();
   finishEpochs(res, c);
 }
 
@@ -295,25 +317,13 @@ export function receiveBarrier(res: Resource, c: Connection, barrier: number): v
 export function finishEpochs(res: Resource, c: Connection): void {
   for (;;) {
     const epoch = c.receiveEpochs[0];
-    if (epoch === undefined || !epoch.hasBarrier || epoch.active > 0 || epoch.flushing) return;
-    if (res.writeOrdering === 'flush' && !epoch.flushed && epoch.size > 0) {
-      epoch.flushing = true;
-      let isDeferred = false;
-      flushDisks(res, c, (ok) => {
-        epoch.flushing = false;
-        epoch.flushed = true;
-        epoch.durable = ok;
-        if (isDeferred) finishEpochs(res, c);
-      });
-      isDeferred = true;
-      if (epoch.flushing) return;
-    }
+    if (epoch === undefined || !epoch.hasBarrier || epoch.active > 0 || c.flushesOutstanding > 0) return;
+    if (res.writeOrdering === 'flush' && !epoch.flushed && epoch.size > 0 && flushDisks(res, c)) return;
     if (c.isUp && epoch.durable) barrierAckDue(res, c, c.receiveEpochBase, epoch.barrier, epoch.size);
-    c.receiveEpochs.shift();
-    c.receiveEpochBase = (c.receiveEpochBase + 1) >>> 0;
+    c.dropFrontEpoch();
     const next = c.receiveEpochs[0];
     if (next === undefined) return;
-    for (const slot of next.held.splice(0)) {
+    for (let slot = takeHeld(res, next); slot >= 0; slot = takeHeld(res, next)) {
       const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
       if (pd.volume.hasUsableDisk) startMirroredWrite(res, pd, slot);
       else {
@@ -325,31 +335,34 @@ export function finishEpochs(res: Resource, c: Connection): void {
   }
 }
 
-/** Flushes every disk of the resource; `ok` tells whether all that was written is durable. */
-function flushDisks(res: Resource, c: Connection, done: (ok: boolean) => void): void {
-  let outstanding = 1;
-  let ok = true;
-  const finished = (): void => {
-    if (--outstanding === 0) done(ok);
-  };
-  for (const pd of c.peerDevices) {
-    const { volume } = pd;
+/** Flushes every disk of the resource for the epoch in front. @returns false when none has to be */
+function flushDisks(res: Resource, c: Connection): boolean {
+  c.flushFailed = false;
+  for (let i = 0; i < c.peerDevices.length; i++) {
+    const { volume } = c.peerDevices[i]!;
     if (!volume.hasUsableDisk || volume.disk?.given.hasWriteCache === false) continue;
-    outstanding++;
+    c.flushesOutstanding++;
     volume.lowerPending++;
-    res.flush(volume, (errno) => {
-      volume.lowerPending--;
-      if (errno === EOPNOTSUPP) res.flushesUnsupported(volume);
-      else if (errno !== 0) {
-        ok = false;
-        res.log('err', volume, undefined, `local disk FLUSH FAILED with status ${errno}`);
-        diskFailed(res, volume, 'flush');
-        // Without its barrier acks the peer takes these writes for missing: that is what they may be.
-        res.closeLink(c, 'network-failure');
-      }
-      if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
-      finished();
-    });
+    res.effects.push(EFFECT.FlushVolume, volume.number, c.index);
   }
-  finished();
+  return c.flushesOutstanding > 0;
+}
+
+/** A disk was flushed: with the last one the epoch in front is durable, unless a flush has failed. */
+export function epochFlushed(res: Resource, c: Connection, volume: Volume, errno: number): void {
+  volume.lowerPending--;
+  if (errno === EOPNOTSUPP) res.flushesUnsupported(volume);
+  else if (errno !== 0) {
+    c.flushFailed = true;
+    res.log('err', volume, undefined, `local disk FLUSH FAILED with status ${errno}`);
+    diskFailed(res, volume, 'flush');
+    // Without its barrier acks the peer takes these writes for missing: that is what they may be.
+    res.closeLink(c, 'network-failure');
+  }
+  if (volume.diskState === DISK.Failed || volume.diskState === DISK.Detaching) maybeDiskless(res, volume);
+  if (--c.flushesOutstanding > 0) return;
+  const epoch = c.receiveEpochs[0]!;
+  epoch.flushed = true;
+  epoch.durable = !c.flushFailed;
+  finishEpochs(res, c);
 }

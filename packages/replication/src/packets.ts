@@ -277,9 +277,9 @@ export function sendData(res: Resource, pd: PeerDevice, slot: number, flags: num
     const action = from + part === length ? SENT.ApplicationWrite : SENT.Nothing;
     const at = beginPayload(res, c, pd.volume.number, COMMAND.P_DATA, part, slot, action, from);
     pd.packetSeq = (pd.packetSeq + 1) >>> 0;
-    putPData(c.outboxes[0].view, at, requests.sector[slot]! + from / 512, requests.generation[slot]!, slot, pd.packetSeq, flags);
+    putPData(c.outboxes[0].view, at, requests.sector[slot]! + (from >>> 9), requests.generation[slot]!, slot, pd.packetSeq, flags);
   }
-  pd.sentSectors += length / 512;
+  pd.sentSectors += length >>> 9;
 }
 
 /** P_TRIM or P_ZEROES: no payload, but it is done when handed over like a write. */
@@ -333,7 +333,7 @@ export function sendBlockReply(res: Resource, pd: PeerDevice, command: number, s
   const length = requests.lengthBytes[slot]!;
   const at = beginPayload(res, c, pd.volume.number, command, length, slot, SENT.Reply);
   putPData(c.outboxes[0].view, at, requests.sector[slot]!, requests.blockIdHigh[slot]!, requests.blockIdLow[slot]!, 0, 0);
-  pd.sentSectors += length / 512;
+  pd.sentSectors += length >>> 9;
 }
 
 /** Any acknowledgement of a block; takes a number of the shared sequence. */

@@ -221,7 +221,7 @@ function receiveData(
   if (!c.protocolSeen) return `${packetLogName(command)} before ReportProtocol`;
   const pd = res.peerDevice(c, volumeNumber);
   // A stream that has to wait for one volume waits for all.
-  if (c.peerDevices.some((other) => isSizeUnsettled(other.volume))) return LATER;
+  for (let i = 0; i < c.peerDevices.length; i++) if (isSizeUnsettled(c.peerDevices[i]!.volume)) return LATER;
   if (pd === undefined) {
     if (!IGNORABLE.has(command)) return `${packetLogName(command)} for volume ${volumeNumber}, which is not configured locally`;
     res.logConnection(

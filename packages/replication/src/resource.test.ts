@@ -253,7 +253,7 @@ t.test('the end of an epoch clears no bit of a block that was written again with
   pair.rest();
   pair.a.submit(OP.Write, 80, block(3));
   pair.rest();
-  for (const token of pair.b.heldFlushes.splice(0)) pair.b.core.metaDone(clock.now, token, 0);
+  for (const connection of pair.b.heldFlushes.splice(0)) pair.b.core.epochFlushed(clock.now, connection, 0, 0);
   pair.run(100);
   t.equal(pair.a.core.requests.freeApplicationSlots, 64, 'all epochs are through');
   t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 16);

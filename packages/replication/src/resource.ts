@@ -16,7 +16,7 @@ import { type Millis, type Outbox, PROTOCOL_VERSIONS, type ProtocolVersions, typ
 import { afterDrain, checkLiveness, linkDown, linkUp, livenessDeadline, ping } from './link.js';
 import { syncMetaData, writeBitmap } from './meta-data-io.js';
 import type { QueuedMetaWrite } from './meta-write-queue.js';
-import { mirroredWriteDone, mirroredWriteRunnable } from './mirrored-writes.js';
+import { epochFlushed, mirroredWriteDone, mirroredWriteRunnable } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
@@ -70,6 +70,8 @@ export class Resource implements ReplicationCore {
   readonly outboxBytes: number;
   readonly protocolVersions: ProtocolVersions;
   readonly volumes = new Map<number, Volume>();
+  /** The same for what runs at every turn: to go through a map allocates. */
+  readonly volumeList: Volume[] = [];
   readonly connections: (Connection | undefined)[] = [];
   options: ResourceOptions;
   role: RoleNumber = ROLE.Secondary;
@@ -94,8 +96,8 @@ export class Resource implements ReplicationCore {
   readonly #waiting = new Map<number, (errno: number) => void>();
   readonly #measuring = new Map<number, (backingSectors: number, metaSectors: number) => void>();
   readonly #timers: { at: Millis; run: () => void }[] = [];
-  readonly #overlapVolumes = new Set<Volume>();
-  readonly #alVolumes = new Set<Volume>();
+  #overlapWanted = false;
+  #activityLogWanted = false;
   readonly #lastLogged = new Map<string, Millis>();
   #announce = false;
   #flushBroken = false;
@@ -162,6 +164,12 @@ export class Resource implements ReplicationCore {
     const done = this.#waiting.get(token);
     this.#waiting.delete(token);
     done?.(errno);
+  }
+
+  epochFlushed(now: Millis, connection: number, volumeNumber: number, errno: number): void {
+    this.now = now;
+    this.#unsettled = true;
+    epochFlushed(this, this.connections[connection]!, this.volumes.get(volumeNumber)!, errno);
   }
 
   diskMeasured(now: Millis, token: number, backingSectors: number, metaSectors: number): void {
@@ -295,8 +303,8 @@ export class Resource implements ReplicationCore {
     this.now = now;
     while (this.#unsettled) {
       this.#unsettled = false;
-      if (this.#overlapVolumes.size > 0) this.#runOverlaps();
-      if (this.#alVolumes.size > 0) this.#runActivityLogs();
+      if (this.#overlapWanted) this.#runOverlaps();
+      if (this.#activityLogWanted) this.#runActivityLogs();
       for (let i = 0; i < this.connections.length; i++) {
         const c = this.connections[i];
         if (c === undefined) continue;
@@ -310,7 +318,8 @@ export class Resource implements ReplicationCore {
         if (c.beneath.length > 0) continueBeneath(this, c);
         if (c.drained) afterDrain(this, c);
       }
-      for (const volume of this.volumes.values()) {
+      for (let i = 0; i < this.volumeList.length; i++) {
+        const volume = this.volumeList[i]!;
         if (volume.resizeJobs.length > 0) continueResize(this, volume);
         if (volume.resyncAnswered) unblockResync(this, volume);
         if (volume.parked.length > 0 || volume.heldCompletions.length > 0) releaseHeld(this, volume);
@@ -344,7 +353,7 @@ export class Resource implements ReplicationCore {
   #setDeadline(): void {
     let deadline = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.#timers.length; i++) deadline = Math.min(deadline, this.#timers[i]!.at);
-    for (const volume of this.volumes.values()) deadline = Math.min(deadline, volume.diskCheckAt);
+    for (let i = 0; i < this.volumeList.length; i++) deadline = Math.min(deadline, this.volumeList[i]!.diskCheckAt);
     for (let i = 0; i < this.connections.length; i++) {
       const c = this.connections[i];
       if (c === undefined) continue;
@@ -357,10 +366,14 @@ export class Resource implements ReplicationCore {
   }
 
   #runOverlaps(): void {
-    for (const volume of this.#overlapVolumes) {
+    // What becomes runnable may want others to be looked at again.
+    this.#overlapWanted = false;
+    for (let i = 0; i < this.volumeList.length; i++) {
+      const volume = this.volumeList[i]!;
+      if (!volume.overlapWanted) continue;
+      volume.overlapWanted = false;
       for (let slot = volume.overlap.nextRunnable(); slot >= 0; slot = volume.overlap.nextRunnable()) this.#runnable(volume, slot);
     }
-    this.#overlapVolumes.clear();
   }
 
   #runnable(volume: Volume, slot: number): void {
@@ -388,9 +401,13 @@ export class Resource implements ReplicationCore {
   }
 
   #runActivityLogs(): void {
-    const volumes = [...this.#alVolumes];
-    this.#alVolumes.clear();
-    for (const volume of volumes) runActivityLog(this, volume);
+    this.#activityLogWanted = false;
+    for (let i = 0; i < this.volumeList.length; i++) {
+      const volume = this.volumeList[i]!;
+      if (!volume.activityLogWanted) continue;
+      volume.activityLogWanted = false;
+      runActivityLog(this, volume);
+    }
   }
 
   // --- what the parts of the core ask of each other -------------------------------------------------------------------------
@@ -402,17 +419,29 @@ export class Resource implements ReplicationCore {
     return this.connections.some((c) => c !== undefined && isAwaiting(c));
   }
 
+  addVolume(volume: Volume): void {
+    this.volumes.set(volume.number, volume);
+    this.volumeList.push(volume);
+  }
+
+  removeVolume(volume: Volume): void {
+    this.volumes.delete(volume.number);
+    this.volumeList.splice(this.volumeList.indexOf(volume), 1);
+  }
+
   wantSettle(): void {
     this.#unsettled = true;
   }
 
   wantOverlap(volume: Volume): void {
-    this.#overlapVolumes.add(volume);
+    volume.overlapWanted = true;
+    this.#overlapWanted = true;
     this.#unsettled = true;
   }
 
   wantActivityLog(volume: Volume): void {
-    this.#alVolumes.add(volume);
+    volume.activityLogWanted = true;
+    this.#activityLogWanted = true;
     this.#unsettled = true;
   }
 
@@ -460,10 +489,6 @@ export class Resource implements ReplicationCore {
       },
     };
     volume.metaWrites.add(write);
-  }
-
-  flush(volume: Volume, done: (errno: number) => void): void {
-    this.cold({ type: 'flush', volume: volume.number, token: this.expect(done) });
   }
 
   /** Asks how large a volume's devices are now, in sectors. */

@@ -67,6 +67,9 @@ export class Volume {
   /** No activity-log updates: not connected, and every bit is set anyway. */
   alSuspended = false;
 
+  /** Requests that overlapped others, or that wait for the activity log, are to be looked at when the resource settles. */
+  overlapWanted = false;
+  activityLogWanted = false;
   /** Application requests that may not start yet (suspended, handshake, new generation not durable), in order. */
   readonly parked: number[] = [];
   /** Writes to blocks that a resync request of ours is under way for: its answer must not overwrite them. */

@@ -168,7 +168,8 @@ function startFlush(res: Resource, volume: Volume, slot: number): void {
   for (let i = 0; i < volume.peerDevices.length; i++) {
     const c = volume.peerDevices[i]!.connection;
     if (oldestAwaited(res, c) < 0) continue;
-    c.flushWaiters.push({ slot, epoch: requests.epoch[c.logTail]! });
+    c.flushWaiters.push(slot);
+    c.flushEpoch[slot] = requests.epoch[c.logTail]!;
     requests.waits[slot]!++;
   }
   unwait(res, volume, slot, 1);
@@ -178,8 +179,8 @@ function startFlush(res: Resource, volume: Volume, slot: number): void {
 function releaseFlushes(res: Resource, c: Connection): void {
   const oldest = oldestAwaited(res, c);
   while (c.flushWaiters.length > 0) {
-    const { slot, epoch } = c.flushWaiters[0]!;
-    if (oldest >= 0 && ((epoch - res.requests.epoch[oldest]!) | 0) >= 0) return;
+    const slot = c.flushWaiters[0]!;
+    if (oldest >= 0 && ((c.flushEpoch[slot]! - res.requests.epoch[oldest]!) | 0) >= 0) return;
     c.flushWaiters.shift();
     unwait(res, res.volumes.get(res.requests.volume[slot]!)!, slot, 1);
   }
@@ -305,7 +306,7 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
   requests.holds[slot]!++;
   c.appendToLog(slot);
   pd.applicationPending++;
-  const sectors = requests.lengthBytes[slot]! / 512;
+  const sectors = requests.lengthBytes[slot]! >>> 9;
   c.applicationSectorsInFlight += sectors;
   pd.sectorsInFlight += sectors;
   switch (requests.op[slot]) {
@@ -443,7 +444,7 @@ export function applicationDiskDone(res: Resource, slot: number, errno: number):
   requests.state[slot]! &= ~LOCAL.Pending;
   requests.holds[slot]!--;
   volume.lowerPending--;
-  const sectors = requests.lengthBytes[slot]! / 512;
+  const sectors = requests.lengthBytes[slot]! >>> 9;
   if (op === OP.Read) volume.readSectors += sectors;
   else volume.writtenSectors += sectors;
   if (errno === 0) requests.state[slot]! |= LOCAL.Ok;
@@ -662,7 +663,7 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
 
 /** The write is not in the transfer log any more. */
 function leftFlight(res: Resource, c: Connection, slot: number): void {
-  const sectors = res.requests.lengthBytes[slot]! / 512;
+  const sectors = res.requests.lengthBytes[slot]! >>> 9;
   c.applicationSectorsInFlight -= sectors;
   const pd = res.peerDevice(c, res.requests.volume[slot]!);
   if (pd !== undefined) pd.sectorsInFlight -= sectors;
@@ -684,7 +685,7 @@ function epochEnded(res: Resource, c: Connection): void {
 /** The connection is gone: whatever was not barrier-acked counts as not on the peer's disk. */
 export function clearTransferLog(res: Resource, c: Connection): void {
   // Nobody knows any more whether these are durable anywhere.
-  for (const { slot } of c.flushWaiters) res.requests.errno[slot] = EIO;
+  for (const slot of c.flushWaiters) res.requests.errno[slot] = EIO;
   while (c.logHead >= 0) {
     const slot = c.takeFromLog();
     const volume = res.volumes.get(res.requests.volume[slot]!)!;

@@ -337,6 +337,9 @@ export class SimNode implements LinkUser {
           this.#occupy(slot);
           this.#diskFlush(this.#latency(), this.#saboteur.skipsFlush, (errno) => this.#diskDone(core, slot, errno));
           break;
+        case EFFECT.FlushVolume:
+          this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.epochFlushed(this.now, value, slot, errno));
+          break;
         case EFFECT.Complete:
           completed.push([slot, value]);
           break;
@@ -570,11 +573,6 @@ export class SimNode implements LinkUser {
       case 'metaWrite':
         this.#metaWrite(effect.write);
         return false;
-      case 'flush': {
-        const { token } = effect;
-        this.#diskFlush(this.#latency(), this.#saboteur.skipsEpochFlush, (errno) => core.metaDone(this.now, token, errno));
-        return false;
-      }
       case 'abandonDisk':
         world.trace(this, 'disk abandoned');
         // What reaches it late may be a generation that nobody knows of.

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef PR_SET_IO_FLUSHER
@@ -85,6 +86,18 @@ static napi_value lock_process_memory(napi_env env, napi_callback_info info) {
   return error_number(env, error);
 }
 
+/* readClock(into): CLOCK_MONOTONIC, milliseconds, into the first element. A result would be a number on V8's heap at each call. */
+static napi_value read_clock(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  double *into;
+  size_t count;
+  struct timespec now;
+  if (!args(env, info, 1, argv) || !arg_f64s(env, argv[0], "into", &into, &count)) return NULL;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (count > 0) into[0] = (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+  return number(env, 0);
+}
+
 /* setIoFlusher(on): concerns the calling thread */
 static napi_value set_io_flusher(napi_env env, napi_callback_info info) {
   napi_value argv[1];
@@ -96,5 +109,6 @@ static napi_value set_io_flusher(napi_env env, napi_callback_info info) {
 const struct method memory_methods[] = {{"mmapAnonymous", mmap_anonymous},
                                         {"mmapDescriptors", mmap_descriptors},
                                         {"lockProcessMemory", lock_process_memory},
+                                        {"readClock", read_clock},
                                         {"setIoFlusher", set_io_flusher},
                                         {NULL, NULL}};

@@ -69,27 +69,24 @@ static napi_value ring_setup(napi_env env, napi_callback_info info) {
   return out;
 }
 
-/* ringEnter(fd, toSubmit, minComplete, flags, timeoutNs): the hot call. timeoutNs < 0 (or NaN) = no limit. */
+/* ringEnter(fd, toSubmit, minComplete, flags, timeoutUs): the hot call. timeoutUs < 0 = no limit. All small integers: a number that is
+ * none would be allocated on V8's heap at each call. */
 static napi_value ring_enter(napi_env env, napi_callback_info info) {
   napi_value argv[5];
   size_t count = 5;
-  int32_t fd, to_submit, min_complete, flags;
-  double ns;
+  int32_t fd, to_submit, min_complete, flags, us;
   if (napi_get_cb_info(env, info, &count, argv, NULL, NULL) != napi_ok || count < 5 ||
       napi_get_value_int32(env, argv[0], &fd) != napi_ok || napi_get_value_int32(env, argv[1], &to_submit) != napi_ok ||
       napi_get_value_int32(env, argv[2], &min_complete) != napi_ok || napi_get_value_int32(env, argv[3], &flags) != napi_ok ||
-      napi_get_value_double(env, argv[4], &ns) != napi_ok) {
+      napi_get_value_int32(env, argv[4], &us) != napi_ok) {
     napi_throw_type_error(env, NULL, "ringEnter needs five numbers");
     return NULL;
   }
   /* The extended argument is ours alone: a flag from outside would make the kernel read a pointer we did not give. */
   unsigned enter_flags = (unsigned)flags & (1U | 2U | 4U | 16U);
   long ret;
-  if (ns >= 0 && ns < 9e18) {
-    struct timespec64_ ts = {.tv_sec = (int64_t)(ns / 1e9)};
-    ts.tv_nsec = (int64_t)(ns - (double)ts.tv_sec * 1e9);
-    if (ts.tv_nsec < 0) ts.tv_nsec = 0;
-    if (ts.tv_nsec > 999999999) ts.tv_nsec = 999999999;
+  if (us >= 0) {
+    struct timespec64_ ts = {.tv_sec = us / 1000000, .tv_nsec = (us % 1000000) * 1000L};
     struct getevents_arg_ arg = {.sigmask_sz = 8, .ts = (uint64_t)(uintptr_t)&ts};
     ret = syscall(NR_io_uring_enter, fd, (unsigned)to_submit, (unsigned)min_complete, enter_flags | ENTER_EXT_ARG, &arg, sizeof arg);
   } else {

@@ -1,5 +1,6 @@
 // io_uring and ublk for Node.js. See README.md.
 export { BufferPool, type BufferPoolOptions } from './buffers.js';
+export { Clock } from './clock.js';
 export { crc32c, crc32cIsHardware } from './crc32c.js';
 export { checked, ERRNO, ErrnoError, type ErrnoName, errnoName, errnoText } from './errno.js';
 export { EventFd, signalEventfd } from './eventfd.js';

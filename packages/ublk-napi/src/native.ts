@@ -51,7 +51,7 @@ export interface Native {
   pageSize(): number;
   // rings
   ringSetup(entries: number, cqEntries: number, flags: number): RingMapping | number;
-  ringEnter(fd: number, toSubmit: number, minComplete: number, flags: number, timeoutNs: number): number;
+  ringEnter(fd: number, toSubmit: number, minComplete: number, flags: number, timeoutUs: number): number;
   ringClose(fd: number, registeredIndex: number): number;
   ringRegisterSelf(fd: number): number;
   ringRegisterEventfd(fd: number, eventfd: number): number;
@@ -67,6 +67,8 @@ export interface Native {
   mmapDescriptors(fd: number, lengthBytes: number, offset: number): ArrayBuffer | number;
   munmap(buffer: ArrayBuffer): number;
   lockProcessMemory(): number;
+  /** Writes CLOCK_MONOTONIC in milliseconds to the first element. */
+  readClock(into: Float64Array): number;
   setIoFlusher(on: boolean): number;
   crc32c(bytes: Uint8Array, offset: number, length: number, seed: number): number;
   crc32cPortable(bytes: Uint8Array, offset: number, length: number, seed: number): number;
@@ -144,6 +146,8 @@ export function loadAddon(base: string, places: readonly string[] = ADDON_PLACES
 if (endianness() !== 'LE') throw new Error('ublk-napi supports little-endian machines only');
 
 export const native: Native = loadAddon(import.meta.url);
+// The newest function: an addon that was built before it may also understand others differently.
+if (typeof native.readClock !== 'function') throw new AddonError(['ublk_napi.node: built from older sources']);
 
 /** Every structure this package lays over memory. */
 export const LAYOUTS = [

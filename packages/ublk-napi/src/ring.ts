@@ -217,13 +217,13 @@ export class Ring {
 
   /**
    * Hands everything prepared to the kernel and waits until `min` completions are ready: one system call.
-   * @param timeoutNs - give up after this long; negative or absent = never
+   * @param timeoutUs - give up after this many microseconds, an integer below 2^31; negative or absent = never
    * @returns entries taken, or -errno: -62 (ETIME) after the timeout, -4 (EINTR) after a signal. When entries were taken their
    *   number is returned even though the wait timed out: look at cqReady
    */
-  submitAndWait(min: number, timeoutNs = -1): number {
+  submitAndWait(min: number, timeoutUs = -1): number {
     this.#ring[this.#sqTailAt] = this.#tail;
-    return native.ringEnter(this.#enterFd, this.sqPending(), min, this.#enterFlags, timeoutNs);
+    return native.ringEnter(this.#enterFd, this.sqPending(), min, this.#enterFlags, timeoutUs | 0);
   }
 
   // --- completion

@@ -16,8 +16,6 @@ export class Disk {
   isAbandoned = false;
   /** What the core waits for: the end of everything that an abandoned disk still does. */
   abandonToken: number | undefined;
-  /** Flushes on behalf of the core, by token. */
-  readonly flushes = new Set<number>();
   /** Turn false when the disk refuses; then zeroes are written instead. */
   canPunchHole = true;
   canZeroRange = true;

@@ -4,7 +4,7 @@
  */
 import type { MetaWrite } from '@udrbd/replication';
 import { BufferPool, ERRNO } from 'ublk-napi';
-import { CallbackOperation, type OperationOwner } from '../reactor/operations.js';
+import { Operation, type OperationOwner } from '../reactor/operations.js';
 import type { Reactor } from '../reactor/reactor.js';
 import { type Disk, metaWritesOverlap } from './disk.js';
 import { MetaWriter } from './meta-writer.js';
@@ -13,10 +13,40 @@ const STAGES = 4;
 const STAGE_BYTES = 32 * 1024;
 
 export interface MetaIoHost extends OperationOwner {
-  /** A write or flush of the core has ended. */
+  /** A write of the core has ended. */
   metaIoDone(token: number, errno: number): void;
+  /** A flush for a connection has ended. */
+  epochFlushed(volume: number, connection: number, errno: number): void;
   /** One operation less is in flight on the disk. */
   ioReturned(disk: Disk): void;
+}
+
+/** One flush at a time, used again and again: there is one at the end of each epoch. */
+class DiskFlush extends Operation {
+  readonly owner: MetaIoHost;
+  disk: Disk | undefined;
+  connection = -1;
+  /** It was answered already. */
+  isAbandoned = false;
+  readonly #reactor: Reactor;
+  readonly #ended: (flush: DiskFlush, errno: number) => void;
+
+  constructor(reactor: Reactor, owner: MetaIoHost, ended: (flush: DiskFlush, errno: number) => void) {
+    super();
+    this.#reactor = reactor;
+    this.owner = owner;
+    this.#ended = ended;
+    reactor.operations.register(this);
+  }
+
+  start(): void {
+    this.#reactor.ring.prepFsync(this.#reactor.begin(this), this.disk!.dataFd, true);
+  }
+
+  override completed(result: number): void {
+    if (!this.isAbandoned && (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN)) this.start();
+    else this.#ended(this, result < 0 ? -result : 0);
+  }
 }
 
 export class MetaIo {
@@ -28,6 +58,7 @@ export class MetaIo {
   readonly #retired: BufferPool[] = [];
   /** Writers that wait for a staging buffer, oldest first. */
   readonly #waiting: MetaWriter[] = [];
+  readonly #flushes: DiskFlush[] = [];
 
   constructor(reactor: Reactor, host: MetaIoHost, lock: boolean) {
     this.#reactor = reactor;
@@ -45,33 +76,43 @@ export class MetaIo {
     if (!mustWait) this.#start(writer);
   }
 
-  flush(disk: Disk | undefined, token: number): void {
-    if (disk === undefined || disk.isAbandoned) return this.#host.metaIoDone(token, ERRNO.EIO);
+  /** Makes what was completed on a disk durable, for a connection. */
+  flush(disk: Disk | undefined, volume: number, connection: number): void {
+    if (disk === undefined || disk.isAbandoned) return this.#host.epochFlushed(volume, connection, ERRNO.EIO);
     disk.inFlight++;
-    disk.flushes.add(token);
-    const reactor = this.#reactor;
-    const operation = new CallbackOperation(this.#host, (result) => {
-      const isWanted = disk.flushes.has(token);
-      if (isWanted && (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN)) {
-        reactor.ring.prepFsync(reactor.begin(operation), disk.dataFd, true);
-        return;
-      }
-      reactor.operations.unregister(operation);
-      disk.flushes.delete(token);
-      if (isWanted) this.#host.metaIoDone(token, result < 0 ? -result : 0);
-      this.#host.ioReturned(disk);
-    });
-    reactor.operations.register(operation);
-    reactor.ring.prepFsync(reactor.begin(operation), disk.dataFd, true);
+    const flush = this.#idleFlush();
+    flush.disk = disk;
+    flush.connection = connection;
+    flush.isAbandoned = false;
+    flush.start();
+  }
+
+  #idleFlush(): DiskFlush {
+    for (let i = 0; i < this.#flushes.length; i++) if (this.#flushes[i]!.disk === undefined) return this.#flushes[i]!;
+    const flush = new DiskFlush(this.#reactor, this.#host, (ended, errno) => this.#flushed(ended, errno));
+    this.#flushes.push(flush);
+    return flush;
+  }
+
+  #flushed(flush: DiskFlush, errno: number): void {
+    const disk = flush.disk!;
+    flush.disk = undefined;
+    if (!flush.isAbandoned) this.#host.epochFlushed(disk.volume, flush.connection, errno);
+    this.#host.ioReturned(disk);
   }
 
   /**
    * The disk does not answer: what it may still read stays as it is.
-   * @returns the tokens of what it has not answered, and how many writes had not even begun, which are over
+   * @returns the tokens and connections of what it has not answered, and how many writes had not even begun, which are over
    */
-  abandon(disk: Disk): { readonly tokens: readonly number[]; readonly idle: number } {
-    const tokens = [...disk.flushes];
-    disk.flushes.clear();
+  abandon(disk: Disk): { readonly tokens: readonly number[]; readonly flushes: readonly number[]; readonly idle: number } {
+    const flushes: number[] = [];
+    for (const flush of this.#flushes) {
+      if (flush.disk !== disk || flush.isAbandoned) continue;
+      flush.isAbandoned = true;
+      flushes.push(flush.connection);
+    }
+    const tokens: number[] = [];
     const writers = disk.metaWriters.splice(0);
     let idle = 0;
     for (const writer of writers) {
@@ -86,10 +127,11 @@ export class MetaIo {
       this.#staging = createStaging(this.#lock);
       this.#startWaiting();
     }
-    return { tokens, idle };
+    return { tokens, flushes, idle };
   }
 
   close(): void {
+    for (const flush of this.#flushes) this.#reactor.operations.unregister(flush);
     for (const pool of [this.#staging, ...this.#retired]) pool.close();
   }
 

@@ -141,6 +141,11 @@ export class NbdConnection {
     return this.isOpen && this.#isWriter;
   }
 
+  /** It is closed, and nothing of it is in flight: one for which there was no room is from the beginning. */
+  get isFinished(): boolean {
+    return this.#isFinished;
+  }
+
   /** Ends the connection at once; requests under way are finished without an answer. */
   close(): void {
     if (this.#isClosing) return;

@@ -29,7 +29,7 @@ export class NbdFrontEnd implements NbdVolume, Timed {
   readonly #reactor: Reactor;
   readonly #lock: boolean;
   readonly #accept: CallbackOperation;
-  readonly #connections = new Set<NbdConnection>();
+  readonly #connections: NbdConnection[] = [];
   readonly #slotConnection: (NbdConnection | undefined)[];
   readonly #slotRow: Int32Array;
   #sizeSectors = 0;
@@ -74,17 +74,17 @@ export class NbdFrontEnd implements NbdVolume, Timed {
   }
 
   resume(): void {
-    for (const connection of this.#connections) connection.resume();
+    for (const connection of [...this.#connections]) connection.resume();
   }
 
   settle(): void {
-    for (const connection of this.#connections) connection.flush();
+    for (let i = 0; i < this.#connections.length; i++) this.#connections[i]!.flush();
   }
 
   stop(stopped: () => void): void {
     this.#stopped = stopped;
     if (this.#fd >= 0) shut(this.#fd);
-    for (const connection of this.#connections) connection.close();
+    for (const connection of [...this.#connections]) connection.close();
     this.#finishStop();
   }
 
@@ -94,7 +94,8 @@ export class NbdFrontEnd implements NbdVolume, Timed {
   }
 
   closed(connection: NbdConnection): void {
-    this.#connections.delete(connection);
+    const at = this.#connections.indexOf(connection);
+    if (at >= 0) this.#connections.splice(at, 1);
     this.host.openChanged();
     this.#finishStop();
   }
@@ -174,7 +175,8 @@ export class NbdFrontEnd implements NbdVolume, Timed {
       return;
     } else {
       try {
-        this.#connections.add(new NbdConnection(this.#reactor, this, result, this.#lock));
+        const connection = new NbdConnection(this.#reactor, this, result, this.#lock);
+        if (!connection.isFinished) this.#connections.push(connection);
       } catch (error) {
         if (!(error instanceof ErrnoError)) throw error;
         closeFile(result);
@@ -186,7 +188,7 @@ export class NbdFrontEnd implements NbdVolume, Timed {
 
   #finishStop(): void {
     const stopped = this.#stopped;
-    if (stopped === undefined || this.#accept.inFlight || this.#connections.size > 0) return;
+    if (stopped === undefined || this.#accept.inFlight || this.#connections.length > 0) return;
     this.#stopped = undefined;
     if (this.#fd >= 0) {
       this.#reactor.operations.unregister(this.#accept);

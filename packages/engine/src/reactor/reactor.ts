@@ -4,7 +4,7 @@
  * A turn: hand everything prepared to the kernel and wait (one io_uring_enter), walk the completions, let timers expire,
  * then bring each touched resource to rest, which prepares the next submissions. Nothing here allocates per request.
  */
-import { BufferPool, MessageTable, Ring } from 'ublk-napi';
+import { BufferPool, Clock, MessageTable, Ring } from 'ublk-napi';
 import { GENERATION_MASK, HOSTS_MAX, KIND, KIND_SHIFT, keyOf, SLOT_BITS, SLOT_MASK, TAG_MASK } from './key-space.js';
 import type { PostToDesk } from './messages.js';
 import { type Operation, type OperationOwner, OperationTable, operationKey } from './operations.js';
@@ -44,6 +44,9 @@ export interface TagOwner extends OperationOwner {
   copyDone(tag: number, result: number): void;
 }
 
+/** A turn in which nothing happens for this long does nothing. */
+const WAIT_US_MAX = 1e9;
+
 /** Sixteen clients and connections; more have memory of their own. */
 const RECEIVING_BYTES = 4 << 20;
 
@@ -57,7 +60,10 @@ export class Reactor {
   readonly zeroes: BufferPool;
   readonly messages: MessageTable;
   readonly post: PostToDesk;
-  /** Milliseconds; the time of the present turn. */
+  /**
+   * Whole milliseconds since the reactor began; the time of the present turn. Not of finer grain, and without a first value: V8 keeps
+   * small integers as they are, and makes an object of any other number each time that it is stored here or handed to a function.
+   */
   now: number;
   /** Completions that matched no owner; more than 0 is a bug. */
   strayCompletions = 0;
@@ -65,6 +71,7 @@ export class Reactor {
   readonly #tagOwners: (TagOwner | undefined)[] = [];
   readonly #timed: Timed[] = [];
   readonly #freeMessageRows: number[] = [];
+  readonly #clock = new Clock();
   #onWake: (() => void) | undefined;
   #wakeFd = -1;
   #wakeScratch = -1;
@@ -78,7 +85,8 @@ export class Reactor {
     this.zeroes = BufferPool.create({ count: 1, size: BLOCK_BYTES_MAX, lock: options.lock });
     this.messages = MessageTable.create(MESSAGE_ROWS, MESSAGE_PIECES);
     for (let row = MESSAGE_ROWS - 1; row >= 0; row--) this.#freeMessageRows.push(row);
-    this.now = performance.now();
+    this.#clock.read();
+    this.now = Math.floor(this.#clock.ms);
   }
 
   /** Bytes of all memory that was set aside. */
@@ -182,13 +190,16 @@ export class Reactor {
   turn(maxWaitMs: number): void {
     let deadline = Infinity;
     for (let i = 0; i < this.#timed.length; i++) if (this.#timed[i]!.deadline < deadline) deadline = this.#timed[i]!.deadline;
-    const untilDeadline = deadline - performance.now();
-    const waitMs = Math.max(0, Math.min(maxWaitMs, untilDeadline));
-    const result = this.ring.submitAndWait(waitMs > 0 ? 1 : 0, waitMs === Infinity ? -1 : Math.ceil(waitMs * 1e6));
+    this.#clock.read();
+    const waitMs = Math.max(0, Math.min(maxWaitMs, deadline - this.#clock.ms));
+    const waitUs = waitMs === Infinity ? -1 : Math.min(Math.ceil(waitMs * 1e3), WAIT_US_MAX) | 0;
+    const result = this.ring.submitAndWait(waitMs > 0 ? 1 : 0, waitUs);
     if (result < 0 && result !== -ETIME && result !== -EINTR && result !== -EAGAIN && result !== -EBUSY) {
       throw new Error(`io_uring_enter: ${result}`);
     }
-    this.now = performance.now();
+    this.#clock.read();
+    const now = Math.floor(this.#clock.ms);
+    if (now !== this.now) this.now = now;
     this.#complete(this.ring.cqReady());
     if (deadline <= this.now) this.#expire();
     this.#settle();

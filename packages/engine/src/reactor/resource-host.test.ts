@@ -165,9 +165,9 @@ t.test('meta-data writes: durable, in order where they overlap', async (t) => {
   write(2, 4096, 4096, 2);
   write(3, 128 * 1024, 300 * 1024, 3);
   for (let i = 0; i < 40; i++) write(10 + i, 600 * 1024 + i * 4096, 4096, 10 + i);
-  core.effects.cold.push({ type: 'flush', volume: 0, token: 99 });
+  core.effects.push(EFFECT.FlushVolume, 0, 3);
   host.touched = true;
-  t.ok(run(() => core.calls.filter((call) => call.startsWith('metaDone')).length === 44 && said('metaDone 99 0')));
+  t.ok(run(() => core.calls.filter((call) => call.startsWith('metaDone')).length === 43 && said('epochFlushed 3 0 0')));
   t.equal(content()[4096], 2, 'the later of two overlapping writes wins');
   t.ok(core.calls.indexOf('metaDone 1 0') < core.calls.indexOf('metaDone 2 0'));
   t.ok(
@@ -182,7 +182,7 @@ t.test('meta-data writes: durable, in order where they overlap', async (t) => {
 t.test('a disk is closed when its last operation has come back', async (t) => {
   const { core, host, posted, run, said, attach } = setUp(t);
   attach();
-  core.effects.cold.push({ type: 'flush', volume: 0, token: 7 });
+  core.effects.push(EFFECT.FlushVolume, 0, 7);
   host.touched = true;
   host.settle();
   core.effects.cold.push({ type: 'closeDisk', volume: 0 });
@@ -190,7 +190,7 @@ t.test('a disk is closed when its last operation has come back', async (t) => {
   host.settle();
   t.notOk(posted.some((m) => m.type === 'disk-closed'));
   t.ok(run(() => posted.some((m) => m.type === 'disk-closed')));
-  t.ok(said('metaDone 7 0'));
+  t.ok(said('epochFlushed 7 0 0'));
   const slot = core.requests.acquirePeer();
   core.effects.push(EFFECT.DiskFlush, slot, 0);
   host.touched = true;

@@ -101,7 +101,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   readonly #submitted: Uint8Array;
   /** Slots that wait for memory, oldest first. */
   readonly #waiting: number[] = [];
-  readonly #resuming = new Set<FrontEnd>();
+  readonly #resuming: FrontEnd[] = [];
   #lacksMemory = false;
   #isDraining = false;
   #lastSnapshot: HostSnapshot | undefined;
@@ -223,9 +223,9 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       this.drainHot();
       this.#drainCold();
       this.#serveWaiting();
-      for (const link of this.#links) link?.settle();
+      for (let i = 0; i < this.#links.length; i++) this.#links[i]?.settle();
       this.#resume();
-      for (const entry of this.#volumes) entry?.frontEnd?.settle();
+      for (let i = 0; i < this.#volumes.length; i++) this.#volumes[i]?.frontEnd?.settle();
     } while (this.touched || this.core.effects.count > 0 || this.core.effects.cold.length > 0);
     this.#schedule();
     if (this.#stateChanged) {
@@ -444,9 +444,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       this.#step[slot] = STEP.None;
     }
     this.#generation = reactor.nextGeneration();
-    const { tokens, idle } = this.#metaIo.abandon(disk);
+    const { tokens, flushes, idle } = this.#metaIo.abandon(disk);
     this.touched = true;
     for (const slot of slots) core.diskDone(reactor.now, slot, ERRNO.EIO);
+    for (const connection of flushes) core.epochFlushed(reactor.now, connection, volume, ERRNO.EIO);
     for (const each of tokens) core.metaDone(reactor.now, each, ERRNO.EIO);
     for (let i = 0; i < idle; i++) this.ioReturned(disk);
   }
@@ -492,6 +493,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     if (!this.hasFailed) this.core.metaDone(this.reactor.now, token, errno);
   }
 
+  epochFlushed(volume: number, connection: number, errno: number): void {
+    this.touched = true;
+    if (!this.hasFailed) this.core.epochFlushed(this.reactor.now, connection, volume, errno);
+  }
+
   // Effects.
 
   drainHot(): void {
@@ -521,6 +527,9 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       case EFFECT.Send:
         this.#links[slot]?.wantSend(value === 0 ? 0 : 1);
         break;
+      case EFFECT.FlushVolume:
+        this.#metaIo.flush(this.#volumes[slot]?.disk, slot, value);
+        break;
       case EFFECT.ResumeReceive:
         this.#links[slot]?.wantReceive();
         break;
@@ -547,9 +556,6 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     switch (effect.type) {
       case 'metaWrite':
         this.#metaIo.write(this.#volumes[effect.write.volume]?.disk, effect.write);
-        break;
-      case 'flush':
-        this.#metaIo.flush(this.#volumes[effect.volume]?.disk, effect.token);
         break;
       case 'abandonDisk':
         this.#abandonDisk(effect.volume, effect.token);
@@ -659,7 +665,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     if (entry?.frontEnd === undefined) end();
     else {
       this.#deletions.set(volume, 1);
-      this.#resuming.delete(entry.frontEnd);
+      const at = this.#resuming.indexOf(entry.frontEnd);
+      if (at >= 0) this.#resuming.splice(at, 1);
       entry.frontEnd.stop(end);
     }
   }
@@ -793,7 +800,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   }
 
   wantResume(frontEnd: FrontEnd): void {
-    this.#resuming.add(frontEnd);
+    if (!this.#resuming.includes(frontEnd)) this.#resuming.push(frontEnd);
   }
 
   openChanged(): void {
@@ -803,10 +810,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   #resume(): void {
     this.#lacksMemory = false;
-    if (this.#resuming.size === 0) return;
-    const frontEnds = [...this.#resuming];
-    this.#resuming.clear();
-    for (const frontEnd of frontEnds) frontEnd.resume();
+    // Who still can not is at the end again.
+    for (let left = this.#resuming.length; left > 0 && this.#resuming.length > 0; left--) this.#resuming.shift()!.resume();
   }
 
   // The rest.
@@ -822,7 +827,10 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   #schedule(): void {
     let deadline = this.hasFailed ? Infinity : this.core.deadline;
-    for (const link of this.#links) if (link !== undefined && link.deadline < deadline) deadline = link.deadline;
+    for (let i = 0; i < this.#links.length; i++) {
+      const link = this.#links[i];
+      if (link !== undefined && link.deadline < deadline) deadline = link.deadline;
+    }
     // Memory may be given back by another resource, which does not wake this one.
     if (this.#waiting.length > 0 || this.#lacksMemory) deadline = Math.min(deadline, this.reactor.now + MEMORY_RETRY_MS);
     this.deadline = deadline;

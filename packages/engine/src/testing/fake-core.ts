@@ -75,6 +75,9 @@ export class FakeCore implements ReplicationCore {
   metaDone(_now: number, token: number, errno: number): void {
     this.calls.push(`metaDone ${token} ${errno}`);
   }
+  epochFlushed(_now: number, connection: number, volume: number, errno: number): void {
+    this.calls.push(`epochFlushed ${connection} ${volume} ${errno}`);
+  }
   diskMeasured(_now: number, token: number, backingSectors: number, metaSectors: number): void {
     this.calls.push(`diskMeasured ${token} ${backingSectors} ${metaSectors}`);
   }

@@ -33,6 +33,7 @@ export class MemoryNode {
   lateWrites: number[] = [];
   /** So are flushes for the peer's barriers. */
   holdFlushes = false;
+  /** By connection. */
   readonly heldFlushes: number[] = [];
   /** The next meta-data write fails with this. */
   failNextMeta = 0;
@@ -181,6 +182,10 @@ export class MemoryNode {
         case EFFECT.DiskFlush:
           core.diskDone(clock.now, slot, 0);
           break;
+        case EFFECT.FlushVolume:
+          if (this.holdFlushes) this.heldFlushes.push(value);
+          else core.epochFlushed(clock.now, value, slot, 0);
+          break;
         case EFFECT.Complete:
           this.completions.push({ slot, errno: value });
           break;
@@ -212,10 +217,6 @@ export class MemoryNode {
             core.metaDone(clock.now, effect.write.token, this.failNextMeta);
             this.failNextMeta = 0;
           }
-          break;
-        case 'flush':
-          if (this.holdFlushes) this.heldFlushes.push(effect.token);
-          else core.metaDone(clock.now, effect.token, 0);
           break;
         case 'abandonDisk': {
           this.abandoned = effect.token;

@@ -14,7 +14,7 @@ export function reap(ring: Ring, count: number): Completion[] {
   const deadline = Date.now() + 10_000;
   ring.submit();
   do {
-    if (seen.length < count) ring.submitAndWait(1, 1e9);
+    if (seen.length < count) ring.submitAndWait(1, 1e6);
     const ready = ring.cqReady();
     for (let i = 0; i < ready; i++)
       seen.push({ lo: ring.cqUserDataLo(i), hi: ring.cqUserDataHi(i), res: ring.cqRes(i), flags: ring.cqFlags(i) });

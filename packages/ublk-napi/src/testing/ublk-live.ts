@@ -378,7 +378,7 @@ function reactor(): void {
   };
   const deadline = Date.now() + 60_000;
   while (!finished && Date.now() < deadline) {
-    ring.submitAndWait(1, 1e9);
+    ring.submitAndWait(1, 1e6);
     const ready = ring.cqReady();
     for (let i = 0; i < ready; i++) {
       const lo = ring.cqUserDataLo(i);
