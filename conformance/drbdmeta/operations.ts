@@ -28,7 +28,7 @@ import {
 export class Prng {
   #state: number;
   constructor(seed: number) {
-    this.#state = (seed * 0x9e3779b9) >>> 0;
+    this.#state = Math.imul(seed, 0x9e3779b9) >>> 0;
   }
   below(limit: number): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;

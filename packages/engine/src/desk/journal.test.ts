@@ -53,7 +53,9 @@ t.test('what the next engine makes of it', async (t) => {
   t.ok(existsSync(path), 'and it stays');
   t.strictSame(said, []);
 
-  for (const damaged of ['', '{"version": 2, "resour', '[]', `{"version": ${JOURNAL_VERSION}}`]) {
+  const withResources = (resources: unknown): string => JSON.stringify({ ...journal(7), resources });
+  const forms = [withResources([null]), withResources([{ name: 'r0' }]), withResources({})];
+  for (const damaged of ['', '{"version": 2, "resour', '[]', `{"version": ${JOURNAL_VERSION}}`, ...forms]) {
     left(damaged);
     t.equal(read(), undefined);
     t.notOk(existsSync(path));

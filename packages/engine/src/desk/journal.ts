@@ -78,7 +78,7 @@ export class NewerJournal extends Error {
  */
 export function readJournal(path: string, log: Log): Journal | undefined {
   if (!existsSync(path)) return undefined;
-  const journal = parse(readFileSync(path, 'utf8'));
+  const journal = parseJournal(readFileSync(path, 'utf8'));
   if (journal === undefined) {
     log('err', `journal: ${path} is damaged and was renamed to ${path}.damaged; nothing is set up`);
     renameSync(path, `${path}.damaged`);
@@ -96,17 +96,59 @@ export function readJournal(path: string, log: Log): Journal | undefined {
   return undefined;
 }
 
-function parse(text: string): Journal | undefined {
+/** @returns undefined for what no engine wrote; of a newer journal only the version is looked at */
+export function parseJournal(text: string): Journal | undefined {
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null && 'version' in value && typeof value.version === 'number') {
-      if (value.version !== JOURNAL_VERSION || ('resources' in value && Array.isArray(value.resources))) return value as Journal;
-    }
+    value = JSON.parse(text);
   } catch {
-    // Not JSON.
+    return undefined;
   }
-  return undefined;
+  if (!isObject(value) || typeof value.version !== 'number') return undefined;
+  return value.version !== JOURNAL_VERSION || isJournal(value) ? (value as unknown as Journal) : undefined;
 }
+
+type Check = (value: unknown) => boolean;
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isNumber: Check = (value) => typeof value === 'number';
+const isText: Check = (value) => typeof value === 'string';
+const isFlag: Check = (value) => typeof value === 'boolean';
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check);
+const objectOf =
+  (fields: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    isObject(value) && Object.entries(fields).every(([name, check]) => Object.hasOwn(value, name) && check(value[name]));
+
+const isDisk = objectOf({ backingDev: isText, metaDev: isText, metaIndex: isNumber, options: isObject });
+/** The form only: whether it makes sense is judged when it is set up, request by request. */
+const isJournal = objectOf({
+  bootId: isText,
+  pid: isNumber,
+  resources: listOf(
+    objectOf({
+      name: isText,
+      nodeId: isNumber,
+      drbd8Compat: isFlag,
+      options: isObject,
+      volumes: listOf(objectOf({ volume: isNumber, minor: isNumber, options: isObject, disk: (disk) => disk === null || isDisk(disk) })),
+      connections: listOf(
+        objectOf({
+          peerNodeId: isNumber,
+          options: isObject,
+          paths: listOf(objectOf({ local: isObject, remote: isObject })),
+          peerDevices: listOf(objectOf({ volume: isNumber, options: isObject, resyncPaused: isFlag })),
+          connect: isFlag,
+        }),
+      ),
+      primary: isFlag,
+      ioSuspended: isFlag,
+    }),
+  ),
+});
 
 export class JournalFile {
   readonly path: string;

@@ -6,7 +6,8 @@
  * after a longer absence it may have been promoted; with fencing it would be shot although it is well; with two Primaries it has data
  * of its own.
  */
-import type { Outcome, Request } from '@udrbd/control';
+import { type Outcome, type Request, refuse } from '@udrbd/control';
+import { parseRequest } from '@udrbd/control/schemas';
 import type { HostSnapshot } from '../reactor/messages.js';
 import type { Journal, JournalConnection, JournalResource } from './journal.js';
 import type { Log } from './log.js';
@@ -40,7 +41,9 @@ export async function takeOver(desk: TakeOverDesk, journal: Journal, isRecent: b
 async function setUp(desk: TakeOverDesk, resource: JournalResource, isRecent: boolean): Promise<void> {
   const { name } = resource;
   const operate = async (request: Request): Promise<boolean> => {
-    const answer = await desk.operate(request);
+    // A file that somebody edited gets no further than a client of the control socket.
+    const parsed = parseRequest(request);
+    const answer = parsed.ok ? await desk.operate(parsed.request) : refuse('ERR_INVALID_REQUEST', ...parsed.reply.info);
     if (!answer.ok) desk.log('err', `drbd ${name}: taking over: ${request.command}: ${describe(answer.error)}`);
     return answer.ok;
   };
