@@ -66,7 +66,7 @@ export class FrontDesk implements ControlHandler {
   constructor(environment: EngineEnvironment, log: Log) {
     this.#environment = environment;
     this.#log = log;
-    this.#journal = new JournalFile(environment.journalPath);
+    this.#journal = new JournalFile(environment.journalPath, () => log('info', 'journal: written again'));
     this.#devices = new BlockDevices(environment, log, this.#registry, this.#calls);
     this.#operations = new Operations({
       log,

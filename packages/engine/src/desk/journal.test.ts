@@ -32,6 +32,20 @@ t.test('the last one stands in the file; the same again is not written', async (
   t.equal(pid(), 6);
 });
 
+t.test('one that could not be written is, as soon as it can be', async (t) => {
+  const path = `${t.testdir()}/journal.json`;
+  mkdirSync(`${path}.new`, { recursive: true });
+  // The timer alone keeps no process alive.
+  const alive = setInterval(() => undefined, 1000);
+  t.teardown(() => clearInterval(alive));
+  const recovered = new Promise<void>((resolve) => {
+    const file = new JournalFile(path, resolve);
+    void t.rejects(file.write(journal(1))).then(() => rmSync(`${path}.new`, { recursive: true }));
+  });
+  await recovered;
+  t.equal((JSON.parse(readFileSync(path, 'utf8')) as Journal).pid, 1);
+});
+
 t.test('what the next engine makes of it', async (t) => {
   const path = `${t.testdir()}/journal.json`;
   const said: string[] = [];

@@ -150,15 +150,22 @@ const isJournal = objectOf({
   ),
 });
 
+/** How often a journal that could not be written is tried again. */
+const RETRY_MS = 1000;
+
 export class JournalFile {
   readonly path: string;
+  readonly #recovered: () => void;
+  #retry: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
   #next: string | undefined;
   /** What the file says. */
   #written: string | undefined;
 
-  constructor(path: string) {
+  /** @param recovered - told when a journal that could not be written stands in the file after all */
+  constructor(path: string, recovered: () => void = () => undefined) {
     this.path = path;
+    this.#recovered = recovered;
   }
 
   /** Writes the journal; of several in a row only the last one is certain to be written. */
@@ -180,6 +187,7 @@ export class JournalFile {
 
   async remove(): Promise<void> {
     await this.#writing.catch(() => undefined);
+    clearTimeout(this.#retry);
     this.#written = undefined;
     await rm(this.path, { force: true });
   }
@@ -188,6 +196,25 @@ export class JournalFile {
     const text = this.#next ?? '';
     this.#next = undefined;
     this.#written = undefined;
+    clearTimeout(this.#retry);
+    try {
+      await this.#replace(text);
+    } catch (error) {
+      // What is configured may not change for a long time, and the engine be killed meanwhile.
+      this.#retry = setTimeout(() => this.#tryAgain(text), RETRY_MS).unref();
+      throw error;
+    }
+    this.#written = text;
+  }
+
+  #tryAgain(text: string): void {
+    if (this.#next !== undefined) return;
+    this.#next = text;
+    this.#writing = this.#flush();
+    this.#writing.then(this.#recovered, () => undefined);
+  }
+
+  async #replace(text: string): Promise<void> {
     const temporary = `${this.path}.new`;
     // What a crash has left may have another mode.
     await rm(temporary, { force: true });
@@ -199,6 +226,5 @@ export class JournalFile {
       await file.close();
     }
     await rename(temporary, this.path);
-    this.#written = text;
   }
 }

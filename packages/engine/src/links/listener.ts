@@ -27,6 +27,8 @@ const BACKLOG = 64;
 const GREETING_MS = 2000;
 const ACCEPT_PAUSE_MS = 1000;
 const GREETINGS_MAX = 64;
+/** Strangers come as often as they like; the log tells of them this often. */
+const STRANGERS_LOG_MS = 5000;
 
 /** A connection that waits for its peer on this address. */
 export interface Awaiting {
@@ -44,6 +46,8 @@ class Greeting extends Operation {
   readonly peer: string;
   readonly deadline: number;
   readonly scratch: number;
+  /** It had its time. */
+  isDismissed = false;
   readonly #done: (greeting: Greeting, result: number) => void;
   constructor(fd: number, peer: string, deadline: number, scratch: number, done: (greeting: Greeting, result: number) => void) {
     super();
@@ -71,6 +75,9 @@ export class Listener implements Timed {
   #isClosing = false;
   /** When to accept again after a failure. */
   #armAt = Infinity;
+  /** When the log told of a stranger last, and how many it has not told of since. */
+  #strangerAt = -Infinity;
+  #untold = 0;
 
   constructor(reactor: Reactor, key: string, address: SocketAddress, log: LogLine) {
     this.#reactor = reactor;
@@ -176,13 +183,15 @@ export class Listener implements Timed {
     } catch {
       // Gone before we looked: closed below like an unknown one.
     }
-    const scratch = this.#greetings.size < GREETINGS_MAX ? this.#reactor.scratch.acquire() : -1;
-    if (scratch < 0 || this.#find(peer) === undefined) {
-      if (peer !== '') this.#log('info', `Closing unexpected connection from ${peer}`);
-      if (scratch >= 0) this.#reactor.scratch.release(scratch);
+    const isExpected = this.#find(peer) !== undefined;
+    const scratch = isExpected ? this.#reactor.scratch.acquire() : -1;
+    if (scratch < 0) {
+      if (!isExpected && peer !== '') this.#tellOfStranger(`Closing unexpected connection from ${peer}`);
       closeFile(fd);
       return;
     }
+    // A peer says who it is at once: those who have been silent for longest make room.
+    if (this.#greetings.size >= GREETINGS_MAX) this.#dismissOldest();
     const greeting = new Greeting(fd, peer, this.#reactor.now + GREETING_MS, scratch, (g, result) => this.#greeted(g, result));
     this.#greetings.add(greeting);
     this.#reactor.operations.register(greeting);
@@ -200,11 +209,31 @@ export class Listener implements Timed {
     this.#schedule();
     const awaiting = this.#find(greeting.peer);
     if (stream === -1 || awaiting === undefined) {
-      if (stream === -1) this.#log('warning', `Error receiving initial packet from ${greeting.peer}`);
+      if (stream === -1) this.#tellOfStranger(`Error receiving initial packet from ${greeting.peer}`);
       closeFile(greeting.fd);
       return;
     }
     awaiting.accepted(greeting.fd, stream, greeting.peer);
+  }
+
+  #dismissOldest(): void {
+    for (const greeting of this.#greetings) {
+      if (greeting.isDismissed) continue;
+      greeting.isDismissed = true;
+      shut(greeting.fd);
+      return;
+    }
+  }
+
+  #tellOfStranger(text: string): void {
+    const { now } = this.#reactor;
+    if (now - this.#strangerAt < STRANGERS_LOG_MS) {
+      this.#untold++;
+      return;
+    }
+    this.#log('warning', this.#untold > 0 ? `${text} (and ${this.#untold} more since the last line like this)` : text);
+    this.#strangerAt = now;
+    this.#untold = 0;
   }
 
   #find(peer: string): Awaiting | undefined {
