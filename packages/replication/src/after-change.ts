@@ -6,7 +6,7 @@ import { UUID_FLAG } from '@udrbd/wire';
 import { startBitmapExchange } from './bitmap-exchange.js';
 import { maybeCatchUp } from './congestion.js';
 import { endPendingGeneration, peerHasReturned, peerIsGoodAgain } from './fencing.js';
-import { newCurrentUuid, sendUuidsToAll } from './generation-changes.js';
+import { durably, newCurrentUuid, sendUuidsToAll } from './generation-changes.js';
 import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -25,6 +25,8 @@ const isVerify = (conn: ConnNumber): boolean => conn === CONN.VerifyS || conn ==
 /** The peer is only told which blocks were written. */
 const isApart = (conn: ConnNumber): boolean => conn === CONN.Ahead || conn === CONN.Behind;
 const isSource = (conn: ConnNumber): boolean => conn === CONN.SyncSource || conn === CONN.PausedSyncS;
+/** What a Primary without a disk writes is here alone. */
+const isOnlyCopy = (s: StateView): boolean => s.peerRole === ROLE.Primary && s.peerDisk < DISK.Inconsistent;
 const lacksData = (s: StateView): boolean => s.role === ROLE.Primary && s.disk < DISK.UpToDate && s.peerDisk < DISK.UpToDate;
 
 export function afterChange(res: Resource, volume: Volume, pd: PeerDevice | undefined, old: StateView, next: StateView): void {
@@ -122,6 +124,8 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
       if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
     }
     if (old.peerRole === ROLE.Primary && next.peerRole === ROLE.Secondary) writeBitmap(res, volume, 'changed');
+    // The activity log counts after a power cut only when the super block says that there is a Primary.
+    if (isOnlyCopy(next) && !isOnlyCopy(old) && volume.generationWrites === 0) durably(res, volume);
   }
   if (old.role === ROLE.Primary && next.role === ROLE.Secondary && next.conn <= CONN.Connected) writeBitmap(res, volume, 'changed');
 

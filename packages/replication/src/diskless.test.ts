@@ -97,6 +97,40 @@ t.test('what only a Secondary gets waits for its super block with the new genera
   t.equal(pair.b.disk[160 * 512], 3);
 });
 
+t.test('so it is without a new generation: the super block has to say that there is a Primary', async (t) => {
+  const pair = synced();
+  const demote = { command: 'secondary', openVolumes: [], force: false } as const;
+  pair.a.control(demote);
+  pair.rest();
+  pair.b.control({ command: 'primary', force: false });
+  pair.rest();
+  // The activity log of b has the extent already.
+  pair.b.submit(OP.Write, 160, block(1));
+  pair.rest();
+  pair.b.control(demote);
+  pair.rest();
+  pair.a.control({ command: 'primary', force: false });
+  pair.rest();
+  for (const node of pair.nodes)
+    node.control({ command: 'peer-device-options', connection: 0, volume: 0, options: { 'resync-rate': 40 }, setDefaults: false });
+  pair.a.control({ command: 'invalidate', volume: 0 });
+  pair.run(200);
+  t.match(pair.state(pair.a), /SyncTarget/);
+  pair.b.holdMeta = true;
+  const before = current(pair.b);
+  detach(pair.a, true);
+  pair.rest();
+  pair.a.submit(OP.Write, 160, block(3));
+  pair.rest();
+  t.equal(current(pair.b), before);
+  t.equal(pair.b.disk[160 * 512], 1, 'not on the disk');
+  t.notOk(said(pair.a, 'IO ERROR'));
+  pair.b.holdMeta = false;
+  for (const token of pair.b.heldMeta.splice(0)) pair.b.core.metaDone(clock.now, token, 0);
+  pair.run(100);
+  t.equal(pair.b.disk[160 * 512], 3);
+});
+
 t.test('a promotion whose generation never reached the disk exposes nothing', async (t) => {
   const pair = synced();
   pair.a.control({ command: 'secondary', openVolumes: [], force: false });

@@ -460,6 +460,7 @@ function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk
     resolveConflicts: c.resolveConflicts,
     apv: c.apv,
     features: c.features,
+    isPeerGenuine: c.isPeerGenuine,
     policies: {
       afterSb0pri: c.options['after-sb-0pri'],
       afterSb1pri: c.options['after-sb-1pri'],

@@ -132,7 +132,7 @@ export const IMPLIED: readonly Implied[] = [
       const isPeerAlone = next.peerDisk === DISK.Outdated && next.disk < DISK.Inconsistent;
       if ((isNew || next.disk !== old.disk) && !(isAlone && ctx.lacksBlocks)) next.disk = settlesOnConnect(next.disk);
       // Such a peer says by itself whether its disk is good.
-      if ((isNew || next.peerDisk !== old.peerDisk) && !(isNew && isPeerAlone)) next.peerDisk = settlesOnConnect(next.peerDisk);
+      if ((isNew || next.peerDisk !== old.peerDisk) && !isPeerAlone) next.peerDisk = settlesOnConnect(next.peerDisk);
     },
   },
   {

@@ -35,6 +35,7 @@ const BASE: SyncHandshakeInput = {
   resolveConflicts: false,
   apv: 101,
   features: 0xf,
+  isPeerGenuine: true,
   policies: POLICIES,
 };
 
@@ -256,4 +257,19 @@ t.test('both nodes pick roles that fit, whatever the policies', async (t) => {
                   }
                 }
   t.ok(count > 10_000);
+});
+
+t.test('of one generation, but left behind with marked blocks: they are copied; a DRBD 8.4 would not', (t) => {
+  const [behind, good] = [
+    { ...BASE, isPeerGenuine: false, disk: DISK.Outdated, selfBits: 5, peerBits: 3, peerDisk: DISK.Consistent },
+    { ...BASE, isPeerGenuine: false, disk: DISK.Negotiating, selfBits: 3, peerBits: 5, peerDisk: DISK.Outdated },
+  ] as const;
+  t.equal(syncHandshake(behind).conn, CONN.WFBitMapT);
+  t.equal(syncHandshake(good).conn, CONN.WFBitMapS);
+  for (const input of [behind, good]) {
+    t.equal(syncHandshake(input).setAllBits, false);
+    t.equal(syncHandshake({ ...input, isPeerGenuine: true }).conn, CONN.Connected);
+    t.equal(syncHandshake({ ...input, selfBits: 0, peerBits: 0 }).conn, CONN.Connected);
+  }
+  t.end();
 });

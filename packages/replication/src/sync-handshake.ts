@@ -40,6 +40,7 @@ export interface SyncHandshakeInput {
   readonly resolveConflicts: boolean;
   readonly apv: number;
   readonly features: number;
+  readonly isPeerGenuine: boolean;
   readonly policies: SplitBrainPolicies;
 }
 
@@ -100,6 +101,7 @@ export function syncHandshake(input: SyncHandshakeInput): SyncHandshakeOutcome {
   }
   const disk = input.disk === DISK.Negotiating ? input.diskAfterAttach : input.disk;
   let result: number = byDiskStates(verdict.result, disk, input.peerDisk, log);
+  if (result === 0 && !input.isPeerGenuine) result = byMissedBlocks(input, disk);
   if (Math.abs(result) === BOTH) handlers.push('initial-split-brain');
   if (result === BOTH || (result === -BOTH && input.policies.alwaysAsbp)) {
     result = byPolicy(result, input, self, peer, handlers, log);
@@ -173,6 +175,15 @@ function byDiskStates(result: number, disk: DiskNumber, peerDisk: DiskNumber, lo
   log('info', `Becoming sync ${selfIsBetter ? 'source' : 'target'} due to disk states.`);
   const isFull = result === -BOTH || Math.abs(result) === 2;
   return (selfIsBetter ? 1 : -1) * (isFull ? 2 : 1);
+}
+
+/**
+ * Of one generation, and one of them has been left behind: what is marked is copied to it. A DRBD 8.4 would call both good, and so it
+ * must be with one for a peer.
+ */
+function byMissedBlocks({ selfBits, peerBits, peerDisk }: SyncHandshakeInput, disk: DiskNumber): number {
+  if (disk === DISK.Outdated && selfBits > 0 && peerDisk > DISK.Outdated) return -1;
+  return peerDisk === DISK.Outdated && peerBits > 0 && disk > DISK.Outdated ? 1 : 0;
 }
 
 const winner = (result: number): string => (result < 0 ? 'peer' : 'this');

@@ -332,6 +332,7 @@ export function handshakeOfRestart(
     discardMyData: false,
     peerDiscardMyData: false,
     tentative: false,
+    isPeerGenuine: true,
     resolveConflicts: false,
     apv: 101,
     features: 0xf,
