@@ -181,3 +181,18 @@ t.test('an Outdated disk that knows of blocks it lacks does not become good by a
   t.ok(said(pair.b, 'Refusing to be Outdated while Connected'));
   t.match(pair.state(pair.a), /Primary\/Unknown Diskless\/Outdated$/);
 });
+
+t.test('a Primary without a disk keeps its size when its peer, whose disk has grown, is told to resize', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  const size = b.core.snapshot(clock.now).volumes[0]!.sizeSectors;
+  detach(a);
+  pair.rest();
+  b.grow(32768);
+  const resize = { command: 'resize', volume: 0, size: 0, assumePeerHasSpace: false, assumeClean: false } as const;
+  const operation = b.control(resize);
+  pair.run(100);
+  t.not(b.code(operation), 'pending');
+  for (const node of pair.nodes) t.equal(node.core.snapshot(clock.now).volumes[0]!.sizeSectors, size, node.name);
+  t.match(pair.state(a), /^Connected.*Diskless\/UpToDate/);
+});

@@ -213,7 +213,9 @@ type ToldSizes = Pick<PSizes, 'd_size' | 'u_size' | 'c_size' | 'dds_flags'>;
 /** The size of a node without a disk is the peer's. */
 function withoutDisk(res: Resource, pd: PeerDevice, { d_size, u_size, c_size, dds_flags }: ToldSizes): string | undefined {
   const { volume } = pd;
-  const size = c_size || u_size || d_size;
+  // `resize` there: the node with the disk decides, and tells. DRBD 8.4 takes all of the peer's disk, which exports less.
+  const isRequest = pd.conn > CONN.WFReportParams && c_size === 0;
+  const size = isRequest && volume.sizeSectors > 0 ? 0 : c_size || u_size || d_size;
   if (size > 0 && !(volume.sizeSectors > 0 && d_size === 0)) {
     if (size < volume.sizeSectors && res.role === ROLE.Primary) {
       res.log('err', volume, pd, `The peer's device size is too small! (${size} < ${volume.sizeSectors} sectors); demote me first!`);
@@ -222,7 +224,7 @@ function withoutDisk(res: Resource, pd: PeerDevice, { d_size, u_size, c_size, dd
     }
     takeSize(res, volume, size);
   }
-  if (pd.conn > CONN.WFReportParams && c_size === 0) sendSizes(res, pd, volume.sizeSectors, dds_flags);
+  if (isRequest) sendSizes(res, pd, volume.sizeSectors, dds_flags);
   return undefined;
 }
 

@@ -56,6 +56,8 @@ export class Checks {
       const volume = node.snapshot()!.volumes[0]!;
       if (volume.alSuspended || volume.diskState === 'Diskless' || volume.diskState === 'Failed' || volume.diskState === 'Detaching')
         return;
+      // While meta-data move within their own area, the super block says that nothing is known of the disk.
+      if (isFullSync(readMetaData(node.disk, this.#world.plan.format, true))) return;
       this.#world.violation(`M2 ${node.name}: write to sector ${sector} before extent ${extent} is in the activity log on disk`);
       return;
     }
@@ -343,13 +345,16 @@ export function handshakeOfRestart(
 const diskAfterAttach = (flags: number): DiskNumber =>
   (flags & MDF.CONSISTENT) === 0 ? DISK.Inconsistent : (flags & MDF.WAS_UP_TO_DATE) === 0 ? DISK.Outdated : DISK.UpToDate;
 
+const isFullSync = ({ md }: FoundMetaData): boolean =>
+  (md.flags & MDF.FULL_SYNC) !== 0 || md.peers.some((peer) => (peer.flags & MDF_PEER.FULL_SYNC) !== 0);
+
 type Coverage = (block: number) => boolean;
 const NOTHING: ReadonlySet<number> = new Set();
 
 /** Blocks that a node would have marked after its restart. */
-function coverage(node: SimNode, { md, place }: FoundMetaData, hot: ReadonlySet<number>): Coverage {
-  const isFull = (md.flags & MDF.FULL_SYNC) !== 0 || md.peers.some((peer) => (peer.flags & MDF_PEER.FULL_SYNC) !== 0);
-  if (isFull) return () => true;
+function coverage(node: SimNode, found: FoundMetaData, hot: ReadonlySet<number>): Coverage {
+  if (isFullSync(found)) return () => true;
+  const { place } = found;
   const bitmap = node.disk.readStable(place.bmOffsetBytes, place.bmSizeBytes);
   return (block) => hot.has(Math.floor(block / 1024)) || (bitmap[Math.floor(block / 8)]! & (1 << (block % 8))) !== 0;
 }
