@@ -156,7 +156,8 @@ export function receiveSizes(res: Resource, pd: PeerDevice, view: DataView, base
   warnIfFar(res, pd, 'user requested size', u_size, disk.options.size);
   const isConnected = pd.conn > CONN.WFReportParams;
   // Without a size of its own the peer asks for ours: an administrator has said `resize` there.
-  const isRequest = isConnected && c_size === 0;
+  // It was asked of the disk that was here before: the peer compares with the size that we told it of this one.
+  const isRequest = isConnected && c_size === 0 && volume.diskState !== DISK.Negotiating;
   const sent = pd.resizeSent;
   // Both administrators have spoken: the word of one of the nodes holds, and the other one follows.
   if (isRequest && sent !== undefined && pd.connection.resolveConflicts) return undefined;

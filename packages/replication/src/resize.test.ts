@@ -1,5 +1,6 @@
 import { decodeSuperblock, MDF, MDF_PEER, type MetaData, placementOf } from '@udrbd/metadata';
 import t from 'tap';
+import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { prettySize } from './resize.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
@@ -284,6 +285,28 @@ t.test('nobody is promoted while the size changes', async (t) => {
   t.equal(pair.b.code(up), 'SS_IN_TRANSIENT_STATE');
   pair.run(5000);
   t.equal(pair.state(pair.b), 'Connected(Established) Secondary/Primary UpToDate/UpToDate');
+});
+
+t.test('a resize that crosses the attach of the other disk is not obeyed by it', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  const before = size(b);
+  a.control({ command: 'detach', volume: 0, force: true });
+  pair.rest();
+  b.grow(LARGE);
+  for (const node of pair.nodes) node.hold(STREAM.Data);
+  a.control({ command: 'attach', volume: 0, disk: a.backing(a.metaDataOnDisk()) });
+  pair.rest();
+  a.grow(LARGE);
+  command(pair, b);
+  for (const node of [a, b]) node.arrive(STREAM.Data);
+  pair.run(5000);
+  t.equal(pair.state(a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+  t.notOk([...a.logs, ...b.logs].some((line) => line.includes('ProtocolError')));
+  t.same([size(a), size(b)], [before, before]);
+  t.equal(command(pair, b), 'ok');
+  pair.run(5000);
+  t.same([size(a) > before, size(b)], [true, size(a)], 'the next one is');
 });
 
 t.test('sizes are told as DRBD tells them', async (t) => {

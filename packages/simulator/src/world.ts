@@ -50,7 +50,8 @@ export class World {
   /** The node whose changes the operator gave up. */
   victim: 0 | 1 | undefined;
   failure: string | undefined;
-  #isDamaged = false;
+  /** A protocol error is no surprise. */
+  #mayBreak = false;
   readonly #sink: ((line: string) => void) | undefined;
   readonly #last: [ResourceSnapshot | undefined, ResourceSnapshot | undefined] = [undefined, undefined];
   readonly #described: [string, string] = ['', ''];
@@ -159,7 +160,9 @@ export class World {
       if (!this.plan.careless && !this.plan.twoPrimaries && !this.mayPart)
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
-    if (text.includes('-> ProtocolError') && !this.#isDamaged)
+    // With two Primaries each waits for acks of the other one, and calls that an error of the protocol when a cut network keeps them.
+    if (text.includes('Timed out waiting for missing ack packets') && !this.network.isHealthy) this.#mayBreak = true;
+    if (text.includes('-> ProtocolError') && !this.#mayBreak)
       this.violation(`L2 ${node.name}: a protocol error between two nodes of one kind`);
     if (text.includes(': Out of sync: start=') && this.plan.diskErrorsPerMillion === 0) {
       const sameOnBoth = this.nodes.every((n) => n.snapshot()?.volumes[0]?.diskState === 'UpToDate');
@@ -180,7 +183,7 @@ export class World {
 
   /** A payload was damaged on its way: whoever gets it breaks the connection. */
   noteDamage(): void {
-    this.#isDamaged = true;
+    this.#mayBreak = true;
   }
 
   violation(text: string): void {
