@@ -1,6 +1,7 @@
 /** The bitmap exchange in front of a resync: source, target, source (wire protocol: resync flow). Both end with the union. */
 import { BITMAP_PACKET_BYTES_MAX, BitmapReceiver, BitmapSender, refusalText, type WireBitmap } from '@udrbd/wire';
 import type { Bitmap } from './bitmap.js';
+import { syncMetaData } from './meta-data-io.js';
 import { sendRawData } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
@@ -80,10 +81,21 @@ export function receiveBitmap(
   if (!result.ok) return refusalText(result.error);
   if (!result.value) return undefined;
   pd.bitmapReceive = undefined;
-  if (conn === CONN.WFBitMapT) startBitmapExchange(res, pd);
+  if (conn === CONN.WFBitMapT) answerBitmap(res, pd);
   else {
     // The union is complete on both sides: the resync begins.
     res.startResync(pd, 'source');
   }
   return undefined;
+}
+
+/**
+ * Our bitmap makes the source begin, with a generation of its own for the resync. The one of a resync before has to be on our disk by
+ * then: a disk that is further behind than the source's history would be taken for another one's.
+ */
+function answerBitmap(res: Resource, pd: PeerDevice): void {
+  const { linkNumber } = pd.connection;
+  syncMetaData(res, pd.volume, () => {
+    if (pd.connection.linkNumber === linkNumber && pd.conn === CONN.WFBitMapT) answerBitmap(res, pd);
+  });
 }

@@ -294,3 +294,27 @@ t.test('a write that came too late for a disk is in the bitmap for the one attac
   t.equal(b.disk[800 * 512], 0x33);
   for (const node of pair.nodes) t.equal(node.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 0);
 });
+
+t.test('a target lets a resync begin when its super block is on the disk: the history of the source is short', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  pair.partition();
+  a.submit(OP.Write, 800, block(0x44));
+  pair.rest();
+  const bitmapUuid = () => a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.bitmapUuid;
+  const before = bitmapUuid();
+  b.holdMeta = true;
+  for (let outage = 0; outage < 4; outage++) {
+    pair.heal();
+    pair.run(2000);
+    t.match(pair.state(a), /WFBitMapS/);
+    pair.partition();
+  }
+  t.equal(bitmapUuid(), before);
+  b.holdMeta = false;
+  for (const token of b.heldMeta.splice(0)) b.core.metaDone(clock.now, token, 0);
+  pair.heal();
+  pair.run(5000);
+  t.equal(pair.state(a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+  t.equal(b.disk[800 * 512], 0x44);
+});
