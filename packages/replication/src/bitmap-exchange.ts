@@ -96,6 +96,6 @@ export function receiveBitmap(
 function answerBitmap(res: Resource, pd: PeerDevice): void {
   const { linkNumber } = pd.connection;
   syncMetaData(res, pd.volume, () => {
-    if (pd.connection.linkNumber === linkNumber && pd.conn === CONN.WFBitMapT) answerBitmap(res, pd);
+    if (pd.connection.linkNumber === linkNumber && pd.conn === CONN.WFBitMapT) startBitmapExchange(res, pd);
   });
 }
