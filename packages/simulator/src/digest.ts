@@ -1,4 +1,5 @@
 /** Stands for every digest algorithm: no contents of a life collide under it, and it is quick. */
+import { DIGEST_STRIDE, digestBytes, type ReplicationCore } from '@udrbd/replication';
 
 /** @returns `length` bytes that depend on all of `payload`, whose length is a multiple of four */
 export function digestOf(payload: Uint8Array, length: number): Uint8Array {
@@ -11,4 +12,10 @@ export function digestOf(payload: Uint8Array, length: number): Uint8Array {
   const digest = new Uint8Array(length);
   for (let i = 0; i < length; i++) digest[i] = hash >>> (8 * (i % 4));
   return digest;
+}
+
+/** The digest that the core wants to know of what is in a buffer now. */
+export function bufferFilled({ requests }: ReplicationCore, slot: number, payload: Uint8Array): void {
+  const length = digestBytes(requests.digest[slot]!);
+  if (length > 0) requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
 }

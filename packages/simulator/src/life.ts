@@ -92,7 +92,7 @@ function runUntil(world: World, until: number, isDone: () => boolean): boolean {
 function isWell(world: World): boolean {
   if (world.workloads.some((workload) => workload.running > 0) || !world.isAtRest) return false;
   return world.nodes.every((node) => {
-    if (node.isHanging) return false;
+    if (node.io.isHanging) return false;
     const snapshot = node.snapshot();
     return isInSync(snapshot) && snapshot?.connections[0]?.peerDevices[0]?.replicationState === 'Established';
   });
@@ -177,7 +177,7 @@ function scheduleFaults(world: World, operator: Operator): void {
     network.resetAll();
   });
   every(plan.commandEvery, () => operator.meddle());
-  every(plan.hangEvery, () => nodes[plan.diskErrorsOn].hangs(prng.interval(4 * SECOND)));
+  every(plan.hangEvery, () => nodes[plan.diskErrorsOn].io.hangs(prng.interval(4 * SECOND)));
   every(plan.dependEvery, () => operator.otherResync());
   every(plan.resizeEvery, () => operator.resize());
 }
