@@ -130,10 +130,16 @@ t.test('a disk that shrinks below its meta-data is not fatal', async (t) => {
   const again = await engine.client.request('attach', { minor: 0, backingDev: image, metaDev: image, metaIndex: -3, options: {} });
   t.equal(again.code, 124);
   await engine.ask('primary', { resource: 'r0', force: true });
-  truncateSync(image, 1 << 20);
   const { NbdClient } = await import('./nbd-client.js');
   const nbd = await NbdClient.open(`${engine.runDir}/nbd/0.sock`);
-  await t.rejects(nbd.read(4 << 20, 4096), { message: 'NBD error 5' });
+  const read = () => nbd.read(4 << 20, 4096).then(() => 'read', String);
+  // A meta-data write of the promotion that is still on its way makes the file as long as it was.
+  let outcome = '';
+  for (let tries = 0; outcome !== 'Error: NBD error 5' && tries < 20; tries++) {
+    truncateSync(image, 1 << 20);
+    outcome = await read();
+  }
+  t.equal(outcome, 'Error: NBD error 5');
   await engine.until('r0', 'the detach', (r) => r.devices[0]!.state.diskState === 'Diskless');
   nbd.destroy();
   t.equal((await engine.client.request('ping', {})).code, 101);

@@ -120,9 +120,8 @@ async function startEngine(env: Env, path: string): Promise<ControlClient> {
     child = spawn(command[0]!, command.slice(1), {
       detached: true,
       cwd: '/',
-      // The engine writes to descriptor 3 when its socket listens, and closes it.
-      stdio: ['ignore', log, log, 'pipe'],
-      env: { ...env, UDRBD_READY_FD: '3' },
+      stdio: ['ignore', log, log],
+      env,
     });
     closeSync(log);
   } catch (error) {
@@ -136,13 +135,11 @@ async function startEngine(env: Env, path: string): Promise<ControlClient> {
     wake();
   });
   child.once('exit', (code, signal) => {
-    // Not final: another command may have started an engine at the same moment, and only one of the two stays.
+    // It goes into the background, and is gone when its socket listens. Nor is another end final: another command may have started an
+    // engine at the same moment, and only one of the two stays.
     failure ??= `udrbd-engine ended with ${signal ?? `exit status ${code}`}; see ${join(directory, 'engine.log')}`;
     wake();
   });
-  const ready = child.stdio[3];
-  ready?.on('data', () => wake());
-  ready?.on('error', () => undefined);
   try {
     const deadline = performance.now() + START_TIMEOUT_MS;
     for (let triesAfterFailure = 0; performance.now() < deadline && triesAfterFailure < 10; ) {
@@ -159,7 +156,6 @@ async function startEngine(env: Env, path: string): Promise<ControlClient> {
     }
     throw new NoEngine('failed', failure ?? `udrbd-engine does not answer on ${path}`);
   } finally {
-    ready?.destroy();
     child.unref();
   }
 }

@@ -135,13 +135,12 @@ t.test('an engine is started on demand', async (t) => {
   const program = join(directory, 'engine.cjs');
   writeFileSync(
     program,
-    `const { writeSync } = require('node:fs');
-    require('node:net').createServer((socket) => {
+    `require('node:net').createServer((socket) => {
       socket.on('data', (line) => {
         socket.end(JSON.stringify({ id: JSON.parse(line).id, code: 158, info: [] }) + '\\n');
         process.exit(0);
       });
-    }).listen(process.env.UDRBD_RUN_DIR + '/control.sock', () => writeSync(Number(process.env.UDRBD_READY_FD), 'ready\\n'));`,
+    }).listen(process.env.UDRBD_RUN_DIR + '/control.sock');`,
   );
   const io = captureIo({ UDRBD_RUN_DIR: directory, UDRBD_ENGINE: program });
   const status = await run(['primary', 'r0'], io);

@@ -52,8 +52,8 @@ function freePort(): number {
 
 const endpoint = (port: number) => ({ family: 'ipv4', address: '127.0.0.1', port }) as const;
 
-function until(nodes: Node[], done: () => boolean, ms = 5000): boolean {
-  const end = Date.now() + ms;
+function until(nodes: Node[], done: () => boolean): boolean {
+  const end = Date.now() + 20_000;
   while (!done() && Date.now() < end) for (const node of nodes) node.reactor.turn(2);
   return done();
 }
@@ -122,7 +122,7 @@ t.test('two nodes meet, talk, and part', async (t) => {
   b.core.calls.length = 0;
   a.core.calls.length = 0;
   b.open();
-  until([a, b], () => false, 50);
+  for (let i = 0; i < 5; i++) for (const node of [a, b]) node.reactor.turn(2);
   a.open();
   t.ok(
     until([a, b], () => said(a, 'linkUp') && said(b, 'linkUp')),
@@ -134,9 +134,8 @@ t.test('a node without a peer goes on trying and can be stopped', async (t) => {
   const a = new Node(t);
   a.host.setPaths(0, [{ local: endpoint(freePort()), remote: endpoint(freePort()) }]);
   a.open();
-  until([a], () => false, 60);
+  t.ok(until([a], () => a.logs().some((line) => /connect to ipv4:127\.0\.0\.1:\d+: Connection refused/.test(line))));
   t.notOk(said(a, 'link'));
-  t.match(a.logs().join('\n'), /connect to ipv4:127\.0\.0\.1:\d+: Connection refused/);
   a.close();
   t.ok(until([a], () => said(a, 'linkDown')));
 });
@@ -146,7 +145,7 @@ t.test('garbage instead of a first packet is dropped', async (t) => {
   const a = new Node(t);
   a.host.setPaths(0, [{ local: endpoint(port), remote: endpoint(freePort()) }]);
   a.open();
-  until([a], () => false, 20);
+  a.reactor.turn(0);
   const fd = openSocket('ipv4');
   connectSocket(fd, endpoint(port));
   const { writeSync } = await import('node:fs');
@@ -162,8 +161,7 @@ t.test('an address that can not be listened on is told once', async (t) => {
   const a = new Node(t);
   a.host.setPaths(0, [{ local: { family: 'ipv4', address: '192.0.2.1', port: 7788 }, remote: endpoint(freePort()) }]);
   a.open();
-  until([a], () => false, 30);
-  t.match(a.logs().join('\n'), /can not listen on ipv4:192\.0\.2\.1:7788/);
+  t.ok(until([a], () => a.logs().some((line) => /can not listen on ipv4:192\.0\.2\.1:7788/.test(line))));
   a.close();
   t.ok(until([a], () => said(a, 'linkDown')));
 });
