@@ -18,7 +18,7 @@ export interface Variation {
  * @param local - port on the loopback address, as is `remote`
  */
 export async function configure(
-  engine: EngineProcess,
+  engine: Pick<EngineProcess, 'ask'>,
   nodeId: 0 | 1,
   image: string,
   local: number,

@@ -23,6 +23,8 @@ healthy() { echo "0 $(sectors $1) linear $(cat /tmp/$1/loop) 0"; }
 node_up() {
   local node=$1 own=${minor[$1]} other=$((1 - ${minor[$1]}))
   mkdir -p /tmp/$node/run /tmp/$node/lock /tmp/$node/state
+  # So small that it can be filled.
+  mount -t tmpfs -o size=4m,mode=700 run-$node /tmp/$node/run
   truncate -s ${MEGABYTES}M /tmp/$node/disk
   losetup --find --show /tmp/$node/disk > /tmp/$node/loop
   dmsetup create disk-$node --table "$(healthy $node)" --addnodeoncreate && dmsetup mknodes || return
@@ -78,6 +80,56 @@ disk_fails() {
   table $1 "0 $(sectors $1) error" && until_true 20 eval "proc $1 | grep -q ds:Diskless" || return
   sleep 1; repaired $1 && good_again && working
 }
+# Its I/O neither ends nor fails. The file system goes on with the peer's disk; ours is Failed until what it was given has come back.
+disk_hangs() {
+  on a drbdsetup disk-options 0 --disk-timeout=30 && dmsetup suspend --noflush --nolockfs disk-a || return
+  until_true 30 eval "proc a | grep -q 'ds:Failed'" && dd if=/dev/urandom of=/mnt/fs/meanwhile bs=64k count=1 conv=fsync && working
+  local went_on=$?
+  dmsetup resume disk-a
+  [ $went_on = 0 ] && grep 'Local backing device failed to meet the disk-timeout' /tmp/a/run/engine.log &&
+    until_true 30 eval "proc a | grep -q ds:Diskless" && repaired a && good_again && working
+}
+# What is configured meanwhile is in the journal as soon as it can be, without anybody asking for it.
+run_directory_is_full() {
+  dd if=/dev/zero of=/tmp/b/run/fill bs=4k 2> /dev/null
+  on b drbdsetup net-options r0 0 --connect-int=7 && ! grep '"connect-int": 7' /tmp/b/run/journal.json || return
+  working && both_good && rm /tmp/b/run/fill || return
+  until_true 10 grep -q '"connect-int": 7' /tmp/b/run/journal.json && until_true 5 grep -q 'journal: written again' /tmp/b/run/engine.log &&
+    kill -9 $(cat /tmp/b/run/engine.lock) && until_true 10 eval '! proc a | grep -q cs:Connected' && engine b && good_again && working &&
+    on b drbdsetup show r0 | grep -q 'connect-int.*7'
+}
+# Nearly all memory is taken (pages that are set aside for others need not be filled), and dirty pages of the file system take the rest:
+# they can be written only through both engines.
+no_memory() {
+  local file=/mnt/fs/large mib=32 before
+  reclaimed() { awk '/^pgsteal_(kswapd|direct) /{n += $2} END {print n}' /proc/vmstat; }
+  dd if=/dev/zero of=$file bs=1M count=$mib conv=fsync status=none && dd if=/dev/urandom of=/tmp/random bs=1M count=$mib status=none || return
+  before=$(reclaimed)
+  echo 90 > /proc/sys/vm/dirty_ratio; echo 80 > /proc/sys/vm/dirty_background_ratio
+  echo $((($(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) - 24 * 1024) / 2048)) > /proc/sys/vm/nr_hugepages
+  grep -E 'MemFree|MemAvailable|HugePages_Total' /proc/meminfo
+  for pass in 1 2; do
+    dd if=/tmp/random of=$file bs=1M conv=notrunc status=none || return
+    grep Dirty: /proc/meminfo
+  done
+  sync -f $file && working || return
+  echo "$(($(reclaimed) - before)) pages reclaimed"
+  [ $(reclaimed) -gt $((before + 1000)) ] || return
+  echo 0 > /proc/sys/vm/nr_hugepages
+  cmp /tmp/random <(dd if=$file bs=1M iflag=direct status=none) && rm $file /tmp/random && good_again && working
+}
+# PF_MEMALLOC_NOIO of the main thread and of the reactor, which is the one with nice -20; programs, libraries and payloads are locked.
+prepared_for_that() {
+  local pid task fields nice flags marked='' locked
+  pid=$(cat /tmp/a/run/engine.lock)
+  for task in /proc/$pid/task/*; do
+    fields=($(sed 's/.*) //' $task/stat)) flags=${fields[6]} nice=${fields[16]}
+    if [ $((flags & 0x80000)) != 0 ]; then marked="$marked ${task##*/}:$nice"; fi
+  done
+  locked=$(sed -n 's/^VmLck:\s*\([0-9]*\) kB/\1/p' /proc/$pid/status)
+  echo "marked:$marked locked: $locked"
+  [[ $marked == *" $pid:0"* && $marked == *:-20* ]] && [ $locked -gt 40000 ] && ! grep -E 'PR_SET_IO_FLUSHER|mlockall|not locked' /tmp/a/run/engine.log
+}
 # The first 8 MiB; the disks are compared as a whole below.
 verified() {
   local before; before=$(verifies)
@@ -102,6 +154,12 @@ for type in ext4 xfs; do
   check "$type: the peer is killed" peer_dies
   check "$type: the peer's disk fails" disk_fails b
   check "$type: the Primary's disk fails" disk_fails a
+  if [ $type = ext4 ]; then
+    check 'a disk that hangs is given up' disk_hangs
+    check 'the run directory is full' run_directory_is_full
+    check 'the engine is prepared for a lack of memory' prepared_for_that
+    check 'a file system whose server has no memory left is written all the same' no_memory
+  fi
   check "$type: the work ends without an error" stop_work
   check "$type: and got on" rounds
   check "$type: an online verify finds nothing" verified
