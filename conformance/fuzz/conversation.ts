@@ -5,12 +5,11 @@
 
 import { type ControlRequest, OP } from '../../packages/replication/src/index.js';
 import { type MemoryNode, Pair } from '../../packages/replication/src/testing/pair.js';
-import { FF, HEADER_KIND, headerBytesOf, headerKindOf } from '../../packages/wire/src/index.js';
+import { FF, HEADER_KIND, MAGIC_80, MAGIC_95 } from '../../packages/wire/src/index.js';
 import { type FieldAt, mutateBytes, Prng } from './mutate.js';
 import { type Fuzzer, holds, type Target } from './target.js';
 import { fieldsOf, type RecordedPacket, recordedPackets } from './wire-targets.js';
 
-const APV = 101;
 const SECTORS = 1024;
 const BLOCK = 4096;
 
@@ -20,9 +19,9 @@ type Attack = (stream: number, bytes: Uint8Array) => Uint8Array;
 function fieldsIn(bytes: Uint8Array): readonly FieldAt[] {
   if (bytes.length < 8) return [];
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const isOld = view.getUint32(0) === 0x83740267;
-  const kind = isOld ? HEADER_KIND.H80 : headerKindOf(APV);
-  return bytes.length < headerBytesOf(kind) ? [] : fieldsOf(view.getUint16(isOld ? 4 : 6), kind);
+  if (view.getUint32(0) === MAGIC_80) return fieldsOf(view.getUint16(4), HEADER_KIND.H80);
+  if (view.getUint16(0) === MAGIC_95) return fieldsOf(view.getUint16(2), HEADER_KIND.H95);
+  return fieldsOf(view.getUint16(6), HEADER_KIND.H100);
 }
 
 /** A packet of another conversation, with the header that this one uses. */
@@ -32,9 +31,9 @@ function foreign(prng: Prng, recorded: readonly RecordedPacket[]): Uint8Array {
 }
 
 function attack(prng: Prng, recorded: readonly RecordedPacket[]): Attack {
-  const begins = prng.below(prng.pick([8, 30, 80]));
+  const begins = prng.below(prng.pick([1, 4, 12, 40]));
   const rate = prng.pick([5, 30, 100]);
-  let left = 1 + prng.below(4);
+  let left = 1 + prng.below(8);
   let number = 0;
   return (_stream, bytes) => {
     if (number++ < begins || left === 0 || !prng.chance(rate)) return bytes;
@@ -98,19 +97,21 @@ function step(prng: Prng, pair: Pair): void {
     case 12:
       return say({ command: 'new-current-uuid', volume, clearBitmap: prng.chance(70), forceResync: prng.chance(30) });
     default: {
-      if (!node.core.ioReady(volume) || node.core.snapshot(0).role !== 'Primary') return;
+      const primary = pair.nodes.find((each) => each.core.snapshot(0).role === 'Primary') ?? node;
+      if (!primary.core.ioReady(volume) || primary.core.requests.freeApplicationSlots < 8) return;
       const op = prng.pick([OP.Write, OP.Write, OP.Write, OP.Read, OP.Discard, OP.WriteZeroes, OP.Flush]);
-      const end = Math.min(SECTORS, node.core.snapshot(0).volumes[0]!.sizeSectors) & ~7;
+      const end = Math.min(SECTORS, primary.core.snapshot(0).volumes[0]!.sizeSectors) & ~7;
       if (end < 16) return;
       const sector = op === OP.Flush ? 0 : 8 * prng.below(end / 8 - 1);
       const length = op === OP.Flush ? 0 : BLOCK;
-      node.submit(op, sector, op === OP.Write ? new Uint8Array(BLOCK).fill(prng.below(256)) : length);
+      primary.submit(op, sector, op === OP.Write ? new Uint8Array(BLOCK).fill(prng.below(256)) : length);
     }
   }
 }
 
 function converse(prng: Prng, recorded: readonly RecordedPacket[]): Pair {
-  const pair = new Pair(SECTORS);
+  // DRBD 8.4 is the usual peer.
+  const pair = new Pair(SECTORS, prng.chance(30) ? { min: 86, max: prng.pick([95, 96, 97, 98, 99, 100]) } : undefined);
   const algorithms = ['', '', 'sha1', 'crc32c'];
   pair.configure(
     {
@@ -128,14 +129,47 @@ function converse(prng: Prng, recorded: readonly RecordedPacket[]): Pair {
     },
     { 'resync-rate': prng.pick([100, 4_000_000]), 'c-plan-ahead': prng.pick([0, 20]) },
   );
+  if (prng.chance(75)) prepare(prng, pair);
   intercept(pair.a, attack(prng, recorded));
   if (prng.chance(30)) intercept(pair.b, attack(prng, recorded));
   pair.connect();
-  for (let n = prng.below(20); n > 0; n--) {
+  for (let n = 2 + prng.below(20); n > 0; n--) {
     step(prng, pair);
     pair.rest();
   }
   return pair;
+}
+
+/** Before anything goes wrong: two nodes that are in sync, then one of what may go on between them. */
+function prepare(prng: Prng, pair: Pair): void {
+  const [first, second] = prng.chance(50) ? [pair.a, pair.b] : [pair.b, pair.a];
+  pair.connect();
+  first.control({ command: 'primary', force: true });
+  pair.run(30_000);
+  switch (prng.below(6)) {
+    case 0:
+      first.control({ command: 'secondary', openVolumes: [], force: false });
+      break;
+    case 1:
+      // A resync follows when they meet again.
+      pair.partition();
+      for (let n = prng.below(12); n > 0; n--) first.submit(OP.Write, 8 * prng.below(100), new Uint8Array(BLOCK).fill(n));
+      pair.rest();
+      if (prng.chance(50)) pair.heal();
+      break;
+    case 2:
+      second.control({ command: 'verify', connection: 0, volume: 0, start: 0, stop: undefined });
+      break;
+    case 3:
+      second.control({ command: 'invalidate', volume: 0 });
+      break;
+    case 4:
+      first.control({ command: 'detach', volume: 0, force: false });
+      break;
+    default:
+      for (let n = prng.below(8); n > 0; n--) first.submit(OP.Write, 8 * prng.below(100), new Uint8Array(BLOCK).fill(n));
+  }
+  pair.rest();
 }
 
 /** Without a peer everything has to come to an end. */

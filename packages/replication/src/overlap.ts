@@ -4,7 +4,8 @@
  * disk works on them, and the source's resync reads until the reply is queued (invariants I8, I9, I12).
  *
  * A mirrored write stands in front of everything that only waits: the peer may hold back what these will need until it has our
- * answer to that write. An application write holds its range only once it is being sent; it waits for nothing else then.
+ * answer to that write. An application write holds its range only once it is being sent; it waits for nothing else then. Resync
+ * writes stand in one row with the mirrored ones, for what came later from the peer is newer; but not in front of a holder that yields.
  */
 import type { Requests } from './requests.js';
 
@@ -18,9 +19,11 @@ export class Overlap {
   readonly #active: Int32Array;
   readonly #position: Int32Array;
   #activeCount = 0;
-  /** Waiting slots in order of arrival, the mirrored writes in front; they count in the buckets too. */
+  /** Waiting slots in order of arrival, what came from the peer to be written in front; they count in the buckets too. */
   readonly #waiting: number[] = [];
   #mirroredWaiting = 0;
+  /** Resync writes that wait. */
+  readonly #resyncWaiting = new Set<number>();
   /** Waiting slots that do not run by themselves. */
   readonly #yielding = new Set<number>();
 
@@ -58,6 +61,19 @@ export class Overlap {
     }
     this.#hold(slot);
     return true;
+  }
+
+  /** The same for a resync write. */
+  enterResync(slot: number): boolean {
+    if (!this.#overlapsYielding(slot)) {
+      const enters = this.enterMirrored(slot);
+      if (!enters) this.#resyncWaiting.add(slot);
+      return enters;
+    }
+    this.#waiting.splice(this.#mirroredWaiting++, 0, slot);
+    this.#count(slot, 1);
+    this.#resyncWaiting.add(slot);
+    return false;
   }
 
   /** A holder gives way to mirrored writes that overlap it, and to nobody else, until `resume`. Call `nextRunnable` after both. */
@@ -109,6 +125,7 @@ export class Overlap {
     for (let i = 0; i < this.#waiting.length; i++) {
       const slot = this.#waiting[i]!;
       if (this.#yielding.has(slot) || this.#overlapsActive(slot) || this.#overlapsWaiting(slot, i)) continue;
+      if (this.#resyncWaiting.has(slot) && this.#overlapsYielding(slot)) continue;
       this.#unqueue(i);
       this.#hold(slot);
       return slot;
@@ -131,6 +148,7 @@ export class Overlap {
   }
 
   #unqueue(at: number): void {
+    this.#resyncWaiting.delete(this.#waiting[at]!);
     this.#count(this.#waiting[at]!, -1);
     this.#waiting.splice(at, 1);
     if (at < this.#mirroredWaiting) this.#mirroredWaiting--;
@@ -191,8 +209,18 @@ export class Overlap {
     for (let i = 0; i < before; i++) {
       const other = this.#waiting[i]!;
       const otherStart = this.#requests.sector[other]!;
-      if (otherStart < end && start < otherStart + this.#requests.lengthBytes[other]! / 512) return true;
+      if (otherStart >= end || start >= otherStart + this.#requests.lengthBytes[other]! / 512) continue;
+      // A resync write that waits for a holder that yields: that one may wait for this.
+      if (this.#resyncWaiting.has(other) && this.#overlapsYielding(other)) continue;
+      return true;
     }
+    return false;
+  }
+
+  #overlapsYielding(slot: number): boolean {
+    if (this.#yielding.size === 0) return false;
+    const { sector, lengthBytes } = this.#requests;
+    for (const other of this.#yielding) if (this.#covers(other, sector[slot]!, lengthBytes[slot]!)) return true;
     return false;
   }
 }

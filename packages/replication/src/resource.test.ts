@@ -1,3 +1,4 @@
+import { COMMAND, P_BLOCK_ACK } from '@udrbd/wire';
 import t from 'tap';
 import { STREAM } from './host.js';
 import { OP } from './requests.js';
@@ -317,4 +318,53 @@ t.test('a target lets a resync begin when its super block is on the disk: the hi
   pair.run(5000);
   t.equal(pair.state(a), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
   t.equal(b.disk[800 * 512], 0x44);
+});
+
+const completionsOf = (pair: Pair, slot: number): readonly object[] => pair.a.completions.filter((completion) => completion.slot === slot);
+
+t.test('an epoch that is acked before its writes are is an error of the peer, and the writes end', async (t) => {
+  const pair = synced();
+  const deliver = pair.a.deliver.bind(pair.a);
+  let lost = 0;
+  pair.a.deliver = (stream, bytes) => {
+    const isWriteAck = bytes.length >= 16 && new DataView(bytes.buffer, bytes.byteOffset).getUint16(6) === COMMAND.P_WRITE_ACK;
+    if (isWriteAck && lost++ === 0) deliver(stream, bytes.subarray(16 + P_BLOCK_ACK.size));
+    else deliver(stream, bytes);
+  };
+  const slot = pair.a.submit(OP.Write, 8, block(5));
+  pair.rest();
+  // One epoch with the first; when it has ended a barrier follows.
+  pair.a.submit(OP.Write, 800, block(6));
+  pair.run(5000);
+  t.equal(lost, 2);
+  t.ok(pair.a.logs.some((line) => line.includes('BAD! BarrierAck') && line.endsWith('but a write of it has no ack!')));
+  t.strictSame(completionsOf(pair, slot), [{ slot, errno: 0 }]);
+  t.equal(pair.a.core.requests.freeApplicationSlots, pair.a.core.requests.applicationSlots);
+});
+
+t.test('a resync write that waits for the disk does not overwrite what the Primary wrote later', async (t) => {
+  const pair = synced({ protocol: 'A' });
+  // Epochs do not wait for each other.
+  const options = { 'disk-barrier': false, 'disk-flushes': false, 'disk-drain': false };
+  for (const node of pair.nodes) node.control({ command: 'disk-options', volume: 0, options, setDefaults: false });
+  pair.partition();
+  pair.a.submit(OP.Write, 0, block(1, 8 * 4096));
+  pair.rest();
+  pair.b.control({ command: 'pause-sync', connection: 0, volume: 0 });
+  pair.heal();
+  pair.run(100);
+  pair.b.holdWrites = true;
+  pair.a.submit(OP.Write, 0, block(2));
+  pair.rest();
+  t.equal(pair.b.heldWrites.length, 1);
+  pair.b.control({ command: 'resume-sync', connection: 0, volume: 0 });
+  pair.run(100);
+  pair.a.submit(OP.Write, 16, block(3));
+  pair.rest();
+  pair.b.holdWrites = false;
+  for (const slot of pair.b.heldWrites.splice(0)) pair.b.core.diskDone(clock.now, slot, 0);
+  pair.run(5000);
+  t.match(pair.state(pair.b), /Established.*UpToDate\/UpToDate/);
+  t.equal(pair.b.disk[16 * 512], 3);
+  t.strictSame(pair.b.disk.subarray(0, 8 * 4096), pair.a.disk.subarray(0, 8 * 4096));
 });

@@ -368,7 +368,7 @@ export function resyncPayloadReceived(res: Resource, pd: PeerDevice, slot: numbe
     return;
   }
   pd.unacked++;
-  if (pd.volume.overlap.enter(slot)) resyncWriteRunnable(res, pd, slot);
+  if (pd.volume.overlap.enterResync(slot)) resyncWriteRunnable(res, pd, slot);
 }
 
 export function resyncWriteRunnable(res: Resource, pd: PeerDevice, slot: number): void {

@@ -655,6 +655,11 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
   const writes = c.openEpochWrites[c.openEpochFirst]!;
   if (number !== barrier) return `BAD! BarrierAck #${barrier} received, expected #${number}!`;
   if (writes !== setSize) return `BAD! BarrierAck #${barrier} received with n_writes=${setSize}, expected n_writes=${writes}!`;
+  for (let slot = c.logHead; slot >= 0 && res.requests.epoch[slot] === number; slot = c.logNext[slot]!) {
+    const net = c.net[slot]!;
+    if ((net & NET.Pending) !== 0 && (net & (NET.ExpectReceiveAck | NET.ExpectWriteAck)) !== 0)
+      return `BAD! BarrierAck #${barrier} received, but a write of it has no ack!`;
+  }
   epochEnded(res, c);
   if (c.flushWaiters.length > 0) releaseFlushes(res, c);
   for (let i = 0; i < c.peerDevices.length; i++) if (c.peerDevices[i]!.conn === CONN.Ahead) maybeCatchUp(res, c.peerDevices[i]!);
@@ -710,8 +715,10 @@ export function clearTransferLog(res: Resource, c: Connection): void {
   c.applicationSectorsInFlight = 0;
   for (let i = 0; i < c.peerDevices.length; i++) c.peerDevices[i]!.sectorsInFlight = 0;
   for (let slot = 0; slot < res.requests.applicationSlots; slot++) {
-    if ((c.net[slot]! & NET.Read) === 0) continue;
-    c.net[slot] = 0;
+    const net = c.net[slot]!;
+    if ((net & (NET.Read | NET.Pending)) === 0) continue;
+    // A write that is not in the log any more was sent while its epoch was acked: nobody knows what became of it.
+    c.net[slot] = (net & NET.Read) !== 0 ? 0 : net & ~(NET.Pending | NET.Ok);
     const volume = res.volumes.get(res.requests.volume[slot]!)!;
     pendingDone(volume, c);
     unwait(res, volume, slot, 1);
