@@ -1,8 +1,7 @@
 // Two Primaries, the kernel's DRBD and ours, whose applications write to the same few blocks at the same time.
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import type { NbdClient } from '../engine/nbd-client.js';
+import { writeAnywhere } from '../engine/write-anywhere.js';
 import type { Pair } from './pair.js';
 import { startSetting } from './setting.js';
 
@@ -18,25 +17,6 @@ const EXPECTED = [
   /ASSERT\( req->rq_state & RQ_NET_PENDING \)/,
   /operation not supported error.*WRITE_ZEROES/,
 ];
-
-/** Writes, discards and zeroes of any place and size for a while. @returns how many; rejects when one fails */
-async function write(nbd: NbdClient, seconds: number): Promise<number> {
-  const end = Date.now() + seconds * 1000;
-  let count = 0;
-  const lane = async (): Promise<void> => {
-    while (Date.now() < end) {
-      const sectors = 1 + Math.floor(Math.random() * 32);
-      const at = Math.floor(Math.random() * (PLACE_BYTES / 512 - sectors)) * 512;
-      const dice = Math.random();
-      if (dice < 0.9) await nbd.write(at, randomBytes(sectors * 512));
-      else if (dice < 0.95) await nbd.writeZeroes(at, sectors * 512);
-      else await nbd.trim(at, sectors * 512);
-      count++;
-    }
-  };
-  await Promise.all(Array.from({ length: DEPTH }, lane));
-  return count;
-}
 
 t.test('two Primaries', async (t) => {
   const setting = await startSetting({ ram: 3, file: 2, sizeMiB: 16 });
@@ -86,7 +66,7 @@ t.test('two Primaries', async (t) => {
           return `(while [ -e /run/go ]; do ${one} || echo failed; done) &`;
         });
         const inGuest = pair.inGuest(`touch /run/go; (sleep ${SECONDS}; rm /run/go) & ${lanes.join(' ')} wait`);
-        const [count, said] = await Promise.all([write(nbd, SECONDS), inGuest]);
+        const [count, said] = await Promise.all([writeAnywhere(nbd, { bytes: PLACE_BYTES, depth: DEPTH, seconds: SECONDS }), inGuest]);
         await nbd.close();
         const log = ours.log.slice(mark);
         t.comment(`${count} writes of ours, ${log.match(/Concurrent writes detected/g)?.length ?? 0} lines about them`);
