@@ -53,7 +53,7 @@ function immediate(res: Resource, volume: Volume, pd: PeerDevice | undefined, ol
     if (isPromotion(old.role, next.role) || isPromotion(old.peerRole, next.peerRole)) verifyPromoted(res, pd);
   }
   if (old.disk < DISK.Consistent && next.disk >= DISK.Consistent && volume.disk !== undefined) {
-    volume.expose(volume.disk.metaData.current_uuid);
+    volume.exposeOwn();
   }
   if (
     pd !== undefined &&
@@ -80,9 +80,13 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     if (pd.peerUuids !== undefined) pd.peerUuids.flags &= ~UUID_FLAG.CRASHED_PRIMARY;
     peerIsGoodAgain(res, pd.connection);
   }
-  // The resync was through there when our disk was lost: its next generation follows ours as if it had been good before.
   const isOnlyDisk = next.role === ROLE.Primary && next.disk < DISK.Negotiating && next.peerDisk === DISK.UpToDate;
-  if (isOnlyDisk && old.conn >= CONN.Connected && old.peerDisk < DISK.UpToDate) volume.expose(volume.exposedUuid, true);
+  if (isOnlyDisk && !(old.peerDisk === DISK.UpToDate && old.conn >= CONN.Connected)) {
+    // The resync was through there when our disk was lost: its next generation follows ours as if it had been good before.
+    if (old.conn >= CONN.Connected) volume.exposeYoungest(true);
+    // From here on it is written to: what our disk has is not all any more.
+    else volume.forgetUnwritten();
+  }
   if (!lacksData(old) && lacksData(next)) res.helper('pri-on-incon-degr', volume, pd.connection);
   if (res.suspNoData && !lacksData(next) && old.conn !== next.conn) res.thawNoData();
   if (res.suspFencing && next.conn >= CONN.Connected && old.conn < CONN.Connected) res.suspFencing = false;

@@ -196,3 +196,52 @@ t.test('a Primary without a disk keeps its size when its peer, whose disk has gr
   for (const node of pair.nodes) t.equal(node.core.snapshot(clock.now).volumes[0]!.sizeSectors, size, node.name);
   t.match(pair.state(a), /^Connected.*Diskless\/UpToDate/);
 });
+
+/** The disk of the Primary answers no meta-data writes any more, and is given up. */
+function givenUp(pair: Pair): void {
+  pair.run(3500);
+  pair.a.diskReturns();
+  pair.run(100);
+  t.match(pair.state(pair.a), /Primary\/.* Diskless\//);
+}
+
+const WITH_TIMEOUT = { command: 'disk-options', volume: 0, options: { 'disk-timeout': 30 }, setDefaults: false } as const;
+
+t.test('a resync began under a generation that the disk never got: its older super block is as good', async (t) => {
+  const pair = synced();
+  pair.a.control(WITH_TIMEOUT);
+  const kept = pair.a.metaDataOnDisk();
+  pair.a.holdMeta = true;
+  pair.partition();
+  const slot = pair.a.submit(OP.Write, 80, block(7));
+  pair.heal();
+  t.match(pair.state(pair.a), /SyncSource/);
+  t.not(current(pair.a), kept.current_uuid & ~1n);
+  givenUp(pair);
+  t.match(pair.a.completions.at(-1), { slot, errno: 5 });
+  const attach = pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing(kept) });
+  pair.run(5000);
+  t.equal(pair.a.code(attach), 'ok');
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate/);
+});
+
+t.test('a promotion by force whose generation reached the disk late: the disk may come back with it', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.a.control(WITH_TIMEOUT);
+  pair.rest();
+  pair.a.holdMeta = true;
+  const promotion = pair.a.control({ command: 'primary', force: true });
+  pair.rest();
+  t.equal(pair.a.code(promotion), 'pending', 'not before its generation is on disk');
+  givenUp(pair);
+  t.equal(pair.a.code(promotion), 'ok', 'Primary all the same');
+  const late = pair.a.metaDataOnDisk();
+  t.not(late.current_uuid, 4n);
+  const attach = pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing(late) });
+  pair.rest();
+  t.equal(pair.a.code(attach), 'ok');
+  pair.connect();
+  pair.run(5000);
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate/);
+});

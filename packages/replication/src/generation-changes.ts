@@ -25,7 +25,7 @@ export function keepGenerations(res: Resource, volume: Volume, pd: PeerDevice, g
   }
   md.current_uuid = withPrimaryBit(g.current, res.role === ROLE.Primary);
   peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid = g.bitmap;
-  volume.expose(md.current_uuid);
+  volume.exposeOwn();
   markMetaDataDirty(res, volume);
 }
 
@@ -34,19 +34,21 @@ export function keepGenerations(res: Resource, volume: Volume, pd: PeerDevice, g
  * new generation starts or completes before its super block is durable (invariant I14).
  *
  * @param evenIfSet - also when the bitmap UUID is in use already (promotion by force)
- * @returns false when nothing was to be done
+ * @param written - called when the super block has been written, or could not be
+ * @returns false when nothing was to be done: nothing is called then
  */
-export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false): boolean {
+export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false, written?: () => void): boolean {
   if (!drawGeneration(res, volume, evenIfSet)) return false;
-  generationDurably(res, volume);
+  generationDurably(res, volume, written);
   return true;
 }
 
 /** Writes the generation out. Nobody has seen data of one that no disk knows. */
-export function generationDurably(res: Resource, volume: Volume): void {
+export function generationDurably(res: Resource, volume: Volume, written?: () => void): void {
   const current = volume.disk!.metaData.current_uuid;
   durably(res, volume, (errno) => {
-    if (errno === 0) volume.expose(current);
+    if (errno === 0) volume.generationWritten(current);
+    written?.();
   });
 }
 
@@ -64,6 +66,7 @@ export function drawGeneration(res: Resource, volume: Volume, evenIfSet: boolean
     peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid = newCurrent(g, random, false).bitmap;
   }
   md.current_uuid = withPrimaryBit(random, res.role === ROLE.Primary);
+  volume.generationDrawn(md.current_uuid);
   const first = volume.peerDevices[0];
   if (first !== undefined) res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(first))}`);
   return true;

@@ -269,21 +269,14 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
     dirtyBits: Number(p.dirty_bits),
     flags: p.flags,
   };
-  if (
-    wasDiskless &&
-    volume.diskState < DISK.Inconsistent &&
-    res.role === ROLE.Primary &&
-    volume.exposedUuid !== 0n &&
-    !uuidEqual(volume.exposedUuid, p.current) &&
-    !(volume.isSuperseded && uuidEqual(volume.exposedUuid, p.bitmap))
-  ) {
+  if (wasDiskless && volume.diskState < DISK.Inconsistent && res.role === ROLE.Primary && !volume.mayConnectTo(pd.peerUuids.generations)) {
     res.log('err', volume, pd, `Can only connect to data with current UUID=${hex(volume.exposedUuid)}`);
     disconnectForGood(res, pd.connection);
     return undefined;
   }
   const md = volume.disk?.metaData;
   if (volume.diskState < DISK.Negotiating || md === undefined) {
-    if (!volume.isSuperseded || !uuidEqual(volume.exposedUuid, p.current)) volume.expose(p.current);
+    if (!uuidEqual(volume.exposedUuid, p.current)) volume.expose(p.current);
     return undefined;
   }
   const skips =

@@ -60,6 +60,11 @@ export class Volume {
    * what we wrote since is in no generation that we know.
    */
   isSuperseded = false;
+  /**
+   * Generations of our own whose super block is not known to be on our disk, the youngest last. All I/O waits for it, so their data are
+   * those of `exposedUuid`, and a disk that is given up meanwhile may come back with any of them.
+   */
+  readonly #unwritten: bigint[] = [];
   /** Disk state that attach found while connected; taken when the handshake has ended. */
   stateAfterAttach: DiskNumber = DISK.Diskless;
   /** degr-wfc-timeout holds: this node was an unconnected Primary when it went down. */
@@ -138,16 +143,58 @@ export class Volume {
     this.overlap = new Overlap(requests);
   }
 
-  /** The disk may be read from and written to (Inconsistent and better). */
   /** @param isSuperseded - a peer is about to begin a generation that follows this one */
   expose(uuid: bigint, isSuperseded = false): void {
     this.exposedUuid = uuid;
     this.isSuperseded = isSuperseded;
+    this.#unwritten.length = 0;
+  }
+
+  /** The generation of our own disk is above us, unless it is one that still has to be written. */
+  exposeOwn(): void {
+    const { current_uuid: current } = this.disk!.metaData;
+    if (this.generationWrites === 0 || !this.#isUnwritten(current)) this.expose(current);
+  }
+
+  generationDrawn(uuid: bigint): void {
+    this.#unwritten.push(uuid);
+  }
+
+  /** The super block with a generation of our own is durable. */
+  generationWritten(uuid: bigint): void {
+    const at = this.#unwritten.indexOf(uuid);
+    if (at < 0) return;
+    const later = this.#unwritten.slice(at + 1);
+    this.expose(uuid);
+    this.#unwritten.push(...later);
+  }
+
+  /** A peer has our youngest generation, also if our own disk has not. */
+  exposeYoungest(isSuperseded: boolean): void {
+    this.expose(this.#unwritten.at(-1) ?? this.exposedUuid, isSuperseded);
+  }
+
+  /** The data above us are written to, and not on our disk: it has to have this very generation from now on. */
+  forgetUnwritten(): void {
+    this.#unwritten.length = 0;
+  }
+
+  #isUnwritten(uuid: bigint): boolean {
+    return this.#unwritten.some((unwritten) => uuidEqual(unwritten, uuid));
   }
 
   /** Data of this generation are the very ones that were above us last, if there were any. */
   isCurrent(uuid: bigint): boolean {
-    return this.exposedUuid === 0n || (uuidEqual(this.exposedUuid, uuid) && !this.isSuperseded);
+    return this.exposedUuid === 0n || this.#isUnwritten(uuid) || (uuidEqual(this.exposedUuid, uuid) && !this.isSuperseded);
+  }
+
+  /** A peer's data may go above us, where we have none: those that were there, or what the peer has made of them since. */
+  mayConnectTo(g: Generations): boolean {
+    return this.exposedUuid === 0n || this.#isUnwritten(g.current) || uuidEqual(this.exposedUuid, g.current) || this.#isFollowedBy(g);
+  }
+
+  #isFollowedBy(g: Generations): boolean {
+    return this.isSuperseded && uuidEqual(this.exposedUuid, g.bitmap);
   }
 
   get hasUsableDisk(): boolean {
