@@ -127,3 +127,23 @@ for (const peerGoesOn of [false, true]) {
     t.equal(pair.a.disk[16 * 512], peerGoesOn ? 3 : 0);
   });
 }
+
+t.test('promotion and demotion are answered when their super block is on disk', async (t) => {
+  const pair = synced();
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.rest();
+  pair.partition();
+  pair.a.holdMeta = true;
+  const answered = (op: number): string => {
+    pair.rest();
+    const before = pair.a.code(op);
+    for (let token = pair.a.heldMeta.shift(); token !== undefined; token = pair.a.heldMeta.shift()) {
+      pair.a.core.metaDone(clock.now, token, 0);
+      pair.rest();
+    }
+    return `${before} ${pair.a.code(op)}`;
+  };
+  t.equal(answered(pair.a.control({ command: 'primary', force: false })), 'pending ok', 'the generation of a Primary alone');
+  t.equal(answered(pair.a.control({ command: 'secondary', openVolumes: [], force: false })), 'pending ok');
+  t.equal(pair.a.metaDataOnDisk().current_uuid & ~1n, current(pair.a) & ~1n);
+});

@@ -51,15 +51,21 @@ function stepDown(res: Resource, openVolumes: readonly number[], reply: Reply): 
   }
   if (res.failIo) forgetFrozenWrites(res);
   const code = changeResource(res, () => ({ role: ROLE.Secondary }), { openVolumes, verbose: true });
+  const refused = answer(code);
+  if (refused !== undefined) lastClose(res);
+  // A generation that was begun here is on disk when this is answered: somebody else may be made Primary then.
+  let outstanding = 1;
+  const written = (): void => {
+    if (--outstanding === 0) reply(refused);
+  };
   if (wasPrimary && code === 'SS_SUCCESS') {
     for (const volume of res.volumes.values()) {
       const md = volume.disk?.metaData;
       if (md !== undefined) md.current_uuid = withPrimaryBit(md.current_uuid, false);
       for (const pd of volume.peerDevices) if (pd.connection.isUp && pd.conn >= CONN.Connected) sendState(res, pd);
-      syncMetaData(res, volume);
+      outstanding++;
+      syncMetaData(res, volume, written);
     }
   }
-  const refused = answer(code);
-  if (refused !== undefined) lastClose(res);
-  reply(refused);
+  written();
 }

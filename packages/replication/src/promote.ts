@@ -88,8 +88,7 @@ function attempt(res: Resource, given: Attempt, reply: Reply): void {
     if (refusal !== undefined) return reply({ name: refusal });
     const result = changeResource(res, wanted, { verbose: true });
     if (answer(result) !== undefined) return reply(answer(result));
-    promoted(res, forced);
-    reply();
+    promoted(res, forced, reply);
   });
 }
 
@@ -145,7 +144,12 @@ function askPeers(res: Resource, forced: ReadonlySet<Volume>, done: (refusal: Re
   }
 }
 
-function promoted(res: Resource, forced: ReadonlySet<Volume>): void {
+/** Success is told when it is on disk: who is told may take it for granted that a node which goes down now was Primary. */
+function promoted(res: Resource, forced: ReadonlySet<Volume>, reply: Reply): void {
+  let outstanding = 1;
+  const written = (): void => {
+    if (--outstanding === 0) reply();
+  };
   for (const c of res.connections) if (c !== undefined) c.discardMyData = false;
   for (const volume of res.volumes.values()) {
     const { disk } = volume;
@@ -153,11 +157,12 @@ function promoted(res: Resource, forced: ReadonlySet<Volume>): void {
     if (isForced) res.log('warning', volume, undefined, 'Forced to consider local data as UpToDate!');
     if (disk !== undefined && volume.diskState >= DISK.Inconsistent) {
       const alone = volume.peerDevices.some((pd) => pd.conn < CONN.Connected || pd.peerDisk <= DISK.Failed);
-      const fresh = (isForced || (alone && volume.diskState === DISK.UpToDate)) && newCurrentUuid(res, volume, isForced);
+      outstanding++;
+      const fresh = (isForced || (alone && volume.diskState === DISK.UpToDate)) && newCurrentUuid(res, volume, isForced, written);
       if (!fresh) {
         disk.metaData.current_uuid = withPrimaryBit(disk.metaData.current_uuid, true);
         // A crash after the first write has to find a Primary's super block, or its activity log counts for nothing.
-        durably(res, volume);
+        durably(res, volume, written);
       }
     }
     for (const pd of volume.peerDevices) {
@@ -166,4 +171,5 @@ function promoted(res: Resource, forced: ReadonlySet<Volume>): void {
       sendState(res, pd);
     }
   }
+  written();
 }
