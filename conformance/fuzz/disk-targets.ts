@@ -1,6 +1,20 @@
 /** Decoders of what stands on disks, and of the text form of meta-data. */
-import { readdirSync, readFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { META_INDEX_FLEXIBLE, META_INDEX_INTERNAL } from '../../packages/control/src/index.js';
 import { damagedImages } from '../../packages/drbdmeta/src/testing/damaged-images.js';
+import { closeDisk, openDisk } from '../../packages/engine/src/disks/open-disk.js';
 import {
   AL_BLOCK_BYTES,
   AL_EXTENTS_MAX,
@@ -20,6 +34,7 @@ import {
   encodeSuperblock,
   initializedActivityLog,
   isPmemActivityLog,
+  MDF,
   type MetaDataFormat,
   type MetaDataKind,
   type Placed,
@@ -31,6 +46,7 @@ import {
   replayPmemActivityLog,
   superblockLayout,
 } from '../../packages/metadata/src/index.js';
+import { MemoryNode } from '../../packages/replication/src/testing/pair.js';
 import { type FieldAt, mutateBytes, mutateText, type Prng } from './mutate.js';
 import { fuzzer, holds, type Target } from './target.js';
 
@@ -81,7 +97,8 @@ export const superblocks: Target = {
         checkAttach(md, kind, 0);
         if (!isValid || !checkOffsets(md, kind).ok) return;
         const p = placementOf(md, kind, placement({ kind, deviceBytes: DEVICE_BYTES }).superblockOffsetBytes);
-        for (const value of Object.values(p)) holds(typeof value !== 'number' || Number.isSafeInteger(value), 'places are whole numbers');
+        // What drbdmeta prints as usable may be beyond all devices, as in stock.
+        for (const value of Object.values({ ...p, usableSectors: 0 })) holds(Number.isSafeInteger(value), 'places are whole numbers');
         const capacity = capacitySectors(md, kind, p.superblockOffsetBytes, DEVICE_BYTES);
         holds(Number.isSafeInteger(capacity) && capacity >= 0 && capacity <= DEVICE_BYTES / 512, 'a capacity that the device has');
       },
@@ -145,7 +162,7 @@ export const activityLogs: Target = {
           1 << 17,
         );
         const area = prng.chance(70) ? sealed(log) : log;
-        if (prng.chance(10)) new DataView(area.buffer).setUint32(0, AL_PMEM_MAGIC);
+        if (prng.chance(10) && area.length >= 4) new DataView(area.buffer).setUint32(0, AL_PMEM_MAGIC);
         return { area, stripes: prng.chance(5) ? prng.below(5) : stripes, extents: prng.pick([0, 67, 1237, AL_EXTENTS_MAX, 2 ** 32 - 1]) };
       },
       ({ area, stripes, extents }) => {
@@ -245,4 +262,75 @@ export const drbdmeta: Target = {
   what: 'all commands of drbdmeta on damaged images: an exit status of its own, nothing written outside of the meta-data',
   short: 1000,
   open: damagedImages,
+};
+
+/** Data and meta-data devices of the target `attach`. */
+const ATTACH_BYTES = 2 << 20;
+
+export const attach: Target = {
+  name: 'attach',
+  what: 'an attach by the engine, as after a crash: damaged super blocks, logs and bitmaps, internal and external; then the core takes what was accepted',
+  short: 250,
+  open: () => {
+    const directory = mkdtempSync(`${existsSync('/dev/shm') ? '/dev/shm' : tmpdir()}/fuzz-attach-`);
+    const [data, meta] = ['data', 'meta'].map((name) => `${directory}/${name}`) as [string, string];
+    for (const path of [data, meta]) writeFileSync(path, new Uint8Array(ATTACH_BYTES));
+    const inner = fuzzer(
+      (prng: Prng) => {
+        const format = prng.pick(['v08', 'v09', 'v09'] as const);
+        const kind = prng.pick(['internal', 'flex-external'] as const);
+        const maxPeers = format === 'v09' ? prng.pick([1, 3, 31]) : 1;
+        const p = placement({ kind, deviceBytes: ATTACH_BYTES, maxPeers });
+        const md = createMetaData(format, { maxPeers });
+        place(md, p);
+        md.effective_size = prng.pick([0, p.usableSectors, 1000, 2 ** 31]);
+        md.flags = prng.pick([MDF.AL_CLEAN, MDF.CONSISTENT | MDF.PRIMARY_IND, prng.below(0x800)]);
+        const superblock = encodeSuperblock(md);
+        const log = activityLog(prng, 1, 8);
+        const isDamaged = prng.chance(80);
+        return {
+          format,
+          kind,
+          superblockAt: p.superblockOffsetBytes,
+          superblock: isDamaged ? mutateBytes(prng, superblock, fieldsOf(superblockLayout(format).at), 4096) : superblock,
+          logAt: p.alOffsetBytes,
+          log: prng.chance(40) ? sealed(mutateBytes(prng, log, AL_FIELDS, log.length)) : log,
+          nodeId: prng.below(3),
+        };
+      },
+      async ({ format, kind, superblockAt, superblock, logAt, log, nodeId }) => {
+        const path = kind === 'internal' ? data : meta;
+        // Nothing is left of the one before.
+        for (const old of [data, meta]) for (const bytes of [0, ATTACH_BYTES]) truncateSync(old, bytes);
+        const fd = openSync(path, 'r+');
+        writeSync(fd, log, 0, Math.min(log.length, 32_768), logAt);
+        writeSync(fd, superblock, 0, superblock.length, superblockAt);
+        closeSync(fd);
+        const opened = await openDisk({
+          backingDev: data,
+          metaDev: path,
+          metaIndex: kind === 'internal' ? META_INDEX_INTERNAL : META_INDEX_FLEXIBLE,
+          options: { size: 0 },
+          nodeId,
+          drbd8Compat: format === 'v08',
+          replaysActivityLog: true,
+        });
+        holds(statSync(path).size === ATTACH_BYTES && statSync(data).size === ATTACH_BYTES, 'devices keep their size');
+        if (!opened.ok) return;
+        await closeDisk(opened.value.handles);
+        const { backing } = opened.value;
+        holds(backing.usableSectors <= ATTACH_BYTES / 512, 'no more than there is');
+        const node = new MemoryNode('a', nodeId, ATTACH_BYTES / 512);
+        node.control({ command: 'new-minor', volume: 0, minor: 0, options: {} });
+        node.control({ command: 'new-peer', connection: 0, peerNodeId: nodeId === 0 ? 1 : 0, options: {} });
+        const operation = node.control({ command: 'attach', volume: 0, disk: backing });
+        for (let i = 0; i < 1000 && node.step(); i++);
+        holds(node.code(operation) !== 'pending', 'an attach ends');
+        if (node.code(operation) === 'ok')
+          holds(node.core.snapshot(0).volumes[0]!.sizeSectors <= backing.usableSectors, 'a device no larger than its disk');
+      },
+      ({ superblock, log }) => Buffer.concat([superblock, log]),
+    );
+    return { ...inner, close: () => rmSync(directory, { recursive: true }) };
+  },
 };

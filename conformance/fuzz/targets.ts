@@ -1,6 +1,6 @@
 /** Every decoder that the fuzzer feeds. The short form in scripts/test and the long one of scripts/fuzz read this table. */
 import { conversations } from './conversation.js';
-import { activityLogs, drbdmeta, dumpTexts, superblocks } from './disk-targets.js';
+import { activityLogs, attach, drbdmeta, dumpTexts, superblocks } from './disk-targets.js';
 import { fuzzer, holds, type Target } from './target.js';
 import { configuration, control, journals, show } from './text-targets.js';
 import { bitmaps, nbd, packets } from './wire-targets.js';
@@ -13,6 +13,7 @@ export const TARGETS: readonly Target[] = [
   activityLogs,
   dumpTexts,
   drbdmeta,
+  attach,
   configuration,
   show,
   control,

@@ -56,6 +56,12 @@ t.test('attach', async (t) => {
   t.equal(await attempt(good, image(`${dir}/small`, 512 * 1024, 'flex-external'), META_INDEX_FLEXIBLE), 'ERR_MD_DISK_TOO_SMALL');
   t.match(await attempt(good, meta, 0), /^ERR_MD_INVALID: meta data offsets don't make sense/, 'an indexed area has its own geometry');
 
+  const endless = image(`${dir}/endless`, 2 * MIB, 'flex-external', (md) => {
+    md.md_size_sect = 2 ** 31;
+    md.effective_size = 2 ** 40;
+  });
+  t.equal(await attempt(good, endless, META_INDEX_FLEXIBLE), 'ERR_IO_MD_DISK', 'a bitmap of 16 GiB on a device of 2 MiB');
+
   t.equal(
     await attempt(image(`${dir}/empty`, 8 * MIB, undefined)),
     'ERR_MD_INVALID: Meta data magic not found. Did you "drbdadm create-md"?',

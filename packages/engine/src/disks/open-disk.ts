@@ -103,7 +103,7 @@ async function tryOpen(request: AttachRequest, devices: Device[]): Promise<Outco
   const meta = await openMeta(request, data.value, devices);
   if (!meta.ok) return meta;
   const superblockAt = superblockOffset(kind, meta.value.sizeBytes, Math.max(0, request.metaIndex));
-  const superblock = superblockAt < 0 ? undefined : await readArea(meta.value.fd, superblockAt, SUPERBLOCK_BYTES);
+  const superblock = superblockAt < 0 ? undefined : await readArea(meta.value, superblockAt, SUPERBLOCK_BYTES);
   if (superblock === undefined) return refuse('ERR_IO_MD_DISK');
   const decoded = judge(superblock, kind, request);
   if (!decoded.ok) return decoded;
@@ -118,11 +118,11 @@ async function tryOpen(request: AttachRequest, devices: Device[]): Promise<Outco
     place.bmSizeBytes,
     bitmapBytes(Math.max(usableSectors, md.effective_size), md.bm_max_peers, md.bm_bytes_per_bit),
   );
-  const bitmap = await readArea(meta.value.fd, place.bmOffsetBytes, bitmapLength);
+  const bitmap = await readArea(meta.value, place.bmOffsetBytes, bitmapLength);
   if (bitmap === undefined) return refuse('ERR_IO_MD_DISK');
   let replayedBits: number | undefined;
   if (!isClean(md)) {
-    const replayed = await replayIntoBitmap(metaDevice(meta.value.fd), md, place, bitmap).catch((error: NodeJS.ErrnoException) => {
+    const replayed = await replayIntoBitmap(metaDevice(meta.value), md, place, bitmap).catch((error: NodeJS.ErrnoException) => {
       if (error.errno === undefined) throw error;
       return refuse('ERR_IO_MD_DISK');
     });
@@ -247,7 +247,9 @@ function judge(bytes: Uint8Array, kind: MetaDataKind, request: AttachRequest): O
 }
 
 /** Bytes of a device, or undefined after an I/O error or at the end of the device. */
-async function readArea(fd: number, offset: number, length: number): Promise<Uint8Array | undefined> {
+async function readArea({ fd, sizeBytes }: Device, offset: number, length: number): Promise<Uint8Array | undefined> {
+  // A damaged super block may ask for anything: no memory for what the device does not have.
+  if (offset < 0 || offset + length > sizeBytes) return undefined;
   const result = new Uint8Array(length);
   if (length === 0) return result;
   const pool = BufferPool.create({ count: 1, size: READ_PIECE_BYTES, lock: false });
@@ -269,10 +271,11 @@ async function readArea(fd: number, offset: number, length: number): Promise<Uin
 }
 
 /** For the replay of the activity log. Direct I/O wants aligned memory. */
-function metaDevice(fd: number): MetaDevice {
+function metaDevice(device: Device): MetaDevice {
+  const { fd } = device;
   return {
     async read(offset, length) {
-      const bytes = await readArea(fd, offset, length);
+      const bytes = await readArea(device, offset, length);
       if (bytes === undefined) throw new ErrnoError(ERRNO.EIO, 'read');
       return bytes;
     },
