@@ -95,6 +95,7 @@ export class SimNode {
       hmac: () => undefined,
     });
     this.buffers.clear();
+    this.isGrowing = false;
     this.io.up();
     world.network.users[this.side] = this.#link;
     const options = {
@@ -166,6 +167,8 @@ export class SimNode {
   #diskOwner = -1;
   /** Size of the device above, sectors. */
   sizeSectors = 0;
+  /** It changes, and is not yet what the meta-data say. */
+  isGrowing = false;
 
   /** The process is gone, kernel and disk are not. */
   kill(): void {
@@ -376,13 +379,16 @@ export class SimNode {
       }
       case 'closeDisk':
         world.trace(this, 'disk closed');
+        this.isGrowing = false;
         this.diskClosed = true;
         return true;
       case 'log':
+        if (effect.text.startsWith('Writing the whole bitmap, size changed')) this.isGrowing = true;
         world.log(this, effect.level, effect.text);
         return false;
       case 'volumeChanged':
         this.sizeSectors = effect.sizeSectors;
+        this.isGrowing = false;
         return false;
       case 'stateChanged':
         return true;
