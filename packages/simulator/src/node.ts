@@ -383,7 +383,7 @@ export class SimNode {
         this.diskClosed = true;
         return true;
       case 'log':
-        if (effect.text.startsWith('Writing the whole bitmap, size changed')) this.isGrowing = true;
+        if (effect.text.includes('Writing the whole bitmap, size changed')) this.isGrowing = true;
         world.log(this, effect.level, effect.text);
         return false;
       case 'volumeChanged':
