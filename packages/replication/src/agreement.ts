@@ -1,6 +1,6 @@
 /** Changes that both nodes have to agree on (wire protocol: cluster-wide state change in 8.4). */
 import { RETURN_CODES, type ReturnCode } from '@udrbd/control';
-import { COMMAND, convertState, SS, STATE_FIELD, stateFromWire, stateGet } from '@udrbd/wire';
+import { COMMAND, convertState, diskFrom84, SS, STATE_FIELD, stateFromWire, stateGet } from '@udrbd/wire';
 import type { Connection } from './connection.js';
 import { hasConnectionRequests } from './dialect.js';
 import { sendStateChangeReply, sendStateChangeRequest } from './packets.js';
@@ -71,8 +71,35 @@ function wantedOf(mask: number, val: number): Wanted {
   return wanted;
 }
 
-const converted = (mask: number, val: number, apv: number): Wanted =>
-  wantedOf(convertState(mask, apv), convertState(stateFromWire(val, apv, mask), apv));
+/**
+ * Whether a peer may ask for this: what an administrator there does to it or to the connection. A word may have anything in it.
+ * Its own disk it declares good or bad; ours it may only call outdated, and our role is none of its business.
+ */
+const mayBeAsked = ({ role, peerRole, conn, disk, peerDisk }: Wanted): boolean =>
+  role === undefined &&
+  (peerRole === undefined || peerRole === ROLE.Primary || peerRole === ROLE.Secondary) &&
+  (conn === undefined || ASKED_CONN.has(conn)) &&
+  (disk === undefined || disk === DISK.Outdated) &&
+  (peerDisk === undefined || ASKED_PEER_DISK.has(peerDisk));
+
+const ASKED_CONN: ReadonlySet<number> = new Set([CONN.StartingSyncS, CONN.StartingSyncT, CONN.VerifyT, CONN.TearDown]);
+const ASKED_PEER_DISK: ReadonlySet<number> = new Set([
+  DISK.Diskless,
+  DISK.Failed,
+  DISK.Inconsistent,
+  DISK.Outdated,
+  DISK.Consistent,
+  DISK.UpToDate,
+]);
+
+function converted(mask: number, val: number, apv: number): Wanted {
+  const wanted = wantedOf(convertState(mask, apv), convertState(stateFromWire(val, apv, mask), apv));
+  // DRBD 9 names its disk's state in its own numbers here.
+  if (wanted.peerDisk === UP_TO_DATE_OF_9) wanted.peerDisk = DISK.UpToDate;
+  return wanted;
+}
+
+const UP_TO_DATE_OF_9 = diskFrom84(DISK.UpToDate);
 
 const code = (name: ReturnCode): number => RETURN_CODES[name].code;
 
@@ -82,6 +109,7 @@ export function receiveRequest(res: Resource, pd: PeerDevice, mask: number, val:
   if (c.resolveConflicts && c.agreement !== undefined) return reply(SS.CONCURRENT_ST_CHG);
   const wanted = converted(mask, val, c.apv);
   if (wanted.conn === CONN.TearDown && !hasConnectionRequests(c.apv)) return receiveConnectionRequest(res, c, mask, val);
+  if (!mayBeAsked(wanted) || wanted.conn === CONN.TearDown) return reply(SS.NOT_SUPPORTED);
   if ((wanted.conn !== undefined || wanted.peerRole === ROLE.Primary) && isResizing(pd)) return reply(SS.IN_TRANSIENT_STATE);
   const result = changePeerDevice(res, pd, wanted, { dryRun: true, verbose: true });
   reply(code(result));
@@ -97,7 +125,7 @@ export function receiveConnectionRequest(res: Resource, c: Connection, mask: num
   if (c.resolveConflicts && c.agreement !== undefined) return reply(SS.CONCURRENT_ST_CHG);
   const wanted = converted(mask, val, c.apv);
   const { conn, ...extra } = wanted;
-  if (conn !== CONN.TearDown) return reply(SS.NOT_SUPPORTED);
+  if (conn !== CONN.TearDown || !mayBeAsked(wanted)) return reply(SS.NOT_SUPPORTED);
   const result = changeConnection(res, c, CONN.TearDown, extra, { dryRun: true });
   reply(code(result));
   if (result !== 'SS_SUCCESS') return;

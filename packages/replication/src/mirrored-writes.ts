@@ -156,6 +156,11 @@ export function mirroredWriteRunnable(res: Resource, pd: PeerDevice, slot: numbe
 }
 
 export function submitMirroredWrite(res: Resource, volume: Volume, slot: number): void {
+  if (volume.disk === undefined) {
+    // It went while the write waited.
+    const pd = res.peerDevice(res.connections[res.requests.connection[slot]!]!, volume.number)!;
+    return refuseMirroredWrite(res, pd, slot);
+  }
   // What the peer lacks must not be on a disk whose generation says that both are equal.
   if (volume.generationWrites > 0) {
     volume.heldMirroredWrites.push(slot);

@@ -648,6 +648,8 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
     c.openEpochTurnedDown[c.openEpochFirst] !== 0 &&
     c.findOpenEpoch(barrier) >= 0
   ) {
+    const unanswered = unansweredWrite(res, c);
+    if (unanswered >= 0) return ackedTooEarly(res, barrier, unanswered);
     epochEnded(res, c);
   }
   if (c.openEpochCount === 0) return `BAD! BarrierAck #${barrier} received, but no epoch in tl!?`;
@@ -655,16 +657,26 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
   const writes = c.openEpochWrites[c.openEpochFirst]!;
   if (number !== barrier) return `BAD! BarrierAck #${barrier} received, expected #${number}!`;
   if (writes !== setSize) return `BAD! BarrierAck #${barrier} received with n_writes=${setSize}, expected n_writes=${writes}!`;
-  for (let slot = c.logHead; slot >= 0 && res.requests.epoch[slot] === number; slot = c.logNext[slot]!) {
-    const net = c.net[slot]!;
-    if ((net & NET.Pending) !== 0 && (net & (NET.ExpectReceiveAck | NET.ExpectWriteAck)) !== 0)
-      return `BAD! BarrierAck #${barrier} received, but a write of it has no ack!`;
-  }
+  const unanswered = unansweredWrite(res, c);
+  if (unanswered >= 0) return ackedTooEarly(res, barrier, unanswered);
   epochEnded(res, c);
   if (c.flushWaiters.length > 0) releaseFlushes(res, c);
   for (let i = 0; i < c.peerDevices.length; i++) if (c.peerDevices[i]!.conn === CONN.Ahead) maybeCatchUp(res, c.peerDevices[i]!);
   return undefined;
 }
+
+/** A write of the oldest epoch whose own ack has not come: it has to, before that of the epoch. */
+function unansweredWrite(res: Resource, c: Connection): number {
+  const number = c.openEpochNumber[c.openEpochFirst]!;
+  for (let slot = c.logHead; slot >= 0 && res.requests.epoch[slot] === number; slot = c.logNext[slot]!) {
+    const net = c.net[slot]!;
+    if ((net & NET.Pending) !== 0 && (net & (NET.ExpectReceiveAck | NET.ExpectWriteAck)) !== 0) return slot;
+  }
+  return -1;
+}
+
+const ackedTooEarly = (res: Resource, barrier: number, slot: number): string =>
+  `BAD! BarrierAck #${barrier} received, but the write at sector ${res.requests.sector[slot]}s is not acked`;
 
 /** The write is not in the transfer log any more. */
 function leftFlight(res: Resource, c: Connection, slot: number): void {
@@ -716,9 +728,12 @@ export function clearTransferLog(res: Resource, c: Connection): void {
   for (let i = 0; i < c.peerDevices.length; i++) c.peerDevices[i]!.sectorsInFlight = 0;
   for (let slot = 0; slot < res.requests.applicationSlots; slot++) {
     const net = c.net[slot]!;
-    if ((net & (NET.Read | NET.Pending)) === 0) continue;
-    // A write that is not in the log any more was sent while its epoch was acked: nobody knows what became of it.
-    c.net[slot] = (net & NET.Read) !== 0 ? 0 : net & ~(NET.Pending | NET.Ok);
+    if ((net & NET.Read) === 0) {
+      // Durable there, only the end of sending it was not told any more.
+      if ((net & NET.Queued) !== 0 && (res.requests.state[slot]! & LOCAL.Contested) === 0) writeHandedOver(res, c, slot);
+      continue;
+    }
+    c.net[slot] = 0;
     const volume = res.volumes.get(res.requests.volume[slot]!)!;
     pendingDone(volume, c);
     unwait(res, volume, slot, 1);

@@ -152,13 +152,15 @@ export function stateToWire(word: number, apv: number, cover = 0xffff_ffff): num
   return result >>> 0;
 }
 
-/** Whether every enumeration of a received word holds a defined value. Quorum and reserved bits are not looked at. */
+/** Whether every enumeration of the state that a peer tells holds a value of a state, no mask. Quorum and reserved bits are not looked at. */
 export function isStateValid(word: number, apv: number): boolean {
   const conn = stateGet(word, 'conn');
   const diskMax = apv < 110 ? D84.UpToDate : D.UpToDate;
   const disk = stateGet(word, 'disk');
   const pdsk = stateGet(word, 'pdsk');
-  return (conn <= C.Behind || conn === C.mask) && (disk <= diskMax || disk === D.mask) && (pdsk <= diskMax || pdsk === D.mask);
+  return (
+    conn <= C.Behind && disk <= diskMax && pdsk <= diskMax && stateGet(word, 'role') <= R.Secondary && stateGet(word, 'peer') <= R.Secondary
+  );
 }
 
 /** The peer's `conn` of a change request as ours; anything not listed becomes 0. */

@@ -8,6 +8,11 @@ import { OP } from '../requests.js';
 import { Resource } from '../resource.js';
 import type { ResyncPlace } from '../resync-order.js';
 
+export interface SentPacket {
+  readonly stream: Stream;
+  readonly bytes: Uint8Array;
+}
+
 export class MemoryNode {
   readonly core: Resource;
   readonly name: string;
@@ -25,6 +30,8 @@ export class MemoryNode {
   /** Meta-data writes are answered only when this is false. */
   holdMeta = false;
   readonly heldMeta: number[] = [];
+  /** The end of sending is told only when this is false. */
+  holdSendDone = false;
   /** Writes are answered only when this is false. */
   holdWrites = false;
   readonly heldWrites: number[] = [];
@@ -47,10 +54,16 @@ export class MemoryNode {
   linkWanted = false;
   linked = false;
   incoming: [Uint8Array, Uint8Array] = [new Uint8Array(0), new Uint8Array(0)];
+  /** Entries of each outbox that were sent. */
+  #handed: [number, number] = [0, 0];
   #operation = 0;
 
   /** Sees the fixed part of every packet that is sent. */
   onSend: (stream: Stream, packet: DataView) => void = () => {};
+  /** Puts other packets in the place of one that is sent. */
+  mangle: ((stream: Stream, packet: Uint8Array) => readonly SentPacket[]) | undefined;
+  /** Sees what the core asks of the disk and tells the application, before it is done. */
+  onEffect: (kind: number, slot: number, value: number) => void = () => {};
 
   constructor(name: string, nodeId: number, sectors: number, protocolVersions: ProtocolVersions = PROTOCOL_VERSIONS) {
     this.name = name;
@@ -157,6 +170,7 @@ export class MemoryNode {
     for (const [kind, slot, value] of rows) {
       const at = requests.sector[slot]! * 512;
       const length = requests.lengthBytes[slot]!;
+      this.onEffect(kind, slot, value);
       switch (kind) {
         case EFFECT.DiskRead:
           this.buffers.set(slot, this.disk.slice(at, at + length));
@@ -271,8 +285,10 @@ export class MemoryNode {
     if (peer === undefined || network.isDown || !this.linkWanted || !peer.linkWanted || this.linked || peer.linked) return;
     this.linked = true;
     peer.linked = true;
-    this.incoming = [new Uint8Array(0), new Uint8Array(0)];
-    peer.incoming = [new Uint8Array(0), new Uint8Array(0)];
+    for (const node of [this, peer]) {
+      node.incoming = [new Uint8Array(0), new Uint8Array(0)];
+      node.#handed = [0, 0];
+    }
     this.core.linkUp(clock.now, 0, true);
     peer.core.linkUp(clock.now, 0, false);
   }
@@ -291,26 +307,28 @@ export class MemoryNode {
   #send(connection: number, stream: Stream): void {
     const box = this.core.outbox(connection, stream);
     if (!this.linked) return;
-    const parts: Uint8Array[] = [];
-    const first = box.done;
+    const packets: Uint8Array[] = [];
+    const first = Math.max(box.done, this.#handed[stream]);
     const last = box.queued;
     for (let n = first; n < last; n++) {
       const row = n % box.capacity;
       const header = box.arena.slice(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!);
-      parts.push(header);
-      this.onSend(stream, new DataView(header.buffer));
       const slot = box.payloadSlot[row]!;
-      if (slot < 0) continue;
-      const from = box.payloadOffset[row]!;
-      const payload = this.buffers.get(slot)!.slice(from, from + box.payloadBytes[row]!);
-      const length = digestBytes(box.digest[row]!);
-      header.set(digestOf(payload, length), header.length - length);
-      parts.push(payload);
+      if (slot >= 0) {
+        const from = box.payloadOffset[row]!;
+        const payload = this.buffers.get(slot)!.subarray(from, from + box.payloadBytes[row]!);
+        const length = digestBytes(box.digest[row]!);
+        if (length > 0) header.set(digestOf(payload, length), header.length - length);
+        packets.push(Buffer.concat([header, payload]));
+      } else packets.push(header);
+      this.onSend(stream, new DataView(header.buffer));
     }
-    this.core.sendDone(clock.now, connection, stream, last - first);
+    this.#handed[stream] = last;
+    if (!this.holdSendDone) this.core.sendDone(clock.now, connection, stream, last - box.done);
     const held = this.#onTheWay.get(stream);
-    if (held !== undefined) held.push(...parts);
-    else this.peer!.deliver(stream, Buffer.concat(parts));
+    if (held !== undefined) held.push(...packets);
+    else if (this.mangle === undefined) this.peer?.deliver(stream, Buffer.concat(packets));
+    else for (const packet of packets) for (const sent of this.mangle(stream, packet)) this.peer?.deliver(sent.stream, sent.bytes);
   }
 
   /** What it sends from now on stays on the way until `arrive`. */
@@ -327,7 +345,7 @@ export class MemoryNode {
   #bufferFilled(slot: number, payload: Uint8Array): void {
     const { requests } = this.core;
     const length = digestBytes(requests.digest[slot]!);
-    requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
+    if (length > 0) requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
   }
 
   deliver(stream: Stream, more: Uint8Array): void {

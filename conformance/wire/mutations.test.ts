@@ -1,0 +1,41 @@
+/**
+ * Nearly right conversations: 5,000 lies, half of them told by a live node, half in recordings of the kernel's. With
+ * UDRBD_MUTATIONS=100000 it goes on for longer; UDRBD_MUTATIONS_SEED begins elsewhere.
+ */
+import t, { type Test } from 'tap';
+import { liveConversation, RECORDED, recordedConversation } from './mutations.js';
+
+const WANTED = Number(process.env.UDRBD_MUTATIONS ?? 5000);
+const FIRST = Number(process.env.UDRBD_MUTATIONS_SEED ?? 1);
+const FINDINGS_MAX = 10;
+const MIB = 1 << 20;
+
+/** Conversations until enough lies were told. */
+function tell(t: Test, converse: (seed: number) => number): void {
+  let [told, talks, findings, most] = [0, 0, 0, 0];
+  for (let seed = FIRST; told < WANTED / 2 && findings < FINDINGS_MAX; seed++, talks++) {
+    try {
+      told += converse(seed);
+    } catch (error) {
+      findings++;
+      t.fail(`seed ${seed}: ${(error as Error).message}`, { found: (error as Error).stack });
+    }
+    most = Math.max(most, process.memoryUsage().heapUsed);
+  }
+  t.comment(`${told} lies in ${talks} conversations, ${Math.ceil(most / MIB)} MiB of heap at most`);
+  t.ok(told >= WANTED / 2);
+  t.ok(most < 512 * MIB, 'memory is bounded');
+}
+
+t.test('a live node lies', async (t) => tell(t, liveConversation));
+
+t.test('a recorded kernel lies', async (t) => {
+  t.ok(RECORDED.length > 90);
+  let heard = 0;
+  tell(t, (seed) => {
+    const result = recordedConversation(seed);
+    heard += result.heard;
+    return result.mutations;
+  });
+  t.comment(`${heard} packets heard`);
+});
