@@ -122,6 +122,14 @@ function invented(prng: Prng, kind: HeaderKind): Uint8Array {
   return bytes;
 }
 
+const REMEMBERED = 20;
+
+/** Keeps some packets to be said again later. */
+function remember(packets: SentPacket[], place: number, packet: SentPacket): void {
+  if (packets.length < REMEMBERED) packets.push(packet);
+  else packets[place % REMEMBERED] = packet;
+}
+
 /** @returns what takes the place of a packet */
 function mutate(prng: Prng, stream: Stream, packet: Uint8Array, kind: HeaderKind, remembered: readonly SentPacket[]): SentPacket[] {
   const header = new PacketHeader();
@@ -335,17 +343,11 @@ function makeLiar(prng: Prng, node: MemoryNode, most: number): Liar {
           : packet[4]! * 256 + packet[5]!;
     const times = said.get(command) ?? 0;
     said.set(command, times + 1);
-    if (packet.length < 5000) remembered[prng.below(20)] ??= { stream, bytes: packet };
+    if (packet.length < 5000) remember(remembered, prng.below(REMEMBERED), { stream, bytes: packet });
     const isDue = liar.isLying && liar.mutations < most && prng.below(100 + times * 10) < 15;
     if (!isDue) return same;
     liar.mutations++;
-    return mutate(
-      prng,
-      stream,
-      packet,
-      kind,
-      remembered.filter((one) => one !== undefined),
-    );
+    return mutate(prng, stream, packet, kind, remembered);
   };
   return liar;
 }
@@ -785,7 +787,7 @@ export function recordedConversation(seed: number, most = 6): ReplayResult {
       ? mutate(prng, stream, bytes, packet.name === 'P_CONNECTION_FEATURES' ? HEADER_KIND.H80 : kind, remembered)
       : [{ stream, bytes }];
     if (isDue) mutations++;
-    if (bytes.length < 5000) remembered[heard % 20] = { stream, bytes };
+    if (bytes.length < 5000) remember(remembered, heard, { stream, bytes });
     heard++;
     for (const each of sent) if (replay.isUp) replay.node.deliver(each.stream, each.bytes);
     replay.run(1);

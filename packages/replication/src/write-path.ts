@@ -648,8 +648,7 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
     c.openEpochTurnedDown[c.openEpochFirst] !== 0 &&
     c.findOpenEpoch(barrier) >= 0
   ) {
-    const unanswered = unansweredWrite(res, c);
-    if (unanswered >= 0) return ackedTooEarly(res, barrier, unanswered);
+    if (lacksAcks(res, c)) return ackedTooEarly(barrier);
     epochEnded(res, c);
   }
   if (c.openEpochCount === 0) return `BAD! BarrierAck #${barrier} received, but no epoch in tl!?`;
@@ -657,26 +656,24 @@ export function barrierAcked(res: Resource, c: Connection, barrier: number, setS
   const writes = c.openEpochWrites[c.openEpochFirst]!;
   if (number !== barrier) return `BAD! BarrierAck #${barrier} received, expected #${number}!`;
   if (writes !== setSize) return `BAD! BarrierAck #${barrier} received with n_writes=${setSize}, expected n_writes=${writes}!`;
-  const unanswered = unansweredWrite(res, c);
-  if (unanswered >= 0) return ackedTooEarly(res, barrier, unanswered);
+  if (lacksAcks(res, c)) return ackedTooEarly(barrier);
   epochEnded(res, c);
   if (c.flushWaiters.length > 0) releaseFlushes(res, c);
   for (let i = 0; i < c.peerDevices.length; i++) if (c.peerDevices[i]!.conn === CONN.Ahead) maybeCatchUp(res, c.peerDevices[i]!);
   return undefined;
 }
 
-/** A write of the oldest epoch whose own ack has not come: it has to, before that of the epoch. */
-function unansweredWrite(res: Resource, c: Connection): number {
+/** A write of the oldest epoch has no ack of its own: that has to come before the epoch's. */
+function lacksAcks(res: Resource, c: Connection): boolean {
   const number = c.openEpochNumber[c.openEpochFirst]!;
   for (let slot = c.logHead; slot >= 0 && res.requests.epoch[slot] === number; slot = c.logNext[slot]!) {
     const net = c.net[slot]!;
-    if ((net & NET.Pending) !== 0 && (net & (NET.ExpectReceiveAck | NET.ExpectWriteAck)) !== 0) return slot;
+    if ((net & NET.Pending) !== 0 && (net & (NET.ExpectReceiveAck | NET.ExpectWriteAck)) !== 0) return true;
   }
-  return -1;
+  return false;
 }
 
-const ackedTooEarly = (res: Resource, barrier: number, slot: number): string =>
-  `BAD! BarrierAck #${barrier} received, but the write at sector ${res.requests.sector[slot]}s is not acked`;
+const ackedTooEarly = (barrier: number): string => `BAD! BarrierAck #${barrier} received, but a write of it has no ack!`;
 
 /** The write is not in the transfer log any more. */
 function leftFlight(res: Resource, c: Connection, slot: number): void {
