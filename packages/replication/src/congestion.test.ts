@@ -1,4 +1,5 @@
 import t from 'tap';
+import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
 
@@ -147,4 +148,42 @@ t.test('ahead again during the resync: what was under way is told of anew', asyn
   t.equal(pair.state(pair.b), 'Connected(Established) Secondary/Primary UpToDate/UpToDate');
   t.ok(isEqual(pair));
   t.equal(oos(pair.a) + oos(pair.b), 0);
+});
+
+t.test('a target that pulls ahead as its resync ends: the source, which has not noticed the end, follows', (t) => {
+  const pair = synced({ 'on-congestion': 'pull-ahead', 'congestion-fill': 16 });
+  const { a, b } = pair;
+  a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.rest();
+  b.control({ command: 'primary', force: false });
+  pair.rest();
+  b.control({ command: 'detach', volume: 0, force: true });
+  pair.rest();
+  b.submit(OP.Write, 800, new Uint8Array(4096).fill(9));
+  pair.rest();
+  b.holdWrites = true;
+  b.control({ command: 'attach', volume: 0, disk: b.backing(b.metaDataOnDisk()) });
+  pair.run(100);
+  t.match(pair.state(b), /SyncTarget/);
+  b.hold(STREAM.Data);
+  release(pair);
+  pair.rest();
+  t.match(pair.state(b), /Established/);
+  b.hold(STREAM.Meta);
+  for (let i = 0; i < 4; i++) b.submit(OP.Write, 1600 + 8 * i, new Uint8Array(4096).fill(0x60 + i));
+  pair.rest();
+  t.match(pair.state(b), /Ahead/);
+  t.match(pair.state(a), /SyncSource/);
+  b.arrive(STREAM.Data);
+  pair.rest();
+  t.match(pair.state(a), /Behind/);
+  t.match(a.logs.join('\n'), /Resync done/);
+  t.equal(a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.bitmapUuid, 0n);
+  b.arrive(STREAM.Meta);
+  pair.run(5000);
+  t.equal(pair.state(b), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+  t.ok(isEqual(pair));
+  t.equal(oos(a) + oos(b), 0);
+  t.notOk([...a.logs, ...b.logs].some((line) => line.includes('ProtocolError')));
+  t.end();
 });
