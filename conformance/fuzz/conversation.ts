@@ -195,7 +195,7 @@ function settle(pair: Pair): void {
 export const conversations: Target = {
   name: 'conversations',
   what: 'streams into a core in every state of a connection, changed on their way',
-  short: 120,
+  short: 80,
   open: (): Fuzzer => {
     const recorded = recordedPackets().filter(({ apv, features }) => apv >= 100 && (features & FF.WSAME) !== 0);
     const kinds = recorded.length > 0 ? recorded : recordedPackets();

@@ -36,7 +36,7 @@ for (const { name, what, short, open } of TARGETS) {
 
 t.test('an exception, an end of the process and an endless loop are found, and the rest is run', async (t) => {
   const script = fileURLToPath(new URL('../../scripts/fuzz', import.meta.url));
-  const run = promisify(execFile)(script, ['canary', '--count', '10', '--workers', '1', '--hang', '2']);
+  const run = promisify(execFile)(script, ['canary', '--count', '7', '--workers', '1', '--hang', '2']);
   const { code, stdout } = (await run.catch((error: unknown) => error)) as { code?: number; stdout: string };
   t.equal(code, 1);
   for (const [kind, seed] of [

@@ -1,6 +1,6 @@
 /** The command scripts/fuzz: feeds decoders for as long as is wanted, each in a process of its own that may crash or hang. */
 import { fork, spawnSync } from 'node:child_process';
-import { appendFileSync, closeSync, mkdirSync, openSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -74,6 +74,7 @@ async function work({ target, first, step, count, until, progress }: Share): Pro
     try {
       await fuzzer.run(seed);
     } catch (error) {
+      writeFileSync(`${FOLDER}${target}-${seed}.input`, fuzzer.input(seed));
       await tell({ type: 'finding', kind: 'crash', seed, text: error instanceof Error ? String(error.stack) : String(error) });
     }
     const now = performance.now();
@@ -115,7 +116,9 @@ class Supervisor {
     this.totals[kind]++;
     const base = `${FOLDER}${target}-${seed}`;
     writeFileSync(`${base}.txt`, `${kind}\n${text}\n`);
-    spawnSync(process.execPath, [...process.execArgv, SELF, '--write-input', target, '--seed', String(seed)], { timeout: 60_000 });
+    // One that does not come to an end, or ends its process, has not written it.
+    if (!existsSync(`${base}.input`))
+      spawnSync(process.execPath, [...process.execArgv, SELF, '--write-input', target, '--seed', String(seed)], { timeout: 60_000 });
     console.log(`${target}: ${kind} with seed ${seed}: ${text.split('\n')[0]}`);
     console.log(`  scripts/fuzz ${target} --seed ${seed} --count 1     # ${base}.input, ${base}.txt`);
   }

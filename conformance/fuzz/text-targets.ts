@@ -26,7 +26,7 @@ import { asText, fuzzer, holds, type Target } from './target.js';
 export const configuration: Target = {
   name: 'configuration',
   what: 'drbd.conf with what it includes: scanner, grammar, options, the model',
-  short: 1500,
+  short: 1000,
   open: () =>
     fuzzer(
       (prng: Prng) => {
