@@ -1,6 +1,7 @@
 /** Every decoder that the fuzzer feeds. The short form in scripts/test and the long one of scripts/fuzz read this table. */
 import { conversations } from './conversation.js';
 import { activityLogs, attach, drbdmeta, dumpTexts, superblocks } from './disk-targets.js';
+import { liars, recordedLiars } from './lies.js';
 import { fuzzer, holds, type Target } from './target.js';
 import { configuration, control, journals, show } from './text-targets.js';
 import { bitmaps, nbd, packets } from './wire-targets.js';
@@ -9,6 +10,8 @@ export const TARGETS: readonly Target[] = [
   packets,
   bitmaps,
   conversations,
+  liars,
+  recordedLiars,
   superblocks,
   activityLogs,
   dumpTexts,
