@@ -245,3 +245,32 @@ t.test('a promotion by force whose generation reached the disk late: the disk ma
   pair.run(5000);
   t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate/);
 });
+
+t.test('the generation of a peer with bad data is not that of a Primary that lost its disk', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  for (const node of pair.nodes)
+    node.control({ command: 'peer-device-options', connection: 0, volume: 0, options: { 'resync-rate': 40 }, setDefaults: false });
+  const kept = current(a);
+  b.control({ command: 'invalidate', volume: 0 });
+  pair.run(200);
+  t.match(pair.state(b), /SyncTarget/);
+  a.control(WITH_TIMEOUT);
+  a.holdWrites = true;
+  a.submit(OP.Write, 80, block(7));
+  pair.run(3500);
+  a.holdWrites = false;
+  a.diskReturns();
+  pair.run(100);
+  t.match(pair.state(a), /^Connected.* Primary\/Secondary Diskless\/Inconsistent/);
+  t.not(current(b), kept);
+  // It tells what it has.
+  b.grow(32768);
+  b.control({ command: 'resize', volume: 0, size: 0, assumePeerHasSpace: false, assumeClean: false });
+  pair.run(100);
+  t.equal(current(a), kept);
+  const attach = a.control({ command: 'attach', volume: 0, disk: a.backing(a.metaDataOnDisk()) });
+  pair.run(100);
+  t.equal(a.code(attach), 'ok');
+  t.match(pair.state(a), /SyncSource/);
+});

@@ -276,7 +276,9 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
   }
   const md = volume.disk?.metaData;
   if (volume.diskState < DISK.Negotiating || md === undefined) {
-    if (!uuidEqual(volume.exposedUuid, p.current)) volume.expose(p.current);
+    // A connected peer whose own data are bad has none for what is above us, whatever it tells.
+    const isOurs = pd.conn < CONN.Connected || pd.peerDisk !== DISK.Inconsistent || res.role !== ROLE.Primary;
+    if (isOurs && !uuidEqual(volume.exposedUuid, p.current)) volume.expose(p.current);
     return undefined;
   }
   const skips =
