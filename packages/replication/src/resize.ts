@@ -382,6 +382,10 @@ function refusal(res: Resource, volume: Volume, request: ResizeRequest): Refusal
     if (res.role === ROLE.Primary && pd.peerRole === ROLE.Primary && mayGrow && !request.assumeClean) {
       return no('ERR_NO_PRIMARY', 'both nodes are Primary: larger only with --assume-clean');
     }
+    // It would not follow: what is above it uses what it was told.
+    if (pd.peerRole === ROLE.Primary && pd.peerDisk === DISK.Diskless && request.size > 0 && request.size < volume.sizeSectors) {
+      return no('SS_DEVICE_IN_USE', 'the Primary has no disk: smaller only when it has been demoted');
+    }
     // The Primary's data are copied to what is new: they have to be good (a rule of DRBD 9).
     const source = res.role === ROLE.Primary ? volume.diskState : pd.peerDisk;
     if (pd.peerDisk > DISK.Diskless && source < DISK.UpToDate && source > DISK.Diskless) return no('ERR_NO_PRIMARY');
