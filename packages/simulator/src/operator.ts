@@ -87,8 +87,10 @@ export class Operator {
       return;
     }
     // What is above it came from a disk that nobody has any more.
-    const isOrphan = world.plan.twoPrimaries && world.mayPart && node.snapshot()?.volumes[0]?.diskState === 'Diskless';
-    if (world.isQuiet && (world.isBehind[node.side] || isOrphan) && node.snapshot()?.role === 'Primary') {
+    const isOrphan = world.plan.twoPrimaries && world.mayPart && isDisk(node, 'Diskless');
+    // The very first promotion, that by force, never reached its disk: nobody has data, and it is done once more.
+    const isUnborn = world.isForced && isDisk(node, 'Inconsistent') && !world.nodes.some((n) => isEverUpToDate(world, n));
+    if (world.isQuiet && (world.isBehind[node.side] || isOrphan || isUnborn) && node.snapshot()?.role === 'Primary') {
       world.isBehind[node.side] = false;
       this.#demote(node, () => this.#reconnect(node));
       return;
@@ -364,4 +366,7 @@ export class Operator {
   }
 }
 
-const isEverUpToDate = (world: World, node: SimNode): boolean => readMetaData(node.disk, world.plan.format).md.current_uuid !== 4n;
+/** Bit 0 says that the node was Primary. */
+const isEverUpToDate = (world: World, node: SimNode): boolean => (readMetaData(node.disk, world.plan.format).md.current_uuid & ~1n) !== 4n;
+
+const isDisk = (node: SimNode, state: 'Diskless' | 'Inconsistent'): boolean => node.snapshot()?.volumes[0]?.diskState === state;
