@@ -1,6 +1,10 @@
 // Disks that go away and come back while both nodes are connected, and nodes that work without one.
-import { randomBytes } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { readImage } from '../engine/images.js';
 import type { Pair } from './pair.js';
 import { startSetting } from './setting.js';
 
@@ -101,22 +105,68 @@ t.test('disks come and go', async (t) => {
     await same(t, 'we attached again');
   });
 
-  await t.test('failover there and back while both keep their disks', async (t) => {
-    for (let round = 0; round < 3; round++) {
+  await t.test('ten switchovers under load, both keep their disks', async (t) => {
+    for (let round = 0; round < 5; round++) {
       await pair.kernel.setup(`secondary ${pair.minor}`);
       await pair.primary();
       const nbd = await pair.open();
-      for (let i = 0; i < 20; i++) await nbd.write((i + round * 100) * 8192, randomBytes(8192));
+      // Eight writers until the moment of the change.
+      const lane = async (number: number): Promise<void> => {
+        for (let i = 0; i < 25; i++)
+          await nbd.write((round * 100 + ((i * 7 + number) % 60)) * 8192, randomBytes(512 * (1 + ((i + number) % 16))));
+      };
+      const load = Promise.all(Array.from({ length: 8 }, (_, number) => lane(number)));
       const refused = await pair.peer.exec(`drbdsetup-84 primary ${pair.minor}`);
       t.not(refused.status, 0, 'the kernel may not be Primary as well');
       t.match(refused.output, /Multiple primaries not allowed/);
+      await load;
       await nbd.close();
       await pair.secondary();
       await pair.kernel.setup(`primary ${pair.minor}`);
-      await pair.inGuest(`dd if=/dev/urandom of=DEVICE bs=8k seek=${round * 50} count=30 oflag=direct 2> /dev/null`);
+      await pair.inGuest(
+        `for lane in 1 2 3; do /usr/bin/dd if=/dev/urandom of=DEVICE bs=$((4096 * lane)) seek=$((lane * 30 + ${round * 20})) count=30 oflag=direct status=none & done; wait`,
+      );
+      await same(t, `round ${round}`);
     }
     await pair.untilInSync('the end');
     await same(t, 'failover');
+  });
+
+  await t.test('a file system of ours on the kernel, and its changes with us', async (t) => {
+    const [folder, image] = [join(setting.folder, 'files'), join(setting.folder, 'ext4.img')];
+    mkdirSync(folder);
+    for (const name of ['one', 'two', 'three']) writeFileSync(join(folder, name), randomBytes(300_000));
+    const sumOf = (name: string): string =>
+      createHash('sha256')
+        .update(readFileSync(join(folder, name)))
+        .digest('hex');
+    const fileBytes = 24 << 20;
+    execFileSync('mke2fs', ['-q', '-t', 'ext4', '-d', folder, image, `${fileBytes / 1024}k`]);
+    await pair.kernel.setup(`secondary ${pair.minor}`);
+    await pair.primary();
+    const nbd = await pair.open();
+    const content = readFileSync(image);
+    for (let at = 0; at < fileBytes; at += 1 << 20) await nbd.write(at, content.subarray(at, at + (1 << 20)));
+    await nbd.flush();
+    await nbd.close();
+    await pair.secondary();
+    await pair.kernel.setup(`primary ${pair.minor}`);
+    const mounted = 'mkdir -p /tmp/mnt && mount -t ext4 DEVICE /tmp/mnt';
+    for (const name of ['one', 'two', 'three'])
+      t.match(await pair.inGuest(`${mounted} 2>/dev/null; sha256sum /tmp/mnt/${name}`), sumOf(name), `${name} is read back there`);
+    await pair.inGuest('cp /tmp/mnt/one /tmp/mnt/four; rm /tmp/mnt/two; sync; umount /tmp/mnt');
+    await same(t, 'a file system');
+    const ours = join(setting.folder, 'ours.img');
+    writeFileSync(ours, readImage(pair.options.image, 0, fileBytes));
+    execFileSync('e2fsck', ['-fn', ours], { stdio: 'pipe' });
+    execFileSync('debugfs', ['-R', `dump four ${ours}.four`, ours], { stdio: 'pipe' });
+    t.equal(
+      createHash('sha256')
+        .update(readFileSync(`${ours}.four`))
+        .digest('hex'),
+      sumOf('one'),
+      'what the kernel wrote is here',
+    );
   });
 
   await t.test('a forced detach on either side', async (t) => {
