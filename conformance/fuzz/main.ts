@@ -1,6 +1,17 @@
 /** The command scripts/fuzz: feeds decoders for as long as is wanted, each in a process of its own that may crash or hang. */
 import { fork, spawnSync } from 'node:child_process';
-import { appendFileSync, closeSync, existsSync, mkdirSync, openSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -12,9 +23,9 @@ const USAGE = `usage: scripts/fuzz [TARGET...] [--time 1h | --count N] [--seed S
 Time and count are for each target; without them 60s. Inputs are those of the seeds S, S+1 ...; 1 is the first.`;
 const SELF = fileURLToPath(import.meta.url);
 const FOLDER = fileURLToPath(new URL('../../.cache/fuzz/', import.meta.url));
-/** An input that takes longer than this, by the clock, is taken for one that never ends. */
+/** An input that takes more processor time than this, or ten times as long by the clock, is taken for one that never ends. */
 const HANG_SECONDS = 30;
-const LOADING_MS = 120_000;
+const PATIENCE = 10;
 /** Of processor time. */
 const SLOW_MS = 2000;
 const FINDINGS_MAX = 20;
@@ -53,6 +64,16 @@ function processorMs(): number {
   return (user + system) / 1000;
 }
 
+async function processorMsOf(run: () => void | Promise<void>): Promise<number> {
+  const began = processorMs();
+  try {
+    await run();
+  } catch {
+    // Has been told.
+  }
+  return processorMs() - began;
+}
+
 async function work({ target, first, step, count, until, progress }: Share): Promise<void> {
   const fd = openSync(progress, 'w');
   const at = new Float64Array(1);
@@ -70,7 +91,6 @@ async function work({ target, first, step, count, until, progress }: Share): Pro
     at[0] = seed;
     writeSync(fd, bytes, 0, 8, 0);
     const began = performance.now();
-    const cpu = began - told > 100 ? processorMs() : -1;
     try {
       await fuzzer.run(seed);
     } catch (error) {
@@ -78,7 +98,8 @@ async function work({ target, first, step, count, until, progress }: Share): Pro
       await tell({ type: 'finding', kind: 'crash', seed, text: error instanceof Error ? String(error.stack) : String(error) });
     }
     const now = performance.now();
-    if (now - began > SLOW_MS && (cpu < 0 || processorMs() - cpu > SLOW_MS)) {
+    // By the clock first, which costs less to read; a busy machine makes that long for nothing.
+    if (now - began > SLOW_MS && (await processorMsOf(() => fuzzer.run(seed))) > SLOW_MS) {
       await tell({ type: 'finding', kind: 'slow', seed, text: `${Math.round(now - began)} ms` });
     }
     if (now - told > 1000) await tellProgress();
@@ -139,17 +160,21 @@ class Supervisor {
       let said = '';
       let hasEnded = false;
       let last = share.first;
-      // Until it is open it loads programs, which takes its time on a busy machine.
-      let lastMoved = Date.now() + LOADING_MS;
+      let lastMoved = Date.now();
+      let usedThen = 0;
+      // Until then it loads programs, which takes its time on a busy machine.
+      let isOpen = false;
       child.stderr!.setEncoding('utf8').on('data', (text: string) => {
         said = (said + text).slice(-4000);
       });
       const watch = setInterval(() => {
         const seed = seedAt(progress);
-        if (seed !== last) {
+        const used = childProcessorMs(child.pid!);
+        if (seed !== last || !isOpen) {
           last = seed;
           lastMoved = Date.now();
-        } else if (Date.now() - lastMoved > this.#hangMs) {
+          usedThen = used;
+        } else if (used - usedThen > this.#hangMs || Date.now() - lastMoved > PATIENCE * this.#hangMs) {
           this.note(target, 'hang', seed, `no end in ${this.#hangMs / 1000} s`);
           clearInterval(watch);
           hasEnded = true;
@@ -158,7 +183,7 @@ class Supervisor {
       }, 500);
       child.on('message', (report: Report) => {
         if (report.type === 'finding') this.note(target, report.kind, report.seed, report.text);
-        else if (report.type === 'open') lastMoved = Date.now();
+        else if (report.type === 'open') isOpen = true;
         else if (report.type === 'end') hasEnded = true;
         else this.totals.peakMiB = Math.max(this.totals.peakMiB, report.peakMiB);
         if (this.findings >= FINDINGS_MAX) child.kill('SIGKILL');
@@ -173,6 +198,16 @@ class Supervisor {
         resolve(hasEnded && !wasKilled ? undefined : { ...share, first: seed + share.step, count: share.count - done });
       });
     });
+  }
+}
+
+/** Of another process, 0 when it is gone. Its clock ticks 100 times a second. */
+function childProcessorMs(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)!.split(' ');
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  } catch {
+    return 0;
   }
 }
 

@@ -357,8 +357,15 @@ t.test('a resync write that waits for the disk does not overwrite what the Prima
   pair.a.submit(OP.Write, 0, block(2));
   pair.rest();
   t.equal(pair.b.heldWrites.length, 1);
+  const deliver = pair.a.deliver.bind(pair.a);
+  let requests = 0;
+  pair.a.deliver = (stream, bytes) => {
+    if (bytes.length >= 16 && new DataView(bytes.buffer, bytes.byteOffset).getUint16(6) === COMMAND.P_RS_DATA_REQUEST) requests++;
+    deliver(stream, bytes);
+  };
   pair.b.control({ command: 'resume-sync', connection: 0, volume: 0 });
-  pair.run(100);
+  pair.run(1000);
+  t.equal(requests, 1, 'and is not asked for again meanwhile');
   pair.a.submit(OP.Write, 16, block(3));
   pair.rest();
   pair.b.holdWrites = false;

@@ -233,7 +233,7 @@ function request(res: Resource, pd: PeerDevice, resync: Resync): void {
     if (res.requests.freePeerSlots <= SLOTS_RESERVED || !pd.connection.outboxes[0].hasBulkRoom(64)) return;
     const bit = bitmap.findNext(slotInBitmap, resync.position);
     if (bit < 0) {
-      restartIfCancelled(pd, resync);
+      restartIfCancelled(res, pd, resync);
       return;
     }
     if (shouldSlowDown(res, pd, resync.marks, resyncLeft(pd))) return;
@@ -311,9 +311,18 @@ export function receiveIsInSync(res: Resource, pd: PeerDevice, sector: number, l
   return undefined;
 }
 
-/** The end of the bitmap was reached, but some requests were cancelled by the source: look again from the start. */
-function restartIfCancelled(pd: PeerDevice, resync: Resync): void {
-  if (pd.resyncRequests.length === 0 && resyncLeft(pd) > 0 && resync.failedBits === 0) resync.position = 0;
+/**
+ * The end of the bitmap was reached, but some requests were cancelled by the source: look again from the start. Not while the disk works on
+ * an answer, whose bits are still set.
+ */
+function restartIfCancelled(res: Resource, pd: PeerDevice, resync: Resync): void {
+  if (pd.resyncRequests.length > 0 || resyncLeft(pd) === 0 || resync.failedBits > 0) return;
+  const { requests } = res;
+  for (let slot = requests.applicationSlots; slot < requests.capacity; slot++) {
+    const isWrite = peerKind(res, slot) === PEER.ResyncWrite && requests.connection[slot] === pd.connection.index;
+    if (isWrite && requests.volume[slot] === pd.volume.number) return;
+  }
+  resync.position = 0;
 }
 
 /** How many set bits from `bit` on fit one request: naturally aligned growth, as the original asks for them. */
