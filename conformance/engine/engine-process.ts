@@ -66,7 +66,7 @@ export class EngineProcess {
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#output += text;
     });
-    for (let waited = 0; waited < 15_000; waited += 20) {
+    for (let waited = 0; waited < 60_000; waited += 20) {
       if (existsSync(`${this.runDir}/control.sock`)) {
         try {
           this.#client = createClient(await transport(`${this.runDir}/control.sock`));

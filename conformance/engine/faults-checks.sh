@@ -70,6 +70,11 @@ peer_dies() {
   kill -9 $(cat /tmp/b/run/engine.lock); until_true 10 eval '! proc a | grep -q cs:Connected'; sleep 1
   engine b && good_again && working
 }
+# Nobody starts the next one but a command that finds this one gone.
+engine_dies() {
+  kill -9 $(cat /tmp/a/run/engine.lock)
+  on a nsenter --net=/run/netns/a drbdsetup status r0 | grep role:Primary && good_again && working && grep -q ' /mnt/fs .* rw' /proc/mounts
+}
 table() { dmsetup suspend --noflush --nolockfs disk-$1 && dmsetup load disk-$1 --table "$2" && dmsetup resume disk-$1; }
 repaired() {
   local m=${minor[$1]}
@@ -152,6 +157,7 @@ for type in ext4 xfs; do
   check "$type: work begins" start_work
   check "$type: the link breaks" link_breaks
   check "$type: the peer is killed" peer_dies
+  check "$type: the engine below it is killed" engine_dies
   check "$type: the peer's disk fails" disk_fails b
   check "$type: the Primary's disk fails" disk_fails a
   if [ $type = ext4 ]; then

@@ -81,6 +81,14 @@ t.test('online resize', async (t) => {
   t.ok(sameUpTo(dataBytes(SIZES[2])));
 
   await nbd.close();
+  // The journal knows nothing of sizes: the next engine has them from the disk.
+  await a.stop('SIGKILL');
+  await a.start();
+  const next = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
+  t.equal(next.sizeBytes, dataBytes(SIZES[2]), 'taken over with the size to which it has grown');
+  t.ok((await next.read(dataBytes(SIZES[2]) - tail.length, tail.length)).equals(tail));
+  await next.close();
+  await synced('after the kill', dataBytes(SIZES[2]));
   // Killed right after a change: the meta-data are complete, at the new place or at the one that the record tells.
   for (const image of images) truncateSync(image, SIZES[2] + 8 * MIB);
   await a.ask('resize', { minor: 0, ...plain });

@@ -55,8 +55,19 @@ killed() {
 }
 check 'the engine is killed under it and the next one takes it over' killed
 refused() { local text; text=$(on a drbdsetup secondary r0 2>&1); equal 11 $? && grep -q 'mounted on /mnt/fs' <<< "$text"; }
+# Neither mounted nor written to: a descriptor is enough.
+held() {
+  local text status
+  exec 9< /dev/ublkb0
+  text=$(on a drbdsetup secondary r0 2>&1 9<&-)
+  equal 11 $? && grep "opened by bash (pid $BASHPID)" <<< "$text"
+  status=$?
+  exec 9<&-
+  return $status
+}
 check 'status says that it is open' eval 'on a drbdsetup status r0 | grep -q open:yes'
 check 'a mounted device is not demoted, and the mount is named' refused
+check 'a process that has it open is enough, and is named' held
 fail_over() { umount /mnt/fs && on a drbdsetup secondary r0 && on b drbdsetup primary r0 && mount /dev/drbd1 /mnt/fs; }
 check 'failover' fail_over
 same() { (cd /mnt/fs && find . -type f | sort | xargs sha256sum) > /tmp/after; cmp /tmp/before /tmp/after; }

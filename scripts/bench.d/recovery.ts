@@ -26,7 +26,8 @@ export async function recovery(): Promise<Table> {
   let unanswered = 0;
   try {
     await cluster.start();
-    const options = { 'c-plan-ahead': 0, 'resync-rate': 200_000 };
+    // Also beside the writers.
+    const options = { 'c-plan-ahead': 0, 'resync-rate': 200_000, 'c-min-rate': 0 };
     await cluster.ask('alpha', 'peer-device-options', { resource: 'r0', peerNodeId: 1, volume: 0, options, setDefaults: false });
     await cluster.ask('beta', 'peer-device-options', { resource: 'r0', peerNodeId: 0, volume: 0, options, setDefaults: false });
     const load = await Load.start(cluster.socket('alpha', 0), SIZE_MIB - 16);
