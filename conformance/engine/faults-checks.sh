@@ -70,10 +70,13 @@ peer_dies() {
   kill -9 $(cat /tmp/b/run/engine.lock); until_true 10 eval '! proc a | grep -q cs:Connected'; sleep 1
   engine b && good_again && working
 }
-# Nobody starts the next one but a command that finds this one gone.
+# Nobody starts the next one but a command that finds this one gone; it is refused, whether the device has been taken over by then or not.
 engine_dies() {
+  local text
   kill -9 $(cat /tmp/a/run/engine.lock)
-  on a nsenter --net=/run/netns/a drbdsetup status r0 | grep role:Primary && good_again && working && grep -q ' /mnt/fs .* rw' /proc/mounts
+  text=$(on a nsenter --net=/run/netns/a drbdsetup secondary r0 2>&1)
+  equal 11 $? && grep 'mounted on /mnt/fs' <<< "$text" && good_again && working &&
+    on a drbdsetup status r0 | grep role:Primary && grep ' /mnt/fs .* rw' /proc/mounts
 }
 table() { dmsetup suspend --noflush --nolockfs disk-$1 && dmsetup load disk-$1 --table "$2" && dmsetup resume disk-$1; }
 repaired() {

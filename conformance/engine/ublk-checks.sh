@@ -60,7 +60,7 @@ held() {
   local text status
   exec 9< /dev/ublkb0
   text=$(on a drbdsetup secondary r0 2>&1 9<&-)
-  equal 11 $? && grep "opened by bash (pid $BASHPID)" <<< "$text"
+  equal 11 $? && grep "opened by .* (pid $BASHPID)" <<< "$text"
   status=$?
   exec 9<&-
   return $status

@@ -450,6 +450,8 @@ export class Operations {
       info.push(`/dev/drbd${volume.minor} open_cnt:${openers.length}, writable:1; list of openers follows`);
       for (const opener of openers.slice(0, 10)) info.push(`drbd${volume.minor} ${opener.text}`);
     }
+    // One that is about to be Primary again says no for those who wait for that.
+    if (entry.isHeld && entry.primary && !force && info.length > 0) return refuse('SS_DEVICE_IN_USE', ...info);
     const answer = await this.#desk.calls.control(entry, { command: 'secondary', openVolumes, force });
     if (answer.ok) entry.primary = false;
     if (answer.ok || answer.error.name !== 'SS_DEVICE_IN_USE') return answer;

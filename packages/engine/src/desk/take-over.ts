@@ -47,18 +47,22 @@ async function setUp(desk: TakeOverDesk, resource: JournalResource, isRecent: bo
     if (!answer.ok) desk.log('err', `drbd ${name}: taking over: ${request.command}: ${describe(answer.error)}`);
     return answer.ok;
   };
-  for (const request of configurationOf(resource)) await operate(request);
-  const entry = desk.find(name);
-  if (entry === undefined) return;
-  entry.primary = resource.primary;
+  let entry: ResourceEntry | undefined;
+  for (const request of configurationOf(resource)) {
+    await operate(request);
+    entry ??= desk.find(name);
+    // From the beginning: where a disk hangs commands may come before the end.
+    if (request.command === 'new-resource' && entry !== undefined) entry.primary = resource.primary;
+  }
+  if (entry === undefined || desk.find(name) !== entry) return;
   const wanted = resource.connections.filter(({ connect }) => connect);
-  const goesOnAlone = resource.primary && (wanted.length === 0 || (isRecent && wanted.every(mayBeMissed)));
+  const goesOnAlone = entry.primary && (wanted.length === 0 || (isRecent && wanted.every(mayBeMissed)));
   const isPrimary = goesOnAlone && (await desk.operate({ id: 0, command: 'primary', resource: name, force: false })).ok;
-  if (isPrimary || !resource.primary) desk.release(entry);
+  if (isPrimary || !entry.primary) desk.release(entry);
   for (const { peerNodeId } of wanted) {
     await operate({ id: 0, command: 'connect', resource: name, peerNodeId, tentative: false, discardMyData: false });
   }
-  if (resource.primary && !isPrimary) void restoreRole(desk, entry, wanted.some(hasTwoPrimaries));
+  if (entry.primary && !isPrimary) void restoreRole(desk, entry, wanted.some(hasTwoPrimaries));
 }
 
 const hasTwoPrimaries = ({ options }: JournalConnection): boolean => options['allow-two-primaries'] === true;
