@@ -6,7 +6,7 @@ import { UUID_FLAG } from '@udrbd/wire';
 import { startBitmapExchange } from './bitmap-exchange.js';
 import { maybeCatchUp } from './congestion.js';
 import { endPendingGeneration, peerHasReturned, peerIsGoodAgain } from './fencing.js';
-import { durably, newCurrentUuid, sendUuidsToAll } from './generation-changes.js';
+import { durably, newCurrentUuid, partFromTarget, sendUuidsToAll } from './generation-changes.js';
 import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -123,6 +123,8 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     if (res.isSuspended && next.peerRole !== ROLE.Primary) volume.generationPending = true;
     else if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
   }
+  const hasRival = next.role === ROLE.Primary && old.peerRole === ROLE.Primary;
+  if (hasRival && isSource(old.conn) && next.conn < CONN.Connected && next.disk === DISK.UpToDate) partFromTarget(res, volume, pd);
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
     if (old.peerRole === ROLE.Secondary && next.peerRole === ROLE.Primary && volume.diskState === DISK.UpToDate) {
       if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);

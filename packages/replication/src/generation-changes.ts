@@ -43,6 +43,20 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false,
   return true;
 }
 
+/**
+ * A source loses a target that is Primary like itself, and may have been through without our knowing it: from here on each goes its own
+ * way. The bitmap UUID stays, for a target that was not through is resynced by what the bitmap marks.
+ */
+export function partFromTarget(res: Resource, volume: Volume, pd: PeerDevice): void {
+  const { metaData } = volume.disk!;
+  metaData.history_uuids.unshift(metaData.current_uuid);
+  metaData.history_uuids.length = 32;
+  metaData.current_uuid = withPrimaryBit(res.random64(), res.role === ROLE.Primary);
+  volume.generationDrawn(metaData.current_uuid);
+  res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(pd))}`);
+  generationDurably(res, volume);
+}
+
 /** Writes the generation out. Nobody has seen data of one that no disk knows. */
 export function generationDurably(res: Resource, volume: Volume, written?: () => void): void {
   const current = volume.disk!.metaData.current_uuid;

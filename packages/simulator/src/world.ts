@@ -172,8 +172,6 @@ export class World {
     if (text.includes('Can only connect to data with current UUID=') || text.includes('demote me first!')) this.mayPart = true;
     if (text.includes('I shall become SyncTarget, but I am primary!')) {
       this.isBehind[node.side] = true;
-      // A source that missed the end of a resync begins no generation when it loses its target, though that is Primary too.
-      if (this.plan.twoPrimaries && this.nodes.every((n) => n.snapshot()?.role === 'Primary')) this.isDiverged = true;
     }
     if (text.includes('Unrelated data')) {
       this.unrelated = true;
