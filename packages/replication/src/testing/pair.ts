@@ -58,6 +58,8 @@ export class MemoryNode {
   #handed: [number, number] = [0, 0];
   #operation = 0;
 
+  /** Slots of what was asked of a disk that is not there. */
+  readonly stray: number[] = [];
   /** Sees the fixed part of every packet that is sent. */
   onSend: (stream: Stream, packet: DataView) => void = () => {};
   /** Puts other packets in the place of one that is sent. */
@@ -170,6 +172,12 @@ export class MemoryNode {
     for (const [kind, slot, value] of rows) {
       const at = requests.sector[slot]! * 512;
       const length = requests.lengthBytes[slot]!;
+      if (kind <= EFFECT.DiskWriteZeroes && core.volumes.get(requests.volume[slot]!)?.disk === undefined) {
+        // Given up since it was asked for.
+        this.stray.push(slot);
+        core.diskDone(clock.now, slot, 5);
+        continue;
+      }
       this.onEffect(kind, slot, value);
       switch (kind) {
         case EFFECT.DiskRead:
