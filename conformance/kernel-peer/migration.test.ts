@@ -73,6 +73,18 @@ t.test('migration', async (t) => {
     await pair.kernel.down();
     await setting.peer.stop();
     await nbd.write(4 << 20, randomBytes(1 << 20));
+    const mark = ours.log.length;
+    await beginSecond(t, format);
+    t.same(syncedKib(ours.log.slice(mark)), [1024], 'only what was written meanwhile');
+    await nbd.write(6 << 20, randomBytes(1 << 20));
+    await nbd.flush();
+    await sameImages(t);
+  };
+  const sameImages = async (t: Test): Promise<void> => {
+    const bytes = await pair.sizeBytes();
+    t.ok(readImage(kernelImage, 0, bytes).equals(readImage(pair.options.image, 0, bytes)), 'the same data on both disks');
+  };
+  const beginSecond = async (t: Test, format: 'v08' | 'v09'): Promise<void> => {
     // 2
     if (format === 'v09') t.match(await second.drbdmeta(minor, kernelImage, ['create-md', '1']), QUESTIONS.v09);
     // 3
@@ -87,16 +99,10 @@ t.test('migration', async (t) => {
     await second.ask('new-path', { ...about, local, remote: { ...local, address: pair.peer.hostAddress } });
     await second.drbdmeta(minor, kernelImage, ['apply-al'], format);
     await second.ask('attach', { minor, backingDev: kernelImage, metaDev: kernelImage, metaIndex: -3, options: {} });
-    const mark = ours.log.length;
     await second.ask('connect', { ...about, tentative: false, discardMyData: false });
     // 4
     await untilSynced(ours);
     await untilSynced(second);
-    t.same(syncedKib(ours.log.slice(mark)), [1024], 'only what was written meanwhile');
-    await nbd.write(6 << 20, randomBytes(1 << 20));
-    await nbd.flush();
-    const bytes = await pair.sizeBytes();
-    t.ok(readImage(kernelImage, 0, bytes).equals(readImage(pair.options.image, 0, bytes)), 'the same data on both disks');
   };
   /** Over to the second node, and back. */
   const switchOver = async (t: Test): Promise<void> => {
@@ -150,4 +156,35 @@ t.test('migration', async (t) => {
     });
   }
   await nbd.close();
+
+  await t.test('after crashes: each applies the activity log of the other', async (t) => {
+    await pair.secondary();
+    await pair.kernel.setup(`primary ${minor}`);
+    const load = pair.inGuest(
+      'for i in $(seq 200); do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 37 % 300)) count=3 oflag=direct status=none; done',
+    );
+    load.catch(() => {});
+    await sleep(1500);
+    await setting.peer.stop();
+    await beginSecond(t, 'v08');
+    await sameImages(t);
+    t.match(second.log, /Began resync as SyncSource/, 'what the kernel had written counts');
+
+    await second.ask('primary', { resource: pair.name, force: false });
+    const there = await NbdClient.open(`${second.runDir}/nbd/${minor}.sock`);
+    const writes = Array.from({ length: 200 }, (_, i) => there.write(((i * 41) % 300) * 16_384, randomBytes(16_384)).catch(() => {}));
+    await Promise.race(writes);
+    await sleep(100);
+    await second.stop();
+    await Promise.all(writes);
+    execFileSync('ip', ['-n', namespace.name, 'address', 'delete', `${address}/24`, 'dev', 'bridge']);
+    await setting.restartPeer();
+    t.match(await pair.kernel.meta('apply-al'), /Marked additional|up to date|\d+ KB/i);
+    await pair.kernel.attach();
+    await pair.kernel.connect();
+    await pair.untilInSync('the resync');
+    const { ours: own, kernel } = await pair.sums();
+    t.equal(kernel, own, 'the same data on both disks');
+    t.same(await setting.complaints([/operation not supported error, dev ubd/]), []);
+  });
 });
