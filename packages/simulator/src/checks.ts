@@ -213,7 +213,9 @@ export class Checks {
       const left = world.nodes.map((node) => node.snapshot()!.connections[0]!.peerDevices[0]!.outOfSyncSectors);
       // What is new of a device is marked before it is there.
       const isGrowing = world.nodes.some((node) => node.isGrowing);
-      if (world.plan.diskErrorsPerMillion === 0 && !isGrowing && left.some((sectors) => sectors > 0)) {
+      // What a forced demotion has cut off may be on either disk.
+      const isCutOff = world.nodes.some((node) => node.snapshot()!.failIo);
+      if (world.plan.diskErrorsPerMillion === 0 && !isGrowing && !isCutOff && left.some((sectors) => sectors > 0)) {
         world.violation(`D6: ${left[0]} sectors on a and ${left[1]} on b are still marked after a resync`);
         return;
       }
