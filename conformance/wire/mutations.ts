@@ -136,7 +136,7 @@ function mutate(prng: Prng, stream: Stream, packet: Uint8Array, kind: HeaderKind
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
   const isWhole = decodeHeader(view, 0, packet.length, kind, header) === 0;
   const same = { stream, bytes: packet };
-  const bytes = packet.slice();
+  const bytes = new Uint8Array(packet);
   const changed = { stream, bytes };
   const roll = prng.below(100);
   if (roll < 55) {

@@ -111,7 +111,8 @@ export function conversations(): Conversation[] {
     const at = (next.get(`${key} ${direction}`) ?? 0) + 1;
     next.set(`${key} ${direction}`, at);
     const end = recorded.packets[at]?.offset ?? recorded.bytes.length;
-    const bytes = recorded.bytes.subarray(Number(offset), end);
+    // A copy: slices of a Buffer would share its memory.
+    const bytes = new Uint8Array(recorded.bytes.subarray(Number(offset), end));
     packets.push({ from: direction![0] as 'a' | 'b', socket: socket as 'data' | 'meta', name: name!, bytes });
   }
   return found;
