@@ -315,3 +315,21 @@ t.test('sizes are told as DRBD tells them', async (t) => {
   t.equal(prettySize(131_032), '128 MB (131032 KB)');
   t.equal(prettySize(9_999), '9999 KB (9999 KB)');
 });
+
+t.test('a smaller size waits for a write behind the new end that its peer has not acked', async (t) => {
+  const pair = new Pair(1024);
+  pair.configure({}, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.b.holdWrites = true;
+  pair.a.submit(OP.Write, 608, new Uint8Array(4096));
+  pair.rest();
+  const op = pair.a.control({ command: 'resize', volume: 0, size: 500, assumePeerHasSpace: false, assumeClean: false });
+  pair.rest();
+  t.equal(pair.a.code(op), 'pending');
+  pair.b.holdWrites = false;
+  for (const slot of pair.b.heldWrites.splice(0)) pair.b.core.diskDone(clock.now, slot, 0);
+  pair.run(1000);
+  t.equal(pair.a.code(op), 'ok');
+});

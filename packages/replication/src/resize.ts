@@ -124,6 +124,8 @@ export function continueResize(res: Resource, volume: Volume): void {
   // What is under way behind the new end has to come back first. Nothing new starts there.
   if (sizeSectors < volume.sizeSectors) volume.sizeSectors = sizeSectors;
   if (!isSame && volume.overlap.touches(sizeSectors, Number.MAX_SAFE_INTEGER)) {
+    // Only once: this is asked again as long as anything else goes on.
+    if (!volume.isMoving) return;
     volume.isMoving = false;
     return releaseMoved(res, volume);
   }
