@@ -33,7 +33,17 @@ else
       await host.ended;
       rmSync(dir, { recursive: true });
     });
-    const client = async () => createClient(await transport(host.path('/run/udrbd/control.sock')));
+    // Devices are served before the control socket is.
+    const client = async () => {
+      for (let waited = 0; ; waited += 50) {
+        try {
+          return createClient(await transport(host.path('/run/udrbd/control.sock')));
+        } catch (error) {
+          if (waited > 20_000) throw error;
+          await sleep(50);
+        }
+      }
+    };
     const role = async () => {
       const c = await client();
       const { data } = await c.request('snapshot', {});

@@ -57,11 +57,12 @@ function daemonise(option: '--background' | '--successor'): void {
   const runDir = process.env.UDRBD_RUN_DIR || '/run/udrbd';
   mkdirSync(runDir, { recursive: true, mode: 0o700 });
   const log = openSync(`${runDir}/engine.log`, 'a', 0o600);
-  const child = spawn(process.execPath, [...process.execArgv, fileURLToPath(import.meta.url), option], {
-    detached: true,
-    cwd: '/',
-    stdio: ['ignore', log, log, 'ipc'],
-  });
+  const command = [process.execPath, ...process.execArgv, fileURLToPath(import.meta.url), option];
+  // systemd waits for the end of a main process only when that was its child at the moment it was named, which for a successor is
+  // before we are gone. So that one is not ours.
+  const isOrphan = option === '--successor';
+  const [program, ...args] = isOrphan ? ['/bin/sh', '-c', '"$0" "$@" &', ...command] : command;
+  const child = spawn(program!, args, { detached: true, cwd: '/', stdio: ['ignore', log, log, 'ipc'] });
   let isReady = false;
   child.on('message', (message) => {
     if (message !== 'ready') {
@@ -73,6 +74,9 @@ function daemonise(option: '--background' | '--successor'): void {
     child.unref();
   });
   child.on('exit', (code) => {
-    if (!isReady) process.exitCode = code ?? 20;
+    if (!isReady && !(isOrphan && code === 0)) process.exitCode = code ?? 20;
+  });
+  child.on('disconnect', () => {
+    if (!isReady) process.exitCode ||= 20;
   });
 }
