@@ -48,8 +48,8 @@ interface VolumeHost {
   readonly volume: number;
   readonly minor: number;
   readonly frontEnd: FrontEnd | undefined;
+  /** One that is being replaced is closed before the next one comes. */
   disk: Disk | undefined;
-  /** A disk that is being replaced is closed before the next one comes. */
   sizeSectors: number;
   writable: boolean;
 }
@@ -106,8 +106,8 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   #isDraining = false;
   #lastSnapshot: HostSnapshot | undefined;
   #stateChanged = false;
-  /** del-minor operations whose answer waits for the end of a front end. */
-  readonly #deletions = new Map<number, number>();
+  /** Volumes whose del-minor waits for the end of a front end. */
+  readonly #deletions = new Set<number>();
   readonly #controls = new Map<number, ControlRequest>();
   #removal: (() => void) | undefined;
 
@@ -664,7 +664,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     };
     if (entry?.frontEnd === undefined) end();
     else {
-      this.#deletions.set(volume, 1);
+      this.#deletions.add(volume);
       const at = this.#resuming.indexOf(entry.frontEnd);
       if (at >= 0) this.#resuming.splice(at, 1);
       entry.frontEnd.stop(end);
