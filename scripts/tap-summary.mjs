@@ -8,7 +8,9 @@ const DIRECTIVE = / # (SKIP|TODO|time=).*$/i;
 /** Open subtests by depth. One that fails without a failing assertion inside (crash, time-out, wrong plan) counts as one failure. */
 const open = [];
 const count = { passed: 0, failed: 0, skipped: 0 };
-let diagnosticsOf;
+/** Of one failure; that of a time-out lists every open handle. */
+const DIAGNOSTIC_LINES_MAX = 30;
+let diagnosticsLeft = 0;
 let inDiagnostics = false;
 
 const fail = (depth, name) => {
@@ -21,7 +23,7 @@ const fail = (depth, name) => {
 for (const line of readFileSync(process.argv[2], 'utf8').split('\n')) {
   if (inDiagnostics) {
     if (/^ *\.\.\.$/.test(line)) inDiagnostics = false;
-    else if (diagnosticsOf) process.stderr.write(`  ${line.trimEnd()}\n`);
+    else if (diagnosticsLeft-- > 0) process.stderr.write(`  ${line.trimEnd()}\n`);
     continue;
   }
   if (/^ *---$/.test(line)) {
@@ -41,14 +43,14 @@ for (const line of readFileSync(process.argv[2], 'utf8').split('\n')) {
   const directive = DIRECTIVE.exec(rest)?.[1];
   const name = rest.replace(DIRECTIVE, '');
   const closed = open[depth]?.name === name ? open[depth] : undefined;
-  diagnosticsOf = false;
+  diagnosticsLeft = 0;
   // A file whose imports fail has "no tests found", which tap takes for a skipped one.
   if (depth === 0 && rest.endsWith('no tests found')) fail(depth, rest);
   else if (/skip|todo/i.test(directive ?? '')) count.skipped++;
   else if (closed === undefined && !notOk) count.passed++;
   else if (notOk && !closed?.failed) {
     fail(depth, name);
-    diagnosticsOf = true;
+    diagnosticsLeft = DIAGNOSTIC_LINES_MAX;
   }
   open.length = Math.min(open.length, depth);
 }

@@ -8,9 +8,11 @@ import { TwoEngines } from './two-engines.js';
 const STRANGERS = Number(process.env.UDRBD_STRANGERS ?? 10_000);
 /** Connections that the test keeps open at the same time. */
 const AT_ONCE = 500;
+/** A stranger that the kernel has not found room for in the queue of the listening socket learns nothing: its own patience. */
+const PATIENCE_MS = 10_000;
 /** Of the engine: silent strangers that it bears with (64), and some more that it has just got rid of. */
 const FILES_MAX = 80;
-const MEMORY_MIB_MAX = 16;
+const MEMORY_MIB_MAX = 24;
 const PEER = '127.0.0.1';
 const SOMEBODY = '127.0.0.2';
 
@@ -47,6 +49,7 @@ class Flood {
     socket.on('error', () => undefined);
     if (number % 7 === 0) socket.write(Buffer.from('837402', 'hex'));
     socket.resume();
+    socket.setTimeout(PATIENCE_MS, () => socket.destroy());
     socket.on('end', () => this.closedByEngine++);
     socket.once('close', () => {
       this.#open.delete(socket);
