@@ -2,18 +2,17 @@
 
 import { initialPacketStream } from '../../packages/engine/src/links/initial-packet.js';
 import {
-  BLOCK_SIZE_DEFAULT,
   CMD,
   HANDSHAKE,
   IHAVEOPT,
   NBD_BROKEN,
   NBD_DISCONNECT,
   NBD_NEED_MORE,
-  type NbdExport,
   NbdSession,
   OPT,
   REQUEST_MAGIC,
 } from '../../packages/engine/src/nbd/index.js';
+import { exportedVolume } from '../../packages/engine/src/testing/nbd-export.js';
 import {
   BitmapReceiver,
   BitmapSender,
@@ -216,19 +215,7 @@ export const bitmaps: Target = {
     ),
 };
 
-const VOLUME: NbdExport = {
-  name: 'r0',
-  description: 'volume 0',
-  sizeBytes: 1 << 20,
-  readOnly: false,
-  refusal: undefined,
-  rotational: false,
-  canFlush: true,
-  canFua: true,
-  canTrim: true,
-  canWriteZeroes: true,
-  blockSize: { ...BLOCK_SIZE_DEFAULT, minimum: 512 },
-};
+const VOLUME = exportedVolume(512);
 
 function nbdOption(option: number, data: Buffer): Buffer {
   const head = Buffer.alloc(16);

@@ -72,6 +72,14 @@ export class Stage {
     yield* this.idle(side);
   }
 
+  /** The first node is Primary, and its first blocks are written and flushed. */
+  *written(): Script {
+    yield* this.up();
+    yield* this.promote(0);
+    yield* this.write(0, 0);
+    yield* this.flush(0);
+  }
+
   *idle(side: Side): Script {
     const workload = this.world.workloads[side];
     yield () => workload.running === 0;
@@ -118,10 +126,7 @@ function* someWrites(stage: Stage, side: Side, from = 0): Script {
 
 /** Up, a Primary, apart, with writes that the peer does not have. */
 function* primaryAlone(stage: Stage): Script {
-  yield* stage.up();
-  yield* stage.promote(0);
-  yield* stage.write(0, 0);
-  yield* stage.flush(0);
+  yield* stage.written();
   yield* stage.disconnect(0);
 }
 
@@ -264,10 +269,7 @@ export const CRASH_SCENARIOS: readonly CrashScenario[] = [
     sides: [0],
     plan: { sizeSectors: 400 },
     *run(stage) {
-      yield* stage.up();
-      yield* stage.promote(0);
-      yield* stage.write(0, 0);
-      yield* stage.flush(0);
+      yield* stage.written();
       stage.isRecording = true;
       yield* stage.command(0, { command: 'detach', volume: VOLUME, force: false });
       yield* stage.write(0, 32);
@@ -286,10 +288,7 @@ export const CRASH_SCENARIOS: readonly CrashScenario[] = [
     sides: [0, 1],
     plan: { sizeSectors: 400 },
     *run(stage) {
-      yield* stage.up();
-      yield* stage.promote(0);
-      yield* stage.write(0, 0);
-      yield* stage.flush(0);
+      yield* stage.written();
       stage.isRecording = true;
       yield* stage.command(1, { command: 'invalidate', volume: VOLUME });
       yield* stage.inSync();
@@ -299,10 +298,7 @@ export const CRASH_SCENARIOS: readonly CrashScenario[] = [
     title: 'outdate',
     sides: [1],
     *run(stage) {
-      yield* stage.up();
-      yield* stage.promote(0);
-      yield* stage.write(0, 0);
-      yield* stage.flush(0);
+      yield* stage.written();
       yield* stage.disconnect(0);
       stage.isRecording = true;
       yield* stage.command(1, { command: 'outdate', volume: VOLUME });
@@ -315,10 +311,7 @@ export const CRASH_SCENARIOS: readonly CrashScenario[] = [
     sides: [0, 1],
     plan: { sizeSectors: 2048 },
     *run(stage) {
-      yield* stage.up();
-      yield* stage.promote(0);
-      yield* stage.write(0, 0);
-      yield* stage.flush(0);
+      yield* stage.written();
       for (const side of [0, 1] as const) stage.grow(side, 400 * 512);
       stage.isRecording = true;
       yield* stage.command(0, { command: 'resize', volume: VOLUME, size: 0, assumePeerHasSpace: false, assumeClean: false });
@@ -332,10 +325,7 @@ export const CRASH_SCENARIOS: readonly CrashScenario[] = [
     sides: [0, 1],
     plan: { sizeSectors: 2048, format: 'v08' },
     *run(stage) {
-      yield* stage.up();
-      yield* stage.promote(0);
-      yield* stage.write(0, 0);
-      yield* stage.flush(0);
+      yield* stage.written();
       stage.world.isResized = true;
       stage.world.keptSectors = 1000;
       stage.isRecording = true;

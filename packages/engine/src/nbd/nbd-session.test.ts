@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { exportedVolume } from '../testing/nbd-export.js';
 import {
   BLOCK_SIZE_DEFAULT,
   CMD,
@@ -22,19 +23,7 @@ import {
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(/\s/g, ''), 'hex'));
 const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-const volume: NbdExport = {
-  name: 'r0',
-  description: 'volume 0',
-  sizeBytes: 1 << 20,
-  readOnly: false,
-  refusal: undefined,
-  rotational: false,
-  canFlush: true,
-  canFua: true,
-  canTrim: true,
-  canWriteZeroes: true,
-  blockSize: { ...BLOCK_SIZE_DEFAULT, minimum: 1 },
-};
+const volume = exportedVolume(1);
 const serve = (...all: NbdExport[]): NbdExports => ({
   list: () => all,
   find: (name) => (name === '' ? all[0] : all.find((exported) => exported.name === name)),

@@ -2,8 +2,7 @@
  * Two nodes with the real core, disks and links, in one thread: one reactor, two resources that talk over the loopback. What writes to
  * the Primary is a front end that submits as soon as something is answered, and makes no garbage of its own.
  */
-import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
-import { createMetaData, encodeSuperblock, initializedActivityLog, place, placement } from '@udrbd/metadata';
+import { placement } from '@udrbd/metadata';
 import { type ControlRequest, OP, Resource } from '@udrbd/replication';
 import { bindSocket, closeFile, getLocalAddress, openSocket } from 'ublk-napi';
 import { closeDisk, openDisk } from '../disks/open-disk.js';
@@ -14,6 +13,7 @@ import type { DiskHandles, ReactorMessage } from '../reactor/messages.js';
 import { Reactor } from '../reactor/reactor.js';
 import { ResourceHost } from '../reactor/resource-host.js';
 import { ResyncOrder } from '../reactor/resync-order.js';
+import { createImage } from './image.js';
 
 const BLOCK_BYTES = 4096;
 const ARENA_BYTES = 4 << 20;
@@ -211,17 +211,6 @@ export class ReplicatedPair {
     for (const handles of this.#handles) await closeDisk(handles);
     this.reactor.close();
   }
-}
-
-function createImage(path: string, bytes: number): void {
-  const fd = openSync(path, 'w+');
-  ftruncateSync(fd, bytes);
-  const p = placement({ kind: 'internal', deviceBytes: bytes, maxPeers: 1 });
-  const md = createMetaData('v09', { maxPeers: 1 });
-  place(md, p);
-  writeSync(fd, initializedActivityLog(md.al_stripes, md.al_stripe_size_4k), 0, undefined, p.alOffsetBytes);
-  writeSync(fd, encodeSuperblock(md), 0, undefined, p.superblockOffsetBytes);
-  closeSync(fd);
 }
 
 /** A port that nobody uses now. */
