@@ -1,43 +1,31 @@
 /**
  * The host of one resource's core: carries out its effects with the reactor's ring and tells it what came of them.
- *
- * Buffers: a slot's payload lives in a block of the reactor's payload memory. Application requests get theirs from the front
- * end, requests of peers with AllocateBuffer; without memory these wait, and with them the receive or the read they are for.
  */
 import type { Refusal } from '@udrbd/control';
 import {
   type BackingDisk,
   type ColdEffect,
   type ControlRequest,
-  DIGEST_STRIDE,
   EFFECT,
   type LogLevel,
   type Options,
-  REQ_FUA,
-  REQ_NOUNMAP,
-  REQ_PREFLUSH,
   type ReplicationCore,
   type Requests,
 } from '@udrbd/replication';
-import { ERRNO, FALLOC_FL, RWF, statFile } from 'ublk-napi';
+import { ERRNO, statFile } from 'ublk-napi';
 import { Disk } from '../disks/disk.js';
 import { MetaIo, type MetaIoHost } from '../disks/meta-io.js';
+import { SlotIo, type SlotIoHost } from '../disks/slot-io.js';
 import type { FrontEnd, FrontEndHost } from '../front-ends/front-end.js';
 import { Link } from '../links/link.js';
 import type { LinkHost } from '../links/link-host.js';
 import type { Listeners } from '../links/listener.js';
-import { computeDigest } from './digests.js';
-import { KIND, keyOf, SLOT_BITS, SLOTS_MAX } from './key-space.js';
+import { SLOTS_MAX } from './key-space.js';
 import type { DiskHandles, HostSnapshot, PathSetup } from './messages.js';
-import { ARENA, BLOCK_BYTES_MAX, type PayloadMemory } from './payload-memory.js';
+import type { PayloadMemory } from './payload-memory.js';
 import type { Reactor, SlotOwner, Timed } from './reactor.js';
 import type { OrderedHost, ResyncOrder } from './resync-order.js';
-
-/** What the I/O in flight of a slot is. */
-const STEP = { None: 0, Preflush: 1, Read: 2, Write: 3, Flush: 4, Punch: 5, ZeroRange: 6, ZeroFill: 7 } as const;
-
-/** What a slot's buffer waits for. */
-const WAIT = { None: 0, Buffer: 1, BufferThenRead: 2 } as const;
+import { SlotBuffers, type SlotBuffersHost } from './slot-buffers.js';
 
 const SECTOR_BYTES = 512;
 
@@ -64,11 +52,9 @@ export interface ResourceHostSetup {
   readonly resyncOrder: ResyncOrder;
 }
 
-export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, OrderedHost, MetaIoHost {
+export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, OrderedHost, MetaIoHost, SlotIoHost, SlotBuffersHost {
   readonly core: ReplicationCore;
   readonly index: number;
-  /** Of the disk I/O that is submitted now. */
-  #generation: number;
   readonly reactor: Reactor;
   touched = false;
   deadline = Infinity;
@@ -84,25 +70,13 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   readonly #volumes: (VolumeHost | undefined)[] = [];
   readonly #links: (Link | undefined)[] = [];
   readonly #metaIo: MetaIo;
-  /** By slot: first page of the buffer or -1, I/O step, bytes done, the disk the I/O is on, front end. */
-  readonly #page: Int32Array;
-  readonly #step: Uint8Array;
-  readonly #done: Float64Array;
-  /** Of the I/O in flight: its generation, and the page that it may touch. */
-  readonly #ioGeneration: Uint32Array;
-  readonly #ioPage: Int32Array;
-  /** The same of I/O that was answered although the disk has not, by generation and slot. */
-  readonly #late = new Map<number, { readonly disk: Disk; readonly page: number }>();
-  readonly #wait: Uint8Array;
-  readonly #waitBytes: Uint32Array;
-  readonly #disks: (Disk | undefined)[];
+  readonly #slotIo: SlotIo;
+  readonly #buffers: SlotBuffers;
+  /** By slot: who submitted the request. */
   readonly #fronts: (FrontEnd | undefined)[];
   /** 1: submitted and not completed. */
   readonly #submitted: Uint8Array;
-  /** Slots that wait for memory, oldest first. */
-  readonly #waiting: number[] = [];
   readonly #resuming: FrontEnd[] = [];
-  #lacksMemory = false;
   #isDraining = false;
   #lastSnapshot: HostSnapshot | undefined;
   #stateChanged = false;
@@ -122,18 +96,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.#requests = setup.core.requests;
     const slots = this.#requests.capacity;
     if (slots > SLOTS_MAX) throw new Error(`${slots} request slots do not fit the key space`);
-    this.#generation = this.reactor.nextGeneration();
-    this.#ioGeneration = new Uint32Array(slots);
-    this.#ioPage = new Int32Array(slots).fill(-1);
-    this.#page = new Int32Array(slots).fill(-1);
-    this.#step = new Uint8Array(slots);
-    this.#done = new Float64Array(slots);
-    this.#wait = new Uint8Array(slots);
-    this.#waitBytes = new Uint32Array(slots);
-    this.#disks = new Array<Disk | undefined>(slots).fill(undefined);
     this.#fronts = new Array<FrontEnd | undefined>(slots).fill(undefined);
     this.#submitted = new Uint8Array(slots);
     this.#metaIo = new MetaIo(setup.reactor, this, setup.lock);
+    this.#slotIo = new SlotIo(setup.reactor, this, setup.index, setup.core.requests);
+    this.#buffers = new SlotBuffers(setup.reactor.memory, setup.core, this);
     this.reactor.addSlotOwner(this.index, this);
     this.reactor.addTimed(this);
   }
@@ -222,7 +189,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       this.core.settle(this.reactor.now);
       this.drainHot();
       this.#drainCold();
-      this.#serveWaiting();
+      this.#buffers.serveWaiting();
       for (let i = 0; i < this.#links.length; i++) this.#links[i]?.settle();
       this.#resume();
       for (let i = 0; i < this.#volumes.length; i++) this.#volumes[i]?.frontEnd?.settle();
@@ -237,7 +204,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   expire(now: number): void {
     for (const link of this.#links) if (link !== undefined && link.deadline <= now) link.expire(now);
-    if (this.#waiting.length > 0 || this.#lacksMemory) this.touched = true;
+    if (this.#buffers.lacksMemory) this.touched = true;
     if (!this.hasFailed && this.core.deadline <= now) {
       this.touched = true;
       this.core.tick(now);
@@ -267,133 +234,22 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   // Disk I/O of slots.
 
   slotIoDone(slot: number, generation: number, result: number): boolean {
-    if (this.#disks[slot] === undefined || this.#ioGeneration[slot] !== generation) return this.#lateIoDone(slot, generation);
-    this.#slotIo(slot, result);
-    return true;
-  }
-
-  #slotIo(slot: number, result: number): void {
-    const step = this.#step[slot]!;
-    if (result === -ERRNO.EINTR || result === -ERRNO.EAGAIN) {
-      this.#issue(slot, step);
-      return;
-    }
-    if (result < 0) {
-      this.#ioFailed(slot, step, -result);
-      return;
-    }
-    switch (step) {
-      case STEP.Preflush:
-        this.#issue(slot, STEP.Write);
-        break;
-      case STEP.Read:
-      case STEP.Write:
-      case STEP.ZeroFill:
-        if (result === 0) {
-          this.#ioEnded(slot, step === STEP.Read ? ERRNO.EIO : ERRNO.ENOSPC);
-          break;
-        }
-        this.#done[slot] = this.#done[slot]! + result;
-        if (this.#done[slot]! < this.#requests.lengthBytes[slot]!) this.#issue(slot, step);
-        else {
-          if (step === STEP.Read) this.bufferFilled(slot, 0, this.#requests.lengthBytes[slot]!);
-          this.#ioEnded(slot, 0);
-        }
-        break;
-      default:
-        this.#ioEnded(slot, 0);
-    }
+    return this.#slotIo.completed(slot, generation, result);
   }
 
   #startIo(slot: number, kind: number): void {
     const disk = this.#volumes[this.#requests.volume[slot]!]?.disk;
-    if (disk === undefined || disk.isClosing || disk.isAbandoned) {
-      this.touched = true;
-      this.core.diskDone(this.reactor.now, slot, ERRNO.EIO);
-      return;
-    }
-    disk.inFlight++;
-    this.#disks[slot] = disk;
-    this.#done[slot] = 0;
-    const page = this.#page[slot]!;
-    this.#ioPage[slot] = page;
-    this.#ioGeneration[slot] = this.#generation;
-    if (page >= 0) this.memory.retain(page);
-    const flags = this.#requests.flags[slot]!;
-    switch (kind) {
-      case EFFECT.DiskRead:
-        this.#issue(slot, STEP.Read);
-        break;
-      case EFFECT.DiskWrite:
-        this.#issue(slot, (flags & REQ_PREFLUSH) !== 0 ? STEP.Preflush : STEP.Write);
-        break;
-      case EFFECT.DiskFlush:
-        this.#issue(slot, STEP.Flush);
-        break;
-      case EFFECT.DiskDiscard:
-        this.#issue(slot, disk.canPunchHole ? STEP.Punch : STEP.ZeroFill);
-        break;
-      default:
-        if ((flags & REQ_NOUNMAP) !== 0) this.#issue(slot, disk.canZeroRange ? STEP.ZeroRange : STEP.ZeroFill);
-        else this.#issue(slot, disk.canPunchHole ? STEP.Punch : STEP.ZeroFill);
-    }
+    if (disk === undefined || disk.isClosing || disk.isAbandoned) this.slotIoEnded(slot, ERRNO.EIO);
+    else this.#slotIo.start(slot, kind, disk, this.#buffers.pageOf(slot));
   }
 
-  #issue(slot: number, step: number): void {
-    const { reactor } = this;
-    const { ring } = reactor;
-    const disk = this.#disks[slot]!;
-    this.#step[slot] = step;
-    const sqe = reactor.sqe();
-    const done = this.#done[slot]!;
-    const left = this.#requests.lengthBytes[slot]! - done;
-    const offset = this.#requests.sector[slot]! * 512 + done;
-    const rwFlags = (this.#requests.flags[slot]! & REQ_FUA) !== 0 ? RWF.DSYNC : 0;
-    switch (step) {
-      case STEP.Read:
-        ring.prepRead(sqe, disk.dataFd, this.memory.address(this.#ioPage[slot]!) + done, left, offset);
-        break;
-      case STEP.Write:
-        ring.prepWrite(sqe, disk.dataFd, this.memory.address(this.#ioPage[slot]!) + done, left, offset, rwFlags);
-        break;
-      case STEP.Punch:
-        ring.prepFallocate(sqe, disk.dataFd, FALLOC_FL.PUNCH_HOLE | FALLOC_FL.KEEP_SIZE, offset, left);
-        break;
-      case STEP.ZeroRange:
-        ring.prepFallocate(sqe, disk.dataFd, FALLOC_FL.ZERO_RANGE | FALLOC_FL.KEEP_SIZE, offset, left);
-        break;
-      case STEP.ZeroFill:
-        ring.prepWrite(sqe, disk.dataFd, reactor.zeroes.address, Math.min(left, BLOCK_BYTES_MAX), offset, rwFlags);
-        break;
-      default:
-        ring.prepFsync(sqe, disk.dataFd, true);
-    }
-    ring.setUserData(sqe, (this.index << SLOT_BITS) | slot, keyOf(KIND.SlotIo, this.#ioGeneration[slot]!));
+  slotFilled(slot: number): void {
+    this.#buffers.filled(slot, 0, this.#requests.lengthBytes[slot]!);
   }
 
-  /** A disk that can not zero a range by itself is remembered, and the range written. */
-  #ioFailed(slot: number, step: number, errno: number): void {
-    const disk = this.#disks[slot]!;
-    if (
-      (step === STEP.Punch || step === STEP.ZeroRange) &&
-      (errno === ERRNO.EOPNOTSUPP || errno === ERRNO.ENOSYS || errno === ERRNO.EINVAL)
-    ) {
-      if (step === STEP.Punch) disk.canPunchHole = false;
-      else disk.canZeroRange = false;
-      this.#issue(slot, STEP.ZeroFill);
-    } else this.#ioEnded(slot, errno);
-  }
-
-  #ioEnded(slot: number, errno: number): void {
-    const disk = this.#disks[slot]!;
-    this.#disks[slot] = undefined;
-    this.#step[slot] = STEP.None;
-    const page = this.#ioPage[slot]!;
-    this.#ioPage[slot] = -1;
-    if (page >= 0) this.memory.release(page);
+  slotIoEnded(slot: number, errno: number): void {
     this.touched = true;
     if (!this.hasFailed) this.core.diskDone(this.reactor.now, slot, errno);
-    this.ioReturned(disk);
   }
 
   ioReturned(disk: Disk): void {
@@ -408,21 +264,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     if (disk.isClosing) this.#diskClosed(disk);
   }
 
-  /** I/O of a disk that was given up has come to its end: only now may its memory be used again. */
-  #lateIoDone(slot: number, generation: number): boolean {
-    const key = lateKey(generation, slot);
-    const late = this.#late.get(key);
-    if (late === undefined) return false;
-    this.#late.delete(key);
-    if (late.page >= 0) this.memory.release(late.page);
-    this.ioReturned(late.disk);
-    return true;
-  }
-
-  /**
-   * Answers everything that the disk has not answered, and lets it keep what it may still touch. What is submitted from now on
-   * has another generation, so that a slot may be used again before its old I/O is back.
-   */
+  /** Answers everything that the disk has not answered. */
   #abandonDisk(volume: number, token: number): void {
     const { core, reactor } = this;
     const disk = this.#volumes[volume]?.disk;
@@ -433,39 +275,14 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       return;
     }
     disk.abandonToken = token;
-    const slots: number[] = [];
-    for (let slot = 0; slot < this.#disks.length; slot++) {
-      if (this.#disks[slot] !== disk) continue;
-      slots.push(slot);
-      this.#late.set(lateKey(this.#ioGeneration[slot]!, slot), { disk, page: this.#ioPage[slot]! });
-      if (this.#step[slot] === STEP.Read) this.#replaceBuffer(slot);
-      this.#disks[slot] = undefined;
-      this.#ioPage[slot] = -1;
-      this.#step[slot] = STEP.None;
-    }
-    this.#generation = reactor.nextGeneration();
+    const { slots, reads } = this.#slotIo.abandon(disk);
+    for (const slot of reads) this.#buffers.replace(slot);
     const { tokens, flushes, idle } = this.#metaIo.abandon(disk);
     this.touched = true;
     for (const slot of slots) core.diskDone(reactor.now, slot, ERRNO.EIO);
     for (const connection of flushes) core.epochFlushed(reactor.now, connection, volume, ERRNO.EIO);
     for (const each of tokens) core.metaDone(reactor.now, each, ERRNO.EIO);
     for (let i = 0; i < idle; i++) this.ioReturned(disk);
-  }
-
-  /** A read that may still come must not land in what the slot's request gets from elsewhere. */
-  #replaceBuffer(slot: number): void {
-    const page = this.#page[slot]!;
-    if (page < 0) return;
-    this.#page[slot] = -1;
-    this.memory.release(page);
-    // A peer's request is answered with the error.
-    if (slot >= this.#requests.applicationSlots) return;
-    const length = this.#requests.lengthBytes[slot]!;
-    this.#page[slot] = this.memory.allocate(ARENA.Application, length);
-    if (this.#page[slot]! >= 0) return;
-    this.#waitBytes[slot] = length;
-    this.#wait[slot] = WAIT.Buffer;
-    this.#waiting.push(slot);
   }
 
   #closeDisk(volume: number): void {
@@ -512,17 +329,16 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   #hot(kind: number, slot: number, value: number): void {
     switch (kind) {
       case EFFECT.DiskRead:
-        if (this.#wait[slot] === WAIT.Buffer) this.#wait[slot] = WAIT.BufferThenRead;
-        else this.#startIo(slot, kind);
+        if (!this.#buffers.readMustWait(slot)) this.#startIo(slot, kind);
         break;
       case EFFECT.Complete:
         this.#completed(slot, value);
         break;
       case EFFECT.AllocateBuffer:
-        this.#allocateForPeer(slot, value);
+        this.#buffers.allocateForPeer(slot, value);
         break;
       case EFFECT.FreeBuffer:
-        this.#freeBuffer(slot);
+        this.#buffers.free(slot);
         break;
       case EFFECT.Send:
         this.#links[slot]?.wantSend(value === 0 ? 0 : 1);
@@ -543,7 +359,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     this.#fronts[slot] = undefined;
     this.#submitted[slot] = 0;
     if (frontEnd !== undefined) frontEnd.complete(slot, errno);
-    else this.#freeBuffer(slot);
+    else this.#buffers.free(slot);
   }
 
   #drainCold(): void {
@@ -700,58 +516,16 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   // Buffers.
 
   pageOf(slot: number): number {
-    return this.#page[slot]!;
+    return this.#buffers.pageOf(slot);
   }
 
   bufferFilled(slot: number, from: number, lengthBytes: number): void {
-    const digest = this.#requests.digest[slot]!;
-    if (digest === 0) return;
-    const offset = this.memory.offset(this.#page[slot]!) + from;
-    computeDigest(digest, this.memory.bytes, offset, lengthBytes, this.#requests.computed, slot * DIGEST_STRIDE);
+    this.#buffers.filled(slot, from, lengthBytes);
   }
 
-  #allocateForPeer(slot: number, bytes: number): void {
-    if (this.#page[slot]! >= 0) this.#freeBuffer(slot);
-    this.#waitBytes[slot] = bytes;
-    if (this.#tryAllocate(slot)) return;
-    this.#wait[slot] = WAIT.Buffer;
-    this.#waiting.push(slot);
-  }
-
-  /** Data that a peer sends and data that is read for a peer come from different arenas. */
-  #tryAllocate(slot: number): boolean {
-    const connection = this.#requests.connection[slot]!;
-    const isIncoming = this.core.payloadSlot(connection) === slot;
-    const page = this.memory.allocate(isIncoming ? ARENA.Incoming : ARENA.Outgoing, this.#waitBytes[slot]!);
-    if (page < 0) return false;
-    this.#page[slot] = page;
-    return true;
-  }
-
-  #freeBuffer(slot: number): void {
-    const page = this.#page[slot]!;
-    this.#page[slot] = -1;
-    if (page >= 0) this.memory.release(page);
-    if (this.#wait[slot] !== WAIT.None) {
-      this.#wait[slot] = WAIT.None;
-      const at = this.#waiting.indexOf(slot);
-      if (at >= 0) this.#waiting.splice(at, 1);
-    }
-  }
-
-  #serveWaiting(): void {
-    for (let i = 0; i < this.#waiting.length; ) {
-      const slot = this.#waiting[i]!;
-      if (!this.#tryAllocate(slot)) {
-        i++;
-        continue;
-      }
-      this.#waiting.splice(i, 1);
-      const wait = this.#wait[slot]!;
-      this.#wait[slot] = WAIT.None;
-      if (wait === WAIT.BufferThenRead) this.#startIo(slot, EFFECT.DiskRead);
-      for (const link of this.#links) if (link?.awaitsMemoryFor === slot) link.wantReceive();
-    }
+  bufferCame(slot: number, isForRead: boolean): void {
+    if (isForRead) this.#startIo(slot, EFFECT.DiskRead);
+    for (const link of this.#links) if (link?.awaitsMemoryFor === slot) link.wantReceive();
   }
 
   // Front ends.
@@ -769,22 +543,17 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   }
 
   allocate(slot: number, lengthBytes: number): number {
-    const page = this.memory.allocate(ARENA.Application, lengthBytes);
-    if (page < 0) this.#lacksMemory = true;
-    this.#page[slot] = page;
-    return page;
+    return this.#buffers.allocate(slot, lengthBytes);
   }
 
   release(slot: number): void {
-    this.#freeBuffer(slot);
+    this.#buffers.free(slot);
     this.#fronts[slot] = undefined;
     this.#requests.release(slot);
   }
 
   takePage(slot: number): number {
-    const page = this.#page[slot]!;
-    this.#page[slot] = -1;
-    return page;
+    return this.#buffers.take(slot);
   }
 
   submit(slot: number): void {
@@ -809,7 +578,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
   }
 
   #resume(): void {
-    this.#lacksMemory = false;
+    this.#buffers.forgetRefusals();
     // Who still can not is at the end again.
     for (let left = this.#resuming.length; left > 0 && this.#resuming.length > 0; left--) this.#resuming.shift()!.resume();
   }
@@ -832,7 +601,7 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       if (link !== undefined && link.deadline < deadline) deadline = link.deadline;
     }
     // Memory may be given back by another resource, which does not wake this one.
-    if (this.#waiting.length > 0 || this.#lacksMemory) deadline = Math.min(deadline, this.reactor.now + MEMORY_RETRY_MS);
+    if (this.#buffers.lacksMemory) deadline = Math.min(deadline, this.reactor.now + MEMORY_RETRY_MS);
     this.deadline = deadline;
   }
 
@@ -850,9 +619,6 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
     removed();
   }
 }
-
-/** Names I/O that was answered before its end. */
-const lateKey = (generation: number, slot: number): number => generation * SLOTS_MAX + slot;
 
 /** What a resource that was stopped by a bug still does. */
 const TEAR_DOWN: ReadonlySet<ControlRequest['command']> = new Set(['secondary', 'disconnect', 'del-peer', 'detach', 'del-minor']);
