@@ -165,6 +165,8 @@ t.test('drbdadm on both sides', async (t) => {
   await writeBoth(100);
   await Promise.all(disks.map((disk) => disk.close()));
   await adm('secondary', 'data');
+  // Nobody has waited for the peer: it knows of the role when it has received everything before.
+  await inSync('no Primary', { ours: 'Secondary', kernel: 'Secondary' });
   await same('with protocol A');
 
   await kernelAdm('primary data');

@@ -16,8 +16,8 @@ import {
   type ReturnCode,
 } from '@udrbd/control';
 import { MDF_PEER } from '@udrbd/metadata';
-import { COMMAND } from '@udrbd/wire';
-import { askPeer, askPeerAboutConnection, REQUEST } from './agreement.js';
+import { COMMAND, SS } from '@udrbd/wire';
+import { askPeer, askPeerAboutConnection, CONCURRENT_RETRY_MS, REQUEST } from './agreement.js';
 import { allocateSlots, attach } from './attach.js';
 import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
@@ -288,7 +288,10 @@ function connect(res: Resource, c: Connection, tentative: boolean, discardMyData
   return undefined;
 }
 
-export function disconnect(res: Resource, c: Connection, force: boolean, reply: Reply): void {
+/** While the peer has changes of its own. */
+const DISCONNECT_TRIES = 4;
+
+export function disconnect(res: Resource, c: Connection, force: boolean, reply: Reply, triesLeft = DISCONNECT_TRIES): void {
   if (c.state === CONN.StandAlone) return reply();
   const close = (implied: Wanted = {}): void => {
     c.whenStandAlone.push(() => reply());
@@ -304,6 +307,11 @@ export function disconnect(res: Resource, c: Connection, force: boolean, reply: 
     if (first >= 1 || !c.isUp) {
       // In one change: a peer that is connected counts as UpToDate.
       return close(outdatesPeer && first >= 1 ? { peerDisk: DISK.Outdated } : {});
+    }
+    if (first === SS.CONCURRENT_ST_CHG && triesLeft > 0) {
+      // The peer asked for something too, perhaps for the same.
+      res.later(CONCURRENT_RETRY_MS, () => disconnect(res, c, force, reply, triesLeft - 1));
+      return;
     }
     if (!c.peerDevices.some((pd) => pd.volume.diskState >= DISK.Outdated) || res.role === ROLE.Primary) {
       return reply(no('SS_CW_FAILED_BY_PEER'));

@@ -25,6 +25,9 @@ export const REQUEST = {
 } as const;
 export type AgreementRequest = (typeof REQUEST)[keyof typeof REQUEST];
 
+/** When both nodes ask at the same time one of them is refused (SS_CONCURRENT_ST_CHG); it asks again after this time. */
+export const CONCURRENT_RETRY_MS = 100;
+
 /** Asks the peer of the given volumes. `done` gets 1 or the first refusal, in DRBD's numbers. */
 export function askPeer(
   res: Resource,

@@ -1,7 +1,7 @@
 /** Becoming Primary, by agreement or by force (replication semantics: promote). */
 import type { ReturnCode } from '@udrbd/control';
 import { answer, nameOfCode, type Reply } from './admin.js';
-import { askPeer, REQUEST } from './agreement.js';
+import { askPeer, CONCURRENT_RETRY_MS, REQUEST } from './agreement.js';
 import type { Connection } from './connection.js';
 import { fencePeer } from './fencing.js';
 import { durably, newCurrentUuid } from './generation-changes.js';
@@ -18,8 +18,6 @@ import type { Volume } from './volume.js';
 /** As many times as DRBD 8.4 asks; each may run the fence-peer handler. */
 const TRIES = 4;
 const DRAIN_POLL_MS = 10;
-/** After a change of the peer's that crossed ours. */
-const RETRY_MS = 100;
 
 interface Attempt {
   readonly force: boolean;
@@ -82,7 +80,7 @@ function attempt(res: Resource, given: Attempt, reply: Reply): void {
   askPeers(res, forced, (refusal) => {
     if (refusal === 'SS_CONCURRENT_ST_CHG' && given.triesLeft > 0) {
       // The peer wants to be promoted too, and came first: two Primaries may be allowed.
-      res.later(RETRY_MS, () => attempt(res, { ...given, triesLeft: given.triesLeft - 1 }, reply));
+      res.later(CONCURRENT_RETRY_MS, () => attempt(res, { ...given, triesLeft: given.triesLeft - 1 }, reply));
       return;
     }
     if (refusal !== undefined) return reply({ name: refusal });

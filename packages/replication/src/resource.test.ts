@@ -113,6 +113,28 @@ t.test('disconnect is graceful and leaves the peer waiting', async (t) => {
   t.equal(pair.a.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.bitmapUuid !== 0n, true, 'the Primary began a new generation');
 });
 
+t.test('both nodes disconnect at the same moment', async (t) => {
+  for (const first of ['a', 'b'] as const) {
+    const pair = synced();
+    const [one, other] = first === 'a' ? [pair.a, pair.b] : [pair.b, pair.a];
+    // The requests cross: each is asked while it waits for an answer itself.
+    for (const node of pair.nodes) node.hold(STREAM.Data);
+    const operations = [one, other].map((node) => ({
+      node,
+      operation: node.control({ command: 'disconnect', connection: 0, force: false }),
+    }));
+    pair.rest();
+    one.arrive(STREAM.Data);
+    pair.rest();
+    other.arrive(STREAM.Data);
+    pair.run(1000);
+    for (const { node, operation } of operations) {
+      t.equal(node.code(operation), 'ok');
+      t.match(pair.state(node), /^StandAlone/);
+    }
+  }
+});
+
 t.test('a local write error detaches, the application sees success', async (t) => {
   const pair = synced();
   pair.a.failNextWrite = 5;
