@@ -1,4 +1,17 @@
+import {
+  COMMAND,
+  HEADER_KIND,
+  pBarrierNumber,
+  pDataBlockIdHigh,
+  pDataBlockIdLow,
+  pDataSector,
+  putHeader,
+  putPBarrierAck,
+  putPBlockAck,
+  putPData,
+} from '@udrbd/wire';
 import t from 'tap';
+import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
 
@@ -326,4 +339,121 @@ t.test('two resolvers turn each other down: a write that nobody replaces is sent
   t.strictSame([done(pair.a, slots[0]!), done(pair.b, slots[1]!)], [0, 0]);
   t.ok(areEqual(pair));
   t.ok(allSlotsAreBack(pair));
+});
+
+/** A packet of a crafted peer. */
+function packetOf(command: number, length: number, put: (view: DataView, at: number) => void): Uint8Array {
+  const bytes = new Uint8Array(16 + length).fill(0xee);
+  const view = new DataView(bytes.buffer);
+  put(view, putHeader(view, 0, HEADER_KIND.H100, 0, command, length));
+  return bytes;
+}
+
+const dataPacket = (sector: number, lengthBytes: number, id: number, seq: number): Uint8Array =>
+  packetOf(COMMAND.P_DATA, 24 + lengthBytes, (view, at) => putPData(view, at, sector, 0, id, seq, 0));
+
+/** `a` opposite a kernel that decides, and that says what the test says. */
+function oppositeKernel() {
+  const pair = primaries();
+  const { a } = pair;
+  a.core.connections[0]!.isPeerGenuine = true;
+  a.hold(STREAM.Data);
+  a.hold(STREAM.Meta);
+  const writes: { readonly sector: number; readonly idHigh: number; readonly idLow: number; readonly bytes: number }[] = [];
+  const barriers: number[] = [];
+  a.onSend = (_stream, view) => {
+    if (view.getUint16(6) === COMMAND.P_BARRIER) barriers.push(pBarrierNumber(view, 16));
+    if (view.getUint16(6) !== COMMAND.P_DATA) return;
+    const bytes = view.getUint32(8) - 24;
+    writes.push({ sector: pDataSector(view, 16), idHigh: pDataBlockIdHigh(view, 16), idLow: pDataBlockIdLow(view, 16), bytes });
+  };
+  let seq = a.core.connections[0]!.peerDevices[0]!.peerSeq;
+  const answers = (command: number, nth: number): void => {
+    const { sector, idHigh, idLow, bytes } = writes[nth]!;
+    a.deliver(
+      STREAM.Meta,
+      packetOf(command, 24, (view, at) => putPBlockAck(view, at, sector, idHigh, idLow, bytes, ++seq)),
+    );
+    pair.rest();
+  };
+  const itWrites = (sector: number, bytes: number): void => {
+    a.deliver(STREAM.Data, dataPacket(sector, bytes, 0x77, ++seq));
+    pair.rest();
+  };
+  const acksBarrier = (barrier: number, size: number): void => {
+    a.deliver(
+      STREAM.Meta,
+      packetOf(COMMAND.P_BARRIER_ACK, 8, (view, at) => putPBarrierAck(view, at, barrier, size)),
+    );
+    pair.rest();
+  };
+  return { pair, a, writes, barriers, answers, itWrites, acksBarrier };
+}
+
+t.test('a kernel never acks an epoch in which it turned a write down: the ack of the next one is not out of order', async (t) => {
+  for (const command of [COMMAND.P_SUPERSEDED, COMMAND.P_RETRY_WRITE]) {
+    const { pair, a, writes, barriers, answers, itWrites, acksBarrier } = oppositeKernel();
+    const slots = [a.submit(OP.Write, 0, block(1)), a.submit(OP.Write, 64, block(2))];
+    pair.rest();
+    t.equal(a.core.requests.epoch[slots[0]!], a.core.requests.epoch[slots[1]!], 'both are of one epoch');
+    answers(command, 0);
+    itWrites(0, 4096);
+    answers(COMMAND.P_WRITE_ACK, 1);
+    if (command === COMMAND.P_RETRY_WRITE) {
+      t.equal(writes.length, 3, 'sent again');
+      answers(COMMAND.P_WRITE_ACK, 2);
+    }
+    t.strictSame([done(a, slots[0]!), done(a, slots[1]!)], [0, 0]);
+    t.equal(a.disk[0], command === COMMAND.P_SUPERSEDED ? 0xee : 1, 'the last one is where it belongs');
+    const last = a.submit(OP.Write, 128, block(3));
+    pair.rest();
+    answers(COMMAND.P_WRITE_ACK, writes.length - 1);
+    t.equal(done(a, last), 0);
+    a.submit(OP.Flush, 0, 0);
+    pair.rest();
+    // Of the first epoch nothing is said.
+    for (const [i, barrier] of barriers.entries()) if (i > 0) acksBarrier(barrier, 1);
+    t.notMatch(a.logs.join('\n'), /BAD!|PingAck|conn\( Connected ->/);
+    t.ok(a.linked, 'the connection stands');
+    t.equal(a.core.connections[0]!.logHead, -1, 'nothing of it is waited for');
+    t.equal(a.core.requests.freeApplicationSlots, 64);
+  }
+});
+
+t.test('a kernel asks for a write again whose rival we have written and acked long ago', async (t) => {
+  const { pair, a, writes, answers, itWrites } = oppositeKernel();
+  const slot = a.submit(OP.Write, 0, block(1, 8192));
+  pair.rest();
+  itWrites(8, 8192);
+  answers(COMMAND.P_RETRY_WRITE, 0);
+  pair.run(1000);
+  t.equal(writes.length, 2, 'nothing else has to happen: it is sent again');
+  answers(COMMAND.P_WRITE_ACK, 1);
+  t.equal(done(a, slot), 0);
+  t.ok(a.linked);
+});
+
+t.test('a peer that writes on and on where ours has no answer yet is remembered within bounds', async (t) => {
+  const pair = primaries();
+  const { b } = pair;
+  const c = b.core.connections[0]!;
+  // Ours does not arrive, so that it is not answered; nor do our answers, which nobody has asked for.
+  b.hold(STREAM.Data);
+  b.hold(STREAM.Meta);
+  b.submit(OP.Write, 0, block(0xbb));
+  pair.rest();
+  const seq = c.peerDevices[0]!.peerSeq;
+  let most = 0;
+  for (let i = 1; i <= 1000; i++) {
+    b.deliver(STREAM.Data, dataPacket(0, 512, i, seq + i));
+    pair.rest();
+    most = Math.max(most, c.turnedDown.length);
+  }
+  t.ok(most >= 64 && most <= 128, `${most} turned down`);
+  t.ok(b.incoming[STREAM.Data].length > 800 * 552, 'the rest waits');
+  b.arrive(STREAM.Data);
+  pair.rest();
+  t.equal(c.turnedDown.length, 0, 'ours is answered: all are past it');
+  t.equal(b.incoming[STREAM.Data].length, 0, 'and what waited has come');
+  t.equal(b.disk[0], 0xee);
 });

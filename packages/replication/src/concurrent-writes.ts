@@ -121,6 +121,12 @@ function forgetTurnedDown(res: Resource, c: Connection, entry: Connection['turne
   if (at < 0) return;
   c.turnedDown.splice(at, 1);
   sendDueBarrierAcks(res, c);
+  if (c.stalled && remembersLittle(res, c)) res.resumeReceive(c);
+}
+
+/** Whether another write of the peer may come: it can let us remember only as much as it can have under way, and waits then. */
+export function remembersLittle({ requests }: Resource, c: Connection): boolean {
+  return Math.max(c.turnedDown.length, c.dueBarrierAcks.length) < requests.capacity - requests.applicationSlots;
 }
 
 /**

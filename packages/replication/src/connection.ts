@@ -3,6 +3,7 @@ import type { NetOptions } from '@udrbd/control';
 import { HEADER_KIND, type HeaderKind } from '@udrbd/wire';
 import type { LinkEnd } from './core.js';
 import type { Millis } from './host.js';
+import { LogLimit } from './log-limit.js';
 import { OutboxQueue } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
 import { CONN, type ConnNumber, ROLE, type RoleNumber } from './state-view.js';
@@ -164,6 +165,8 @@ export class Connection {
   /** Acks of epochs that are through, oldest first, and what the peer has to get over before they may go. */
   readonly dueBarrierAcks: DueBarrierAck[] = [];
   readonly turnedDown: TurnedDown[] = [];
+  /** Lines about packets for volumes that are not configured here. */
+  readonly unknownVolumes = new LogLimit();
   /** Writes of the peer that go to the disk before ours which they crossed. */
   readonly beneath: WriteBeneath[] = [];
   /** When a data packet in front has to have all acks that the peer sent before it. */

@@ -145,3 +145,22 @@ t.test('a write that waited while the disk went is refused', async (t) => {
   t.match(pair.state(b), /Diskless/);
   t.equal(a.completions.filter(({ errno }) => errno === 0).length, 2);
 });
+
+t.test('packets for volumes that are not there fill no log', async (t) => {
+  const { a, b } = synced();
+  const said = (): string[] => b.logs.filter((line) => line.includes('which is not configured locally'));
+  const state = new Uint8Array(20);
+  const view = new DataView(state.buffer);
+  for (let volume = 1; volume <= 1000; volume++) {
+    putHeader(view, 0, HEADER_KIND.H100, volume, COMMAND.P_STATE, 4);
+    b.deliver(STREAM.Data, state);
+    b.step();
+  }
+  t.equal(said().length, 10);
+  t.match(said()[9], /volume 10, which is not configured locally$/);
+  clock.now += 5000;
+  b.deliver(STREAM.Data, state);
+  b.step();
+  t.match(said()[10], /volume 1000, which is not configured locally \(and 990 more since the last line like this\)$/);
+  t.ok(a.linked, 'it is no reason to part');
+});

@@ -47,7 +47,7 @@ import {
 } from '@udrbd/wire';
 import { receiveConnectionRequest, receiveReply, receiveRequest } from './agreement.js';
 import { receiveBitmap } from './bitmap-exchange.js';
-import { ackSeen, dataSeen, isInTurn, writeTurnedDown } from './concurrent-writes.js';
+import { ackSeen, dataSeen, isInTurn, remembersLittle, writeTurnedDown } from './concurrent-writes.js';
 import { type Connection, NET } from './connection.js';
 import { PART_BYTES, partAt, partsOf } from './dialect.js';
 import { DIGEST_NONE, digestBytes } from './digests.js';
@@ -189,7 +189,8 @@ function packetProblem(command: number, length: number, fits: number, isMeta: bo
   return `bad length of packet ${packetLogName(command)} (${hex}): ${length}`;
 }
 
-const hasRoom = (c: Connection): boolean => c.outboxes[1].freeBytes > META_RESERVE_BYTES && c.outboxes[0].hasBulkRoom(64);
+const hasRoom = (res: Resource, c: Connection): boolean =>
+  c.outboxes[1].freeBytes > META_RESERVE_BYTES && c.outboxes[0].hasBulkRoom(64) && remembersLittle(res, c);
 
 function receiveData(
   res: Resource,
@@ -224,11 +225,9 @@ function receiveData(
   for (let i = 0; i < c.peerDevices.length; i++) if (isSizeUnsettled(c.peerDevices[i]!.volume)) return LATER;
   if (pd === undefined) {
     if (!IGNORABLE.has(command)) return `${packetLogName(command)} for volume ${volumeNumber}, which is not configured locally`;
-    res.logConnection(
-      'warning',
-      c,
-      `${packetLogName(command)} packet received for volume ${volumeNumber}, which is not configured locally`,
-    );
+    const text = `${packetLogName(command)} packet received for volume ${volumeNumber}, which is not configured locally`;
+    const line = c.unknownVolumes.admit(res.now, text);
+    if (line !== undefined) res.logConnection('warning', c, line);
     return TAKEN;
   }
   switch (command) {
@@ -303,7 +302,7 @@ function receiveWrite(res: Resource, pd: PeerDevice, view: DataView, bytes: Uint
   const bad = badRange(pd, sector, lengthBytes, REQUEST_BYTES_MAX);
   if (bad !== undefined) return bad;
   const seq = pDataSeqNum(view, base);
-  if (!isInTurn(res, pd, seq) || !hasRoom(pd.connection)) return LATER;
+  if (!isInTurn(res, pd, seq) || !hasRoom(res, pd.connection)) return LATER;
   const idHigh = pDataBlockIdHigh(view, base);
   const slot = beginMirroredWrite(res, pd, OP.Write, sector, lengthBytes, idHigh, pDataBlockIdLow(view, base), pDataFlags(view, base));
   if (slot < 0) return LATER;
@@ -318,7 +317,7 @@ function receiveTrim(res: Resource, pd: PeerDevice, command: number, view: DataV
   const bad = badRange(pd, sector, lengthBytes, discardBytesMax(pd.connection.features));
   if (bad !== undefined) return bad;
   const seq = pDataSeqNum(view, base);
-  if (!isInTurn(res, pd, seq) || !hasRoom(pd.connection)) return LATER;
+  if (!isInTurn(res, pd, seq) || !hasRoom(res, pd.connection)) return LATER;
   const flags = pDataFlags(view, base);
   // What is trimmed reads as zeroes on both nodes: a discard that might leave old data would let them differ.
   const op = command === COMMAND.P_TRIM ? OP.Discard : OP.WriteZeroes;
@@ -351,7 +350,7 @@ function receiveReadRequest(
   const lengthBytes = pBlockReqSize(view, base);
   const bad = badRange(pd, sector, lengthBytes, REQUEST_BYTES_MAX);
   if (bad !== undefined) return bad;
-  if (!hasRoom(pd.connection)) return LATER;
+  if (!hasRoom(res, pd.connection)) return LATER;
   const served =
     command === COMMAND.P_DATA_REQUEST
       ? serveRead(res, pd, sector, lengthBytes, pBlockReqIdHigh(view, base), pBlockReqIdLow(view, base))
@@ -372,7 +371,7 @@ function receiveVerifyPacket(
   const lengthBytes = pBlockReqSize(view, base);
   const bad = badRange(pd, sector, lengthBytes, REQUEST_BYTES_MAX);
   if (bad !== undefined) return bad;
-  if (!hasRoom(pd.connection)) return LATER;
+  if (!hasRoom(res, pd.connection)) return LATER;
   if (command === COMMAND.P_OV_REPLY)
     return receiveVerifyReply(res, pd, sector, lengthBytes, bytes, base + BLOCK_REQUEST_BYTES, digestLength);
   const served = receiveVerifyRequest(res, pd, sector, lengthBytes);
