@@ -31,7 +31,7 @@ import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { beginResize, type ResizeOutcome, resyncNewStorage } from './resize.js';
 import type { Resource } from './resource.js';
-import { beginFinish, finishResync, resyncLeft, setAllBits } from './resync.js';
+import { finishResync, resyncLeft, setAllBits } from './resync.js';
 import { takeSize } from './size.js';
 import { newDeviceSize, type SizeDecision } from './size-rule.js';
 import { changePeerDevice, changeVolume } from './state-change.js';
@@ -326,7 +326,8 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   ) {
     if (peer.conn > CONN.Connected && peer.conn < CONN.SyncSource) peerDisk = DISK.Inconsistent;
     else if (old.conn >= CONN.SyncSource && peer.conn === CONN.Connected) {
-      if (isSource && resyncLeft(pd) === 0 && pd.finishPing === 0) beginFinish(res, pd);
+      // All its acks have been here: it has pinged on their stream before it tells its state.
+      if (isSource && resyncLeft(pd) === 0) finishResync(res, pd);
       return undefined;
     }
   }

@@ -1,5 +1,7 @@
 import { MDF } from '@udrbd/metadata';
+import { COMMAND } from '@udrbd/wire';
 import t from 'tap';
+import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, network, Pair } from './testing/pair.js';
 
@@ -98,6 +100,37 @@ t.test('a source that missed the end of the resync, and wrote since, knows by it
   pair.b.deliver = toTarget;
   pair.partition();
   pair.heal();
+  pair.run(10_000);
+  t.match(pair.state(pair.b), /^Connected\(Established\) .* UpToDate\/UpToDate$/);
+  t.equal(pair.b.disk[1600 * 512], 2);
+});
+
+t.test('a target that leaves as soon as it is through leaves a source behind that begins a new generation', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.partition();
+  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
+  pair.rest();
+  pair.heal();
+  // Its word is told, and nothing that it says on the other stream afterwards is in time.
+  pair.b.onSend = (stream, packet) => {
+    if (stream === STREAM.Data && packet.getUint16(6) === COMMAND.P_STATE && state(pair.b) === 'Established') pair.b.hold(STREAM.Meta);
+  };
+  pair.run(200);
+  const operation = pair.b.control({ command: 'disconnect', connection: 0, force: true });
+  pair.run(200);
+  t.equal(pair.b.code(operation), 'ok');
+  const [, generation] = /new current UUID (\w+):\w+/.exec(pair.a.logs.filter((line) => line.includes('new current UUID')).at(-1)!)!;
+  const { currentUuid } = pair.a.core.snapshot(clock.now).volumes[0]!;
+  t.equal(BigInt(`0x${generation}`) | 1n, currentUuid | 1n);
+  t.not(currentUuid & ~1n, pair.b.core.snapshot(clock.now).volumes[0]!.currentUuid & ~1n);
+  pair.a.submit(OP.Write, 1600, new Uint8Array(4096).fill(2));
+  pair.rest();
+  pair.b.onSend = () => {};
+  pair.b.control({ command: 'connect', connection: 0, tentative: false, discardMyData: false });
   pair.run(10_000);
   t.match(pair.state(pair.b), /^Connected\(Established\) .* UpToDate\/UpToDate$/);
   t.equal(pair.b.disk[1600 * 512], 2);

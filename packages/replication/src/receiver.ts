@@ -464,7 +464,9 @@ function receiveMeta(
       if (c.pingsAcked >= c.pingsSent) c.pingDeadline = Number.POSITIVE_INFINITY;
       for (const pd of c.peerDevices) {
         if (pd.finishPing === 0 || c.pingsAcked < pd.finishPing) continue;
-        if (pd.verify === undefined) finishResync(res, pd);
+        // The connection may be coming to its end just now.
+        if (pd.conn <= CONN.Connected) pd.finishPing = 0;
+        else if (pd.verify === undefined) finishResync(res, pd);
         else finishVerify(res, pd, pd.verify);
       }
       return TAKEN;

@@ -305,6 +305,7 @@ export class MemoryNode {
   cut(own: 'closed' | 'network-failure', theirs: 'closed' | 'network-failure'): void {
     const { peer } = this;
     if (this.linked && peer !== undefined) {
+      for (const node of [this, peer]) node.#onTheWay.clear();
       this.linked = false;
       peer.linked = false;
       peer.core.linkDown(clock.now, 0, theirs, '');
@@ -339,13 +340,13 @@ export class MemoryNode {
     else for (const packet of packets) for (const sent of this.mangle(stream, packet)) this.peer?.deliver(sent.stream, sent.bytes);
   }
 
-  /** What it sends from now on stays on the way until `arrive`. */
+  /** What it sends from now on stays on the way until `arrive`, or is lost with the link. */
   hold(stream: Stream): void {
     this.#onTheWay.set(stream, []);
   }
 
   arrive(stream: Stream): void {
-    const held = this.#onTheWay.get(stream)!;
+    const held = this.#onTheWay.get(stream) ?? [];
     this.#onTheWay.delete(stream);
     this.peer!.deliver(stream, Buffer.concat(held));
   }
