@@ -76,7 +76,7 @@ export class EngineProcess {
           // Not listening yet.
         }
       }
-      if (child.exitCode !== null) break;
+      if (child.exitCode !== null || child.signalCode !== null) break;
       await sleep(20);
     }
     throw new Error(`the engine does not answer:\n${this.#output}`);

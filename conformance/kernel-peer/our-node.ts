@@ -53,7 +53,7 @@ export class OurNode {
       this.#log += text;
     });
     const deadline = Date.now() + 30_000;
-    while (child.exitCode === null && Date.now() < deadline) {
+    while (child.exitCode === null && child.signalCode === null && Date.now() < deadline) {
       try {
         const client = createClient(await transport(`${this.runDir}/control.sock`));
         await client.request('ping', {});
