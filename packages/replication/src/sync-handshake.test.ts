@@ -197,6 +197,54 @@ t.test('discard-my-data on one side decides, on both sides does not', async (t) 
   t.equal(verdictOf({ ...BRAIN, discardMyData: true, peerDiscardMyData: true }), 'abort');
 });
 
+t.test('rr-conflict: a Primary that would have to take other data', async (t) => {
+  const primary = { role: ROLE.Primary, selfBits: 3, peerBits: 4 } as const;
+  const crashed = { ...primary, peerCrashedPrimary: true };
+  const asb = { ...POLICIES, afterSb0pri: 'discard-local', afterSb1pri: 'violently-as0p', afterSb2pri: 'violently-as0p' };
+  const bothPrimary = { ...primary, peerRole: ROLE.Primary };
+  const conflicts: Record<string, Partial<SyncHandshakeInput>> = {
+    'the peer went on from our generation (rule 50)': { ...primary, peer: set('D1:A0:B0:C0') },
+    'we are far behind (rule 60)': { ...primary, peer: set('D1:E0:A0:B0') },
+    'the resync begun towards us was not told (rule 51)': { ...primary, peer: set('D1:10000000000A0:A0:B0') },
+    'both Primary, the peer went on': { ...bothPrimary, peer: set('D1:A0:B0:C0') },
+    'a crashed Primary that had begun a generation (rule 50)': { ...crashed, peer: set('D1:A0:B0:C0') },
+    'a split brain solved against us': { ...primary, self: BRAIN.self, peer: BRAIN.peer, policies: asb },
+    'of two Primaries': { ...bothPrimary, self: BRAIN.self, peer: BRAIN.peer, policies: asb },
+  };
+  const reaction: Record<string, [verdict: string, handler: boolean, isRoleConflict: boolean]> = {
+    disconnect: ['abort', false, true],
+    'call-pri-lost': ['abort', true, true],
+    violently: ['target', false, false],
+    'retry-connect': ['abort', false, true],
+    'auto-discard': ['abort', false, true],
+  };
+  for (const [rrConflict, [verdict, isCalled, isRoleConflict]] of Object.entries(reaction)) {
+    const policies = { ...POLICIES, rrConflict };
+    for (const [what, more] of Object.entries(conflicts)) {
+      const input = { ...BASE, ...more, policies: { ...(more.policies ?? POLICIES), rrConflict } };
+      const outcome = syncHandshake(input);
+      const name = `${rrConflict}: ${what}`;
+      t.equal(verdictOf(input), verdict, name);
+      t.equal(outcome.handlers.includes('pri-lost'), isCalled, name);
+      t.equal(outcome.isRoleConflict, isRoleConflict, name);
+      const said = verdict === 'abort' ? 'I shall become SyncTarget, but I am primary!' : 'violating the stable-data';
+      t.ok(
+        outcome.logs.some(({ text }) => text.includes(said)),
+        name,
+      );
+    }
+    // What auto-discard is for is so under every policy, and under every protocol.
+    const survivor: SyncHandshakeInput = { ...BASE, ...crashed, policies };
+    t.match(syncHandshake(survivor), { kind: 'sync', verdict: { rule: 41 }, handlers: [] });
+    t.equal(verdictOf(survivor), 'source', `${rrConflict}: opposite a Primary that crashed before it`);
+    t.equal(verdictOf(mirrored(survivor)), 'target');
+    t.equal(verdictOf({ ...survivor, self: set('D1:A0:B0:C0') }), 'source', `${rrConflict}: promoted since then`);
+    t.equal(verdictOf({ ...BASE, peer: set('D1:A0:B0:C0'), policies }), 'target', `${rrConflict}: a Secondary has no conflict`);
+    const inconsistent = { ...BASE, ...primary, disk: DISK.Inconsistent, diskAfterAttach: DISK.Inconsistent, policies };
+    t.equal(verdictOf({ ...inconsistent, peer: set('D1:A0:B0:C0') }), 'target', `${rrConflict}: a disk that nothing is served from`);
+  }
+});
+
 t.test('rr-conflict, tentative, inconsistent source', async (t) => {
   const loser = { ...BASE, self: set('A0:0:B0:C0'), peer: set('D1:A0:B0:C0'), role: ROLE.Primary };
   t.equal(verdictOf(loser), 'abort');

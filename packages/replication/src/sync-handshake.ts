@@ -120,14 +120,9 @@ export function syncHandshake(input: SyncHandshakeInput): SyncHandshakeOutcome {
     return end('abort', 0);
   }
   // The state now, not the one after the attach.
-  if (result < 0 && input.role === ROLE.Primary && input.disk >= DISK.Consistent) {
-    const policy = input.policies.rrConflict;
-    if (policy === 'violently') log('warning', 'Becoming SyncTarget, violating the stable-dataassumption');
-    else {
-      if (policy === 'call-pri-lost') handlers.push('pri-lost');
-      log('err', 'I shall become SyncTarget, but I am primary!');
-      return end('abort', 0, true);
-    }
+  if (result < 0 && input.role === ROLE.Primary && input.disk >= DISK.Consistent && !mayOverrun(input.policies.rrConflict, handlers, log)) {
+    log('err', 'I shall become SyncTarget, but I am primary!');
+    return end('abort', 0, true);
   }
   if (input.tentative) {
     log('info', dryRunText(result));
@@ -136,6 +131,27 @@ export function syncHandshake(input: SyncHandshakeInput): SyncHandshakeOutcome {
   if (Math.abs(result) >= 2) log('info', 'Writing the whole bitmap, full sync required after drbd_sync_handshake.');
   if (result === 0 && input.selfBits > 0) log('info', `No resync, but ${input.selfBits} bits in bitmap!`);
   return end('sync', result);
+}
+
+/** rr-conflict: whether a Primary takes the peer's data over what its application sees. */
+function mayOverrun(policy: string, handlers: string[], log: Log): boolean {
+  switch (policy) {
+    case 'violently':
+      log('warning', 'Becoming SyncTarget, violating the stable-dataassumption');
+      return true;
+    case 'call-pri-lost':
+      handlers.push('pri-lost');
+      return false;
+    // The conflict that DRBD 9 reverses, a Primary opposite one that crashed before it, is none: by rule 41 the Primary is the source.
+    case 'auto-discard':
+    // Comes back in a second: the caller's part.
+    case 'retry-connect':
+    case 'disconnect':
+      return false;
+    default:
+      log('err', 'Configuration error.');
+      return false;
+  }
 }
 
 const uuidContext = (input: SyncHandshakeInput): UuidContext => ({
