@@ -25,8 +25,9 @@ import { demote, lastClose } from './demote.js';
 import { hasProtocolUpdate, hasVolumes } from './dialect.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { abandonDisk, watchDisk } from './disk-timeout.js';
-import { beginPendingGeneration } from './fencing.js';
+import { goOnAlone } from './fencing.js';
 import { forgetPeer } from './forget-peer.js';
+import { markKept } from './kept-writes.js';
 import { introduce, openLink } from './link.js';
 import { markMetaDataDirty } from './meta-data-io.js';
 import { newGeneration } from './new-generation.js';
@@ -329,6 +330,7 @@ export function disconnect(res: Resource, c: Connection, force: boolean, reply: 
 function delPeer(res: Resource, c: Connection, reply: Reply): void {
   const remove = (error?: Refusal): void => {
     if (error !== undefined) return reply(error);
+    for (const pd of c.peerDevices) markKept(res, pd);
     for (const pd of c.peerDevices) pd.volume.peerDevices.splice(pd.volume.peerDevices.indexOf(pd), 1);
     delete res.connections[c.index];
     res.stateChanged();
@@ -338,7 +340,7 @@ function delPeer(res: Resource, c: Connection, reply: Reply): void {
 }
 
 function resumeIo(res: Resource, reply: Reply): void {
-  for (const volume of res.volumes.values()) beginPendingGeneration(res, volume);
+  goOnAlone(res);
   changeResource(res, () => ({ suspUser: false, suspNoData: false, suspFencing: false }), { hard: true });
   res.suspNoData = false;
   res.suspFencing = false;

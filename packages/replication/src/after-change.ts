@@ -88,7 +88,7 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     else volume.forgetUnwritten();
   }
   if (!lacksData(old) && lacksData(next)) res.helper('pri-on-incon-degr', volume, pd.connection);
-  if (res.suspNoData && !lacksData(next) && old.conn !== next.conn) res.thawNoData();
+  if (res.suspNoData && !lacksData(next) && (lacksData(old) || old.conn !== next.conn)) res.thawNoData();
   if (res.suspFencing && next.conn >= CONN.Connected && old.conn < CONN.Connected) res.suspFencing = false;
 
   if (!isSource(old.conn) && isSource(next.conn)) resyncStarted(res, pd, 'source');

@@ -6,6 +6,7 @@ import { Bitmap } from './bitmap.js';
 import { newCurrentUuid } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual, withPrimaryBit } from './generations.js';
 import type { BackingDisk } from './host.js';
+import { markAllKept } from './kept-writes.js';
 import { markMetaDataDirty, syncMetaData, writeBitmap, writeWholeLog } from './meta-data-io.js';
 import type { PeerDevice } from './peer-device.js';
 import { adoptV08Flags, peerMetaData } from './peer-meta-data.js';
@@ -134,9 +135,11 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
   volume.resyncSectors = 0;
   volume.othersSectors = 0;
   for (const pd of volume.peerDevices) {
+    pd.lacksOurs = false;
     pd.sentSectors = 0;
     pd.receivedSectors = 0;
   }
+  markAllKept(res, volume);
   if (md.format === 'v09' && md.node_id < 0) md.node_id = res.nodeId;
   volume.crashedPrimary =
     (md.flags & MDF.CRASHED_PRIMARY) !== 0 || ((md.flags & MDF.PRIMARY_IND) !== 0 && !(res.role === ROLE.Primary && res.suspNoData));

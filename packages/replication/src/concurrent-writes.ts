@@ -16,6 +16,7 @@
  */
 import { COMMAND } from '@udrbd/wire';
 import { type Connection, NET } from './connection.js';
+import { keepContested } from './kept-writes.js';
 import { sendBarrierAck } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind } from './peer-requests.js';
@@ -249,9 +250,13 @@ export function abandonContested(res: Resource, pd: PeerDevice): void {
   const { requests } = res;
   for (const { slot } of pd.contested.splice(0)) {
     const isQueued = (pd.connection.net[slot]! & NET.Queued) !== 0;
-    pd.connection.net[slot] = NET.Done;
     requests.state[slot]! &= ~LOCAL.Contested;
     if (pd.volume.overlap.forget(slot)) res.wantOverlap(pd.volume);
+    if (pd.keepsWrites) {
+      keepContested(res, pd, slot);
+      continue;
+    }
+    pd.connection.net[slot] = NET.Done;
     missed(res, pd, slot);
     unwait(res, pd.volume, slot, isQueued ? 2 : 1);
   }

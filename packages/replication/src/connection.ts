@@ -31,6 +31,10 @@ export const NET = {
   PartFailed: 1024,
   /** A later write to these blocks did not go to the peer: they are not equal, whatever the ack of this one says. */
   Overwritten: 512,
+  /** The link broke while both nodes were frozen (`kept-writes.ts`): it depends on how the peer comes back. */
+  Kept: 2048,
+  /** The peer is back, and did not get it. */
+  Again: 4096,
 } as const;
 
 /** A write of the peer that we turned down for one of ours; its epoch is not acked before the peer has got over it. */
@@ -136,6 +140,8 @@ export class Connection {
   readonly logNext: Int32Array;
   logHead = -1;
   logTail = -1;
+  /** Writes of the last link whose fate depends on how the peer comes back, in the order in which they were sent. */
+  readonly kept: number[] = [];
   /** Epoch of the last write put on the wire, how many of it, and whether its barrier is out. */
   sentEpoch = -1;
   sentEpochWrites = 0;

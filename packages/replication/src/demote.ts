@@ -1,6 +1,7 @@
 /** Stepping down, also by force while the device is open (replication semantics: demote). */
 import { answer, type Reply } from './admin.js';
 import { withPrimaryBit } from './generations.js';
+import { markAllKept } from './kept-writes.js';
 import { syncMetaData } from './meta-data-io.js';
 import { sendState } from './packets.js';
 import type { Resource } from './resource.js';
@@ -33,6 +34,7 @@ export function lastClose(res: Resource): void {
 /** A peer that has gone on since the freeze knows better; else what was in flight here is copied to it, as after a crash. */
 function forgetFrozenWrites(res: Resource): void {
   for (const volume of res.volumes.values()) {
+    markAllKept(res, volume);
     if (!volume.generationPending) continue;
     volume.generationPending = false;
     const isAhead = volume.peerDevices.some((pd) => pd.bitmapSlot >= 0 && (volume.disk?.bitmap.weight(pd.bitmapSlot) ?? 0) > 0);

@@ -1,5 +1,6 @@
 /** What happens when the backing disk fails: on-io-error policies, Failed, Diskless (replication semantics: I/O error policies). */
 import { syncMetaData, writeBitmap } from './meta-data-io.js';
+import { peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { changeVolume } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
@@ -50,6 +51,11 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
     if (pd.conn < CONN.Connected || pd.peerDisk !== DISK.UpToDate || pd.peerUuids === undefined) continue;
     const { current, bitmap } = pd.peerUuids.generations;
     volume.expose(current, res.role === ROLE.Primary && bitmap === 0n);
+  }
+  for (const pd of volume.peerDevices) {
+    const { bitmap_uuid: base } = peerMetaData(disk.metaData, pd.connection.peerNodeId);
+    const isGood = pd.conn >= CONN.Connected && pd.peerDisk === DISK.UpToDate;
+    pd.lacksOurs = !isGood && base !== 0n && pd.bitmapSlot >= 0 && disk.bitmap.weight(pd.bitmapSlot) > 0;
   }
   volume.disk = undefined;
   volume.diskCheckAt = Number.POSITIVE_INFINITY;

@@ -182,6 +182,104 @@ t.test('an Outdated disk that knows of blocks it lacks does not become good by a
   t.match(pair.state(pair.a), /Primary\/Unknown Diskless\/Outdated$/);
 });
 
+t.test('an Outdated disk is good again by a Primary without a disk that knows this very generation', async (t) => {
+  for (const freezes of [false, true]) {
+    const pair = synced();
+    if (freezes) pair.a.control({ command: 'resource-options', options: { 'on-no-data-accessible': 'suspend-io' } });
+    detach(pair.a);
+    pair.rest();
+    const slot = pair.a.submit(OP.Write, 160, block(8));
+    pair.rest();
+    t.ok(pair.a.completions.some((done) => done.slot === slot && done.errno === 0));
+    pair.partition();
+    const outdated = pair.b.control({ command: 'outdate', volume: 0 });
+    const read = pair.a.submit(OP.Read, 160, 4096);
+    pair.rest();
+    t.equal(pair.b.code(outdated), 'ok');
+    t.match(pair.state(pair.b), /Outdated/);
+    pair.heal();
+    pair.run(3000);
+    t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary Diskless\/UpToDate$/, 'nobody could have written since');
+    t.match(pair.state(pair.b), /^Connected\(Established\) Secondary\/Primary UpToDate\/Diskless$/);
+    t.match(pair.a.completions.at(-1), { slot: read, errno: freezes ? 0 : 5 });
+    t.notOk(pair.a.core.snapshot(clock.now).suspendedNoData, 'thawed');
+  }
+});
+
+t.test('an Outdated disk that a Primary without a disk does not know stays Outdated', async (t) => {
+  for (const fencing of ['dont-care', 'resource-only']) {
+    const pair = synced();
+    pair.b.control({ command: 'net-options', connection: 0, options: { fencing }, setDefaults: false });
+    pair.partition();
+    pair.b.control({ command: 'outdate', volume: 0 });
+    pair.a.submit(OP.Write, 160, block(8));
+    pair.rest();
+    detach(pair.a, true);
+    pair.rest();
+    pair.heal();
+    pair.run(3000);
+    t.ok(said(pair.a, 'Can only connect to data with current UUID='));
+    t.match(pair.state(pair.b), /Secondary\/Unknown Outdated/);
+    const op = pair.b.control({ command: 'primary', force: false });
+    pair.run(3000);
+    t.equal(pair.b.code(op), 'SS_NO_UP_TO_DATE_DISK', 'its data are old');
+  }
+});
+
+t.test('nor does a Secondary without a disk make it good: what was newer may have been on the disk that is gone', async (t) => {
+  const pair = synced();
+  pair.partition();
+  pair.b.control({ command: 'outdate', volume: 0 });
+  pair.a.submit(OP.Write, 160, block(8));
+  pair.rest();
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  detach(pair.a, true);
+  pair.rest();
+  pair.heal();
+  pair.run(3000);
+  t.match(pair.state(pair.b), /^StandAlone\(Off\) Secondary\/Unknown Outdated/, 'an administrator decides');
+  pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing(pair.a.metaDataOnDisk()) });
+  pair.b.control({ command: 'connect', connection: 0, tentative: false, discardMyData: false });
+  pair.run(5000);
+  t.equal(pair.state(pair.b), 'Connected(Established) Secondary/Secondary UpToDate/UpToDate');
+  t.equal(pair.b.disk[160 * 512], 8);
+});
+
+t.test('but not where blocks were marked for it when the disk of the Primary was lost, though the generation is the same', async (t) => {
+  const pair = synced();
+  pair.partition();
+  pair.a.submit(OP.Write, 800, block(1));
+  pair.rest();
+  // The resync ends at its target, whose last word never arrives; the source writes on in the same generation.
+  const deliver = pair.a.deliver.bind(pair.a);
+  const state = (node: MemoryNode) => node.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.replicationState;
+  pair.a.deliver = (stream, bytes) => {
+    if (state(pair.b) !== 'Established' || !state(pair.a).startsWith('Sync')) deliver(stream, bytes);
+  };
+  pair.heal();
+  for (let i = 0; i < 100 && !(state(pair.b) === 'Established' && state(pair.a) === 'SyncSource'); i++) pair.run(10);
+  t.strictSame([state(pair.a), state(pair.b)], ['SyncSource', 'Established']);
+  pair.a.deliver = deliver;
+  pair.partition();
+  const slot = pair.a.submit(OP.Write, 1600, block(2));
+  pair.rest();
+  t.ok(pair.a.completions.some((done) => done.slot === slot && done.errno === 0));
+  t.equal(current(pair.a), current(pair.b));
+  detach(pair.a, true);
+  pair.b.control({ command: 'outdate', volume: 0 });
+  pair.rest();
+  pair.heal();
+  pair.run(3000);
+  t.ok(said(pair.a, 'Can only connect to data with current UUID='));
+  t.match(pair.state(pair.a), /^StandAlone\(Off\) Primary\/Unknown Diskless/);
+  t.match(pair.state(pair.b), /Outdated/);
+  pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing(pair.a.metaDataOnDisk()) });
+  pair.a.control({ command: 'connect', connection: 0, tentative: false, discardMyData: false });
+  pair.run(10_000);
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate$/);
+  t.equal(pair.b.disk[1600 * 512], 2);
+});
+
 t.test('a Primary without a disk keeps its size when its peer, whose disk has grown, is told to resize', async (t) => {
   const pair = synced();
   const { a, b } = pair;

@@ -4,6 +4,7 @@
  */
 import type { Connection } from './connection.js';
 import { newCurrentUuid } from './generation-changes.js';
+import { markAllKept } from './kept-writes.js';
 import type { Resource } from './resource.js';
 import { changeResource, type Wanted } from './state-change.js';
 import { CONN, DISK, ROLE } from './state-view.js';
@@ -90,8 +91,16 @@ function thaw(res: Resource, mustWait: (c: Connection) => boolean): void {
   for (const c of res.connections) {
     if (c?.options.fencing === 'resource-and-stonith' && c.state < CONN.WFReportParams && mustWait(c)) return;
   }
-  for (const volume of res.volumes.values()) beginPendingGeneration(res, volume);
+  goOnAlone(res);
   changeResource(res, () => ({ suspFencing: false }), { hard: true });
+}
+
+/** The freeze is over for the peers that are out of sight. */
+export function goOnAlone(res: Resource): void {
+  for (const volume of res.volumes.values()) {
+    markAllKept(res, volume);
+    beginPendingGeneration(res, volume);
+  }
 }
 
 /**
@@ -106,15 +115,17 @@ export function beginPendingGeneration(res: Resource, volume: Volume): void {
 
 /**
  * The peer is back before the freeze ended. Where nothing was written meanwhile it need not know that it was away; what was in
- * flight when the link broke, and is marked, reaches it as the resync of a generation of its own.
+ * flight when the link broke, and is marked, reaches it as the resync of a generation of its own. What is kept is not decided yet.
  */
 export function peerReturns(res: Resource, volume: Volume): void {
+  if (volume.peerDevices.some((pd) => pd.keepsWrites)) return;
   const isBehind = volume.peerDevices.some((pd) => pd.bitmapSlot >= 0 && (volume.disk?.bitmap.weight(pd.bitmapSlot) ?? 0) > 0);
   if (isBehind) beginPendingGeneration(res, volume);
 }
 
 /** No write comes after the freeze: what was in flight is all that could have parted the generations. */
 export function endPendingGeneration(res: Resource, volume: Volume): void {
+  markAllKept(res, volume);
   peerReturns(res, volume);
   volume.generationPending = false;
 }

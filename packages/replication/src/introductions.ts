@@ -25,6 +25,7 @@ import { DIGEST_NONE, DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { peerReturns } from './fencing.js';
 import { durably, keepGenerations } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
+import { hasKept, markKept, sendKeptAgain } from './kept-writes.js';
 import { disconnectForGood } from './link.js';
 import { syncMetaData } from './meta-data-io.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
@@ -35,7 +36,7 @@ import { finishResync, resyncLeft, setAllBits } from './resync.js';
 import { takeSize } from './size.js';
 import { newDeviceSize, type SizeDecision } from './size-rule.js';
 import { changePeerDevice, changeVolume } from './state-change.js';
-import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber } from './state-view.js';
+import { CONN, type ConnNumber, DISK, type DiskNumber, ROLE, type RoleNumber, type StateView } from './state-view.js';
 import { syncHandshake } from './sync-handshake.js';
 import { verifyPeerDone } from './verify.js';
 
@@ -269,7 +270,10 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
     dirtyBits: Number(p.dirty_bits),
     flags: p.flags,
   };
-  if (wasDiskless && volume.diskState < DISK.Inconsistent && res.role === ROLE.Primary && !volume.mayConnectTo(pd.peerUuids.generations)) {
+  if (res.role !== ROLE.Primary) pd.lacksOurs = false;
+  const isOld = pd.lacksOurs && uuidEqual(volume.exposedUuid, p.current);
+  const isOther = isOld || !volume.mayConnectTo(pd.peerUuids.generations);
+  if (wasDiskless && volume.diskState < DISK.Inconsistent && res.role === ROLE.Primary && isOther) {
     res.log('err', volume, pd, `Can only connect to data with current UUID=${hex(volume.exposedUuid)}`);
     disconnectForGood(res, pd.connection);
     return undefined;
@@ -307,6 +311,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   const { volume } = pd;
   let old = res.view(volume, pd);
   if (old.conn <= CONN.TearDown) return undefined;
+  if (old.conn === CONN.WFReportParams && awaitsVerdict(old, peer)) return undefined;
   let peerDisk = peer.disk as DiskNumber;
   if ((old.conn === CONN.SyncSource || old.conn === CONN.PausedSyncS) && peer.conn === CONN.Ahead && peerDisk === DISK.UpToDate) {
     // The target was through, and pulled ahead before we had noticed.
@@ -317,6 +322,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     if (pd.peerUuids === undefined) return 'state Negotiating without generations';
     peerDisk = (pd.peerUuids.flags & UUID_FLAG.INCONSISTENT) !== 0n ? DISK.Inconsistent : DISK.Consistent;
   }
+  if (pd.skippedSync && peerDisk === DISK.Inconsistent && peer.pdsk !== DISK.UpToDate) peerDisk = DISK.UpToDate;
   const isSource = old.conn === CONN.SyncSource || old.conn === CONN.PausedSyncS;
   if (
     (old.peerDisk === DISK.Inconsistent || old.peerDisk === DISK.Consistent) &&
@@ -371,6 +377,16 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     }
   }
   pd.considerResync = false;
+  if (old.conn === CONN.WFReportParams && pd.keepsWrites && !isSamePrimary(pd, peer)) {
+    const isLost = conn === CONN.Connected && hasKept(res, pd);
+    markKept(res, pd);
+    if (isLost) {
+      // As marked blocks of a generation that the peer does not know: in the next conversation.
+      res.log('err', volume, pd, 'Aborting Connect, can not thaw IO with a peer that was not Primary all the time');
+      res.closeLink(c, 'network-failure');
+      return undefined;
+    }
+  } else if (pd.keepsWrites && conn !== CONN.Connected) markKept(res, pd);
   // A state packet that was on its way when we attached decides nothing: the peer's generations have not been seen yet.
   if ((conn === CONN.Connected || conn === CONN.WFBitMapS) && ownDisk === DISK.Negotiating && pd.peerUuids !== undefined) {
     ownDisk = volume.stateAfterAttach;
@@ -388,6 +404,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     partOver(res, c, result === 'SS_TWO_PRIMARIES');
     return undefined;
   }
+  if (pd.keepsWrites && isConnecting) sendKeptAgain(res, pd);
   if (
     old.conn > CONN.WFReportParams &&
     pd.conn > CONN.Connected &&
@@ -408,6 +425,20 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   continueBitmapSend(res, pd);
   return undefined;
 }
+
+/**
+ * Whether our disk, which may be old, meets a Primary without one: only that one knows whether these are its data. It says so by being
+ * connected, in its next state packet; otherwise it closes the link, and the disk stays what it is.
+ */
+const awaitsVerdict = (old: StateView, peer: { readonly role: number; readonly disk: number; readonly conn: number }): boolean =>
+  (old.disk === DISK.Outdated || old.disk === DISK.Consistent) &&
+  peer.role === ROLE.Primary &&
+  peer.disk < DISK.Inconsistent &&
+  peer.conn < CONN.Connected;
+
+/** A Primary that has been one since the link broke: one that crashed says so, and one that was promoted since has a generation of its own. */
+const isSamePrimary = (pd: PeerDevice, peer: { readonly role: number; readonly disk: number }): boolean =>
+  peer.role === ROLE.Primary && peer.disk === DISK.UpToDate && ((pd.peerUuids?.flags ?? 0n) & UUID_FLAG.CRASHED_PRIMARY) === 0n;
 
 /** The two cannot be connected: for good, or until their roles have changed. */
 function partOver(res: Resource, c: Connection, isRoleConflict: boolean): void {

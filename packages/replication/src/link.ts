@@ -17,6 +17,7 @@ import { dialectProblem } from './dialect.js';
 import { digestNumber } from './digests.js';
 import { peerLost, peerReturns } from './fencing.js';
 import { type Millis, PROTOCOL_VERSIONS } from './host.js';
+import { isRival, keepWrites, markKept } from './kept-writes.js';
 import { dropUnstarted, finishEpochs, forgetMirroredWrite } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import {
@@ -232,9 +233,15 @@ export function linkDown(res: Resource, c: Connection, why: LinkEnd, detail: str
   c.acksMissingSince = Number.POSITIVE_INFINITY;
   c.turnedDown.length = 0;
   c.dueBarrierAcks.length = 0;
+  const rivals = c.peerDevices.filter((pd) => isRival(res, pd));
   if (!goingDown && c.state >= CONN.Connecting && c.linkNumber > 0) changeConnection(res, c, STATE_AFTER[reason], {}, { hard: true });
+  for (const pd of c.peerDevices) {
+    if (!res.isSuspended) markKept(res, pd);
+    else if (pd.volume.generationPending && rivals.includes(pd)) pd.keepsWrites = true;
+  }
   dropUnfinished(res, c);
   for (const pd of c.peerDevices) pd.linkGone();
+  keepWrites(res, c);
   clearTransferLog(res, c);
   for (const pd of c.peerDevices) abandonContested(res, pd);
   c.agreement?.done(-15);

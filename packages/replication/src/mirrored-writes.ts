@@ -269,7 +269,8 @@ export function dropUnstarted(res: Resource, c: Connection): void {
 export function dropMirroredWrite(res: Resource, c: Connection, slot: number): void {
   const pd = res.peerDevice(c, res.requests.volume[slot]!)!;
   const { disk } = pd.volume;
-  if (disk !== undefined && pd.bitmapSlot >= 0)
+  // A peer that keeps its writes, as we do, sends it again; one that does not marks it itself.
+  if (disk !== undefined && pd.bitmapSlot >= 0 && !pd.keepsWrites)
     disk.bitmap.setRange(pd.bitmapSlot, res.requests.sector[slot]!, res.requests.lengthBytes[slot]!);
   leaveOverlap(res, pd.volume, slot);
   forgetMirroredWrite(res, pd, slot);

@@ -1,5 +1,6 @@
 import { MDF } from '@udrbd/metadata';
 import t from 'tap';
+import { STREAM } from './host.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
 
 const FORCE = { command: 'new-current-uuid', volume: 0, clearBitmap: false, forceResync: true } as const;
@@ -87,6 +88,31 @@ t.test('clear-bitmap: both count as equal, nothing is copied', async (t) => {
   t.equal(pair.a.code(op), 'ok');
   for (const node of pair.nodes) t.equal(pair.state(node), 'Connected(Established) Secondary/Secondary UpToDate/UpToDate');
   t.notOk(areEqual(pair));
+});
+
+t.test('clear-bitmap while the peer still tells how it connected: what it said before it heard of it does not count', async (t) => {
+  for (const kinds of ['data', 'all'] as const) {
+    const pair = fresh();
+    // What `b` sends from its introduction on is late by one step.
+    pair.b.hold(STREAM.Data);
+    pair.connect();
+    const arrive = (): void => {
+      pair.b.arrive(STREAM.Data);
+      if (kinds === 'all') pair.b.hold(STREAM.Data);
+    };
+    for (let i = 0; i < 20 && !pair.state(pair.a).startsWith('Connected(Established)'); i++) {
+      arrive();
+      pair.a.step();
+    }
+    t.match(pair.state(pair.a), /^Connected\(Established\) .* Inconsistent\/Inconsistent/);
+    if (kinds === 'data') pair.b.hold(STREAM.Data);
+    const op = pair.a.control({ ...FORCE, clearBitmap: true, forceResync: false });
+    pair.rest();
+    pair.b.arrive(STREAM.Data);
+    pair.run(5000);
+    t.equal(pair.a.code(op), 'ok');
+    for (const node of pair.nodes) t.equal(pair.state(node), 'Connected(Established) Secondary/Secondary UpToDate/UpToDate');
+  }
 });
 
 for (const how of ['clearBitmap', 'forceResync'] as const) {

@@ -35,6 +35,7 @@ function skipInitialSync(res: Resource, volume: Volume, connected: readonly Peer
   writeBitmap(res, volume, 'all');
   for (const pd of connected) {
     sendUuids(res, pd, UUID_FLAG.SKIP_INITIAL_SYNC);
+    pd.skippedSync = true;
     keepGenerations(res, volume, pd, { ...volume.generationsFor(pd), bitmap: 0n });
     changePeerDevice(res, pd, { disk: DISK.UpToDate, peerDisk: DISK.UpToDate }, { hard: true });
   }

@@ -49,6 +49,16 @@ export class PeerDevice {
   peerSeq = 0;
   /** Writes of ours that the peer turned down for one of its own, which we have not seen yet. */
   readonly contested: Contested[] = [];
+  /** The link broke while this node and the peer, both Primary, are frozen: what was under way is kept for its return. */
+  keepsWrites = false;
+
+  /**
+   * Our disk was lost with blocks on it that this peer has not got. It may be of the same generation: a source that missed the end of a
+   * resync begins none.
+   */
+  lacksOurs = false;
+  /** We made the peer skip the initial sync: what it said before it heard of that is out of date. */
+  skippedSync = false;
 
   sentSectors = 0;
   receivedSectors = 0;
@@ -108,6 +118,7 @@ export class PeerDevice {
     this.peerUuids = undefined;
     this.comparedGenerations = undefined;
     this.stateSent = false;
+    this.skippedSync = false;
     this.considerResync = false;
     this.sectorsInFlight = 0;
     this.heldUntil = 0;

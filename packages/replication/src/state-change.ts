@@ -7,6 +7,7 @@ import { RETURN_CODES, type ReturnCode } from '@udrbd/control';
 import { afterChange } from './after-change.js';
 import type { Connection } from './connection.js';
 import type { PeerDevice } from './peer-device.js';
+import { peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { type JudgeContext, judge } from './state-rules.js';
 import { CONN, type ConnNumber, DISK, ROLE, type StateView } from './state-view.js';
@@ -114,7 +115,7 @@ function judgeContext(res: Resource, volume: Volume, pd: PeerDevice | undefined,
     fencing: volume.disk !== undefined && pd !== undefined ? pd.connection.options.fencing : 'dont-care',
     onNoData: res.options['on-no-data-accessible'],
     negotiated: sameData ? { disk: volume.stateAfterAttach, peerDisk: DISK.DUnknown } : undefined,
-    lacksBlocks: pd !== undefined && pd.bitmapSlot >= 0 && (volume.disk?.bitmap.weight(pd.bitmapSlot) ?? 0) > 0,
+    lacksBlocks: pd !== undefined && lacksBlocks(volume, pd),
     twoPrimariesAllowed: pd?.connection.options['allow-two-primaries'] ?? false,
     otherVolumePeerPrimary: pd?.connection.peerDevices.some((other) => other !== pd && other.peerRole === ROLE.Primary) ?? false,
     openCount: options.openVolumes?.includes(volume.number) === true ? 1 : 0,
@@ -122,6 +123,13 @@ function judgeContext(res: Resource, volume: Volume, pd: PeerDevice | undefined,
     apv: pd?.connection.apv ?? 0,
     handshakeInProgress: pd?.stateSent === true && pd.replication === CONN.WFReportParams,
   };
+}
+
+/** Marks that are relative to no generation are left of a resync towards us that did not end. Others name what the peer lacks. */
+function lacksBlocks(volume: Volume, pd: PeerDevice): boolean {
+  const { disk } = volume;
+  if (disk === undefined || pd.bitmapSlot < 0) return false;
+  return peerMetaData(disk.metaData, pd.connection.peerNodeId).bitmap_uuid === 0n && disk.bitmap.weight(pd.bitmapSlot) > 0;
 }
 
 /** Changes one volume as seen over one connection. */

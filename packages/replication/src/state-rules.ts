@@ -126,11 +126,13 @@ export const IMPLIED: readonly Implied[] = [
     imply: (next, old, ctx) => {
       if (next.conn < CONN.Connected || next.conn >= CONN.Ahead) return;
       // DRBD 8.4 settles at every change, and so calls a sync target good again whose resync was given up before it began. Nor does it
-      // mind that an Outdated disk, alone with a node that has none, knows of blocks that it lacks.
+      // mind that an Outdated disk, alone with a node that has none, knows of blocks that it lacks, or that nobody vouches for it: only
+      // a Primary knows what its last data were.
       const isNew = old.conn < CONN.Connected;
       const isAlone = next.disk === DISK.Outdated && next.peerDisk < DISK.Inconsistent;
       const isPeerAlone = next.peerDisk === DISK.Outdated && next.disk < DISK.Inconsistent;
-      if ((isNew || next.disk !== old.disk) && !(isAlone && ctx.lacksBlocks)) next.disk = settlesOnConnect(next.disk);
+      const isVouchedFor = next.peerRole === ROLE.Primary && !ctx.lacksBlocks;
+      if ((isNew || next.disk !== old.disk) && (!isAlone || isVouchedFor)) next.disk = settlesOnConnect(next.disk);
       // Such a peer says by itself whether its disk is good.
       if ((isNew || next.peerDisk !== old.peerDisk) && !isPeerAlone) next.peerDisk = settlesOnConnect(next.peerDisk);
     },

@@ -15,6 +15,7 @@ import { DIGEST_NONE } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { watchDisk } from './disk-timeout.js';
 import { EFFECT } from './effects.js';
+import { isToStartOver, keepUnsent, startOver } from './kept-writes.js';
 import { sendBarrier, sendData, sendTrim } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, PEER_IN_AL, peerKind } from './peer-requests.js';
@@ -88,7 +89,7 @@ const isDiscard = (op: number): boolean => op === OP.Discard || op === OP.WriteZ
 
 /** Gets the write's extents into the activity log. */
 function startWrite(res: Resource, volume: Volume, slot: number): void {
-  if (referenceExtents(res, volume, slot)) afterExtents(res, volume, slot);
+  if ((res.requests.state[slot]! & LOCAL.InActivityLog) !== 0 || referenceExtents(res, volume, slot)) afterExtents(res, volume, slot);
 }
 
 /**
@@ -262,9 +263,9 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
     return markDifferent(res, pd, requests.sector[slot]!, requests.lengthBytes[slot]!, isUncertain);
   }
   if (!replicates(pd)) {
-    missed(res, pd, slot);
-    if (c.closing && hasMirror(pd)) awaitLoss(res, pd, slot);
-    return;
+    if (pd.keepsWrites) return keepUnsent(res, pd, slot);
+    if (c.closing && hasMirror(pd)) return awaitLoss(res, pd, slot);
+    return missed(res, pd, slot);
   }
   const parts = partsOf(c.apv, requests, slot);
   const isBeyond = isDiscard(requests.op[slot]!) && !takesDiscards(c);
@@ -326,7 +327,7 @@ function mirror(res: Resource, pd: PeerDevice, slot: number): void {
 
 /**
  * We have closed the link, which has not come apart yet. Only then a new generation begins, without which the peer would not know
- * what it misses: until then the write counts as sent.
+ * what it misses: until then the write counts as sent. It is marked with the rest of the transfer log.
  */
 function awaitLoss(res: Resource, pd: PeerDevice, slot: number): void {
   const c = pd.connection;
@@ -478,6 +479,7 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
     return;
   }
   const op = requests.op[slot]!;
+  if (!res.failIo && op !== OP.Read && isToStartOver(res, volume, slot)) return startOver(res, volume, slot);
   const localOk = (requests.state[slot]! & LOCAL.Ok) !== 0;
   const isWrite = op !== OP.Read && op !== OP.Flush;
   const ok = res.failIo

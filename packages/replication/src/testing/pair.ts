@@ -294,6 +294,7 @@ export class MemoryNode {
     this.linked = true;
     peer.linked = true;
     for (const node of [this, peer]) {
+      node.linkWanted = false;
       node.incoming = [new Uint8Array(0), new Uint8Array(0)];
       node.#handed = [0, 0];
     }
