@@ -19,6 +19,7 @@ import { type Address, addressesEqual, type ConfigSource, type SourceText } from
 import { asBytes, asText, toBuffer } from './bytes.js';
 import { glob } from './glob.js';
 import type { AdmIo, Spawn, SpawnResult } from './io.js';
+import { ipv4Of, ipv6Of, type LocalAddress } from './local-addresses.js';
 
 /** Writes all of it now, so that what a program started by us prints comes behind it. */
 function writeAll(fd: number, data: string | Uint8Array): void {
@@ -88,16 +89,25 @@ const source: ConfigSource = {
   },
 };
 
+/** Text of a file of the kernel's, empty where there is none. */
+function kernelText(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
 function isLocalAddress(address: Address): boolean {
   if (address.family === 'ssocks' || address.family === 'sdp') return true;
   const plain = { ...address, address: address.address.replace(/%.*$/, '') };
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const own of addresses ?? []) {
-      const family = own.family === 'IPv6' ? 'ipv6' : 'ipv4';
-      if (addressesEqual(plain, { ...plain, family, address: own.address })) return true;
-    }
-  }
-  return false;
+  const listed = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const known: LocalAddress[] = [
+    ...listed.map((own): LocalAddress => ({ family: own.family === 'IPv6' ? 'ipv6' : 'ipv4', address: own.address })),
+    ...ipv4Of(kernelText('/proc/net/fib_trie')),
+    ...ipv6Of(kernelText('/proc/net/if_inet6')),
+  ];
+  return known.some((own) => addressesEqual(plain, { ...plain, ...own }));
 }
 
 function isAccessible(path: string, mode: number): boolean {
