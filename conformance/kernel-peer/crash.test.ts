@@ -1,4 +1,5 @@
-// Power cuts of either node while data are written, links that break during a resync, a peer that stops answering.
+// Power cuts of either node while data are written, links that break during a resync, a peer that stops answering. Afterwards both disks
+// hold the same, and an online verify, started by one node or the other, finds nothing.
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -13,6 +14,7 @@ class Writer {
   readonly acknowledged = new Map<number, Buffer>();
   /** Blocks with a write that was never answered. */
   readonly open = new Set<number>();
+  #count = 0;
   #stopped = false;
   #running: Promise<unknown> = Promise.resolve();
 
@@ -24,10 +26,16 @@ class Writer {
         this.open.add(block);
         await nbd.write(block * BLOCK, data, i % 10 === 0);
         this.acknowledged.set(block, data);
+        this.#count++;
         this.open.delete(block);
       }
     };
     this.#running = Promise.allSettled(Array.from({ length: 8 }, (_, lane) => worker(lane)));
+  }
+
+  /** Waits until `more` writes than now are acknowledged. */
+  async goesOn(more: number): Promise<void> {
+    for (const wanted = this.#count + more; this.#count < wanted; ) await sleep(20);
   }
 
   async stop(): Promise<void> {
@@ -37,13 +45,27 @@ class Writer {
 }
 
 t.test('crashes', async (t) => {
-  const setting = await startSetting({ file: 1, sizeMiB: 64 });
+  const setting = await startSetting({ file: 1, sizeMiB: 32 });
   t.teardown(() => setting.stop());
-  const pair = setting.pair({ disk: 'file', net: { 'ping-int': 3 } });
+  const pair = setting.pair({ disk: 'file', net: { 'ping-int': 3, 'verify-alg': 'crc32c' } });
+  await setting.peer.exec('modprobe crc32c');
   await pair.createInSync();
+  let verifies = 0;
   const same = async (t: Test, what: string): Promise<void> => {
     const { ours, kernel } = await pair.sums();
     t.equal(kernel, ours, `${what}: the same data on both disks`);
+    const mark = setting.ours.log.length;
+    if (verifies++ % 2 === 0) await setting.ours.ask('verify', { resource: pair.name, peerNodeId: 1, volume: 0 });
+    else await pair.kernel.setup(`verify ${pair.minor}`);
+    await pair.until(
+      'the end of the verify',
+      ({ cs }) => cs === 'Connected',
+      ({ cs }) => cs === 'Connected',
+    );
+    t.match(setting.ours.log.slice(mark), /Online verify done /, 'an online verify');
+    t.notMatch(setting.ours.log.slice(mark), /Out of sync|Online verify found/, 'finds nothing');
+    t.equal((await pair.state()).oos, 0);
+    t.equal((await pair.kernel.state())?.counters.oos, 0);
     t.notMatch(setting.ours.log, /internal error/);
   };
   const acknowledgedIsThere = (t: Test, writer: Writer): void => {
@@ -55,6 +77,7 @@ t.test('crashes', async (t) => {
   };
   const bringKernelBack = async (): Promise<void> => {
     await setting.restartPeer();
+    await setting.peer.exec('modprobe crc32c');
     await pair.kernel.meta('apply-al');
     await pair.kernel.attach();
     await pair.kernel.connect();
@@ -70,11 +93,12 @@ t.test('crashes', async (t) => {
     const nbd = await pair.open();
     const writer = new Writer();
     writer.start(nbd, 2000);
-    await sleep(1500);
+    await writer.goesOn(500);
     await pair.peer.stop();
-    await sleep(2000);
+    await pair.untilWe(({ cs }) => cs === 'Connecting' || cs === 'Unconnected');
+    await writer.goesOn(500);
     await bringKernelBack();
-    await sleep(500);
+    await writer.goesOn(500);
     await writer.stop();
     await nbd.close();
     await pair.untilInSync('the resync');
@@ -87,7 +111,7 @@ t.test('crashes', async (t) => {
     const nbd = await pair.open();
     const writer = new Writer();
     writer.start(nbd, 2000);
-    await sleep(1500);
+    await writer.goesOn(500);
     await setting.ours.stop();
     await writer.stop();
     nbd.destroy();
@@ -103,13 +127,13 @@ t.test('crashes', async (t) => {
     const nbd = await pair.open();
     const writer = new Writer();
     writer.start(nbd, 2000);
-    await sleep(1500);
+    await writer.goesOn(500);
     await setting.ours.stop();
     await writer.stop();
     nbd.destroy();
     await pair.kernel.until(({ cs }) => cs === 'WFConnection');
     await pair.kernel.setup(`primary ${pair.minor}`);
-    await pair.inGuest('/usr/bin/dd if=/dev/urandom of=DEVICE bs=8k seek=4000 count=100 oflag=direct status=none');
+    await pair.inGuest('/usr/bin/dd if=/dev/urandom of=DEVICE bs=8k seek=2000 count=100 oflag=direct status=none');
     await bringOursBack();
     await pair.untilInSync('the resync');
     t.match(await pair.state(), { role: 'Secondary', peerRole: 'Primary' });
@@ -120,10 +144,10 @@ t.test('crashes', async (t) => {
   await t.test('the Primary kernel loses power, we take over, it comes back', async (t) => {
     const writing = pair
       .inGuest(
-        'i=0; while true; do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 13 % 3000)) count=10 oflag=direct status=none; i=$((i + 1)); done',
+        'i=0; while true; do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 13 % 1800)) count=10 oflag=direct status=none; i=$((i + 1)); done',
       )
       .catch(() => '');
-    await sleep(3000);
+    await sleep(1500);
     await pair.peer.stop();
     await writing;
     await pair.untilWe(({ cs }) => cs === 'Connecting' || cs === 'Unconnected');
@@ -141,17 +165,17 @@ t.test('crashes', async (t) => {
     await pair.kernel.setup(`primary ${pair.minor}`);
     const writing = pair
       .inGuest(
-        'i=0; while true; do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 13 % 3000)) count=10 oflag=direct status=none; i=$((i + 1)); done',
+        'i=0; while true; do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 13 % 1800)) count=10 oflag=direct status=none; i=$((i + 1)); done',
       )
       .catch(() => '');
-    await sleep(3000);
+    await sleep(1500);
     await pair.peer.stop();
     await writing;
     await bringKernelBack();
     await pair.untilInSync('the resync');
     await same(t, 'after the crash');
     await pair.kernel.setup(`primary ${pair.minor}`);
-    await pair.inGuest('/usr/bin/dd if=/dev/urandom of=DEVICE bs=8k seek=4000 count=100 oflag=direct status=none');
+    await pair.inGuest('/usr/bin/dd if=/dev/urandom of=DEVICE bs=8k seek=2000 count=100 oflag=direct status=none');
     await same(t, 'and on');
     await pair.kernel.setup(`secondary ${pair.minor}`);
   });
@@ -161,9 +185,9 @@ t.test('crashes', async (t) => {
     await pair.disconnectOurs();
     await pair.ask('invalidate-remote').catch(() => undefined);
     const nbd = await pair.open();
-    for (let i = 0; i < 50; i++) await nbd.write(i << 20, randomBytes(1 << 20));
-    await pair.setOurRate(8000);
-    await pair.kernel.setup(`disk-options ${pair.minor} --c-plan-ahead=0 --resync-rate=8000`);
+    for (let i = 0; i < 28; i++) await nbd.write(i << 20, randomBytes(1 << 20));
+    await pair.setOurRate(4000);
+    await pair.kernel.setup(`disk-options ${pair.minor} --c-plan-ahead=0 --resync-rate=4000`);
     await pair.connectOurs();
     for (let round = 0; round < 2; round++) {
       await pair.until(
@@ -192,8 +216,8 @@ t.test('crashes', async (t) => {
   await t.test('our engine is killed in the middle of a resync from the kernel', async (t) => {
     await pair.kernel.setup(`primary ${pair.minor}`);
     await pair.disconnectOurs();
-    await pair.inGuest('/usr/bin/dd if=/dev/urandom of=DEVICE bs=1M seek=3 count=50 oflag=direct status=none');
-    await pair.setOurRate(8000);
+    await pair.inGuest('/usr/bin/dd if=/dev/urandom of=DEVICE bs=1M seek=3 count=25 oflag=direct status=none');
+    await pair.setOurRate(4000);
     await pair.connectOurs();
     await pair.until(
       'the resync',

@@ -1,18 +1,15 @@
 // One drbd.conf of the kind that 8.4 knows, two volumes: drbdadm on our side, the stock one on the kernel's.
-import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import t from 'tap';
 import { readImage } from '../engine/images.js';
 import { NbdClient } from '../engine/nbd-client.js';
 import { parseProcDrbd } from '../uml/kernel-resource.js';
+import { bundleDrbdadm, ourDrbdadm } from './our-drbdadm.js';
 import { complaints } from './pair.js';
 import { startSetting } from './setting.js';
 
 const SIZE_MIB = 24;
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 const configuration = (folder: string, address: { readonly ours: string; readonly kernel: string }, protocol: string): string => `
 global { usage-count no; }
@@ -38,16 +35,7 @@ t.test('drbdadm on both sides', async (t) => {
   const setting = await startSetting({ ram: 2, sizeMiB: SIZE_MIB });
   t.teardown(() => setting.stop());
   const { folder, peer, ours } = setting;
-  await build({
-    entryPoints: { drbdadm: `${ROOT}/packages/drbdadm/src/main.ts` },
-    outdir: `${folder}/bundle`,
-    bundle: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20',
-    conditions: ['udrbd-source'],
-    banner: { js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);" },
-  });
+  const program = await bundleDrbdadm(`${folder}/bundle`);
   for (const name of ['one', 'two']) {
     const fd = openSync(`${folder}/${name}.img`, 'w');
     ftruncateSync(fd, SIZE_MIB << 20);
@@ -61,27 +49,8 @@ t.test('drbdadm on both sides', async (t) => {
   };
   await configure('C');
 
-  const adm = (...words: string[]): Promise<string> => {
-    const [command = '', ...argv] = peer.namespace.inside([
-      process.execPath,
-      `${folder}/bundle/drbdadm.js`,
-      '-c',
-      `${folder}/drbd.conf`,
-      ...words,
-    ]);
-    const env = { ...ours.environment, UDRBD_NODE: 'ours', UDRBD_STATE_DIR: `${folder}/state`, UDRBD_LOCK_DIR: `${folder}/lock` };
-    return new Promise((settle, fail) => {
-      const child = spawn(command, argv, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 60_000 });
-      let output = '';
-      for (const stream of [child.stdout, child.stderr])
-        stream.setEncoding('utf8').on('data', (text: string) => {
-          output += text;
-        });
-      child.on('close', (code) =>
-        code === 0 ? settle(output) : fail(new Error(`drbdadm ${words.join(' ')}: ${code}\n${output}\n${ours.log.slice(-2000)}`)),
-      );
-    });
-  };
+  const at = { program, ours, configuration: `${folder}/drbd.conf`, name: 'ours', folder };
+  const adm = (...words: string[]): Promise<string> => ourDrbdadm(at, words);
   const kernelAdm = (words: string): Promise<string> => peer.run(`drbdadm ${words} 2>&1`);
   const procs = async (): Promise<{ readonly ours: string; readonly kernel: string }> => ({
     ours: readFileSync(`${ours.runDir}/proc/drbd`, 'utf8'),

@@ -1,6 +1,7 @@
 // Replicated writes of every kind, in both directions, under each protocol; the kernel's disk can discard and has a write cache.
 import t, { type Test } from 'tap';
 import { kernelWrites, writeEveryKind } from './every-write.js';
+import { fioVerify } from './fio.js';
 import { startSetting } from './setting.js';
 
 t.test('writes', async (t) => {
@@ -27,6 +28,19 @@ t.test('writes', async (t) => {
       t.match(await pair.kernel.state(), { protocol });
       await pair.primary();
       await writeEveryKind(pair);
+      await same(t);
+    });
+    await t.test(`protocol ${protocol}, fio above us`, async (t) => {
+      const { writes, reads } = await fioVerify(pair, 24);
+      t.ok(writes > 300 && reads >= writes, `${writes} writes, ${reads} of them read back`);
+      await same(t);
+      // Every read and write goes to the kernel.
+      await pair.ask('detach', { force: false, diskless: false });
+      await pair.untilWe(({ disk }) => disk === 'Diskless');
+      const { writes: remote } = await fioVerify(pair, 8);
+      t.ok(remote > 100, `${remote} writes without a disk of ours`);
+      await pair.attachOurs();
+      await pair.untilInSync('the resync after attach');
       await same(t);
       await pair.secondary();
     });
