@@ -17,8 +17,14 @@ export const STATE_FIELD = {
 } as const;
 export type StateField = keyof typeof STATE_FIELD;
 
+/** Values of a field that is covered by a mask. */
+export const WHOLE = {
+  conn: STATE_FIELD.conn.mask >>> STATE_FIELD.conn.shift,
+  disk: STATE_FIELD.disk.mask >>> STATE_FIELD.disk.shift,
+} as const;
+
 /** Values of `role` and `peer`. */
-export const R = { Unknown: 0, Primary: 1, Secondary: 2, mask: 3 } as const;
+export const R = { Unknown: 0, Primary: 1, Secondary: 2 } as const;
 
 /** Values of `conn`: the connection state below Connected, the replication state from there on. */
 export const C = {
@@ -46,7 +52,6 @@ export const C = {
   PausedSyncT: 21,
   Ahead: 22,
   Behind: 23,
-  mask: 31,
 } as const;
 
 /** Values of `disk` and `pdsk` from version 110 on, and inside this project. */
@@ -61,7 +66,6 @@ export const D = {
   DUnknown: 7,
   Consistent: 8,
   UpToDate: 9,
-  mask: 15,
 } as const;
 
 /** The same below version 110, where Detaching does not exist. */
@@ -75,7 +79,6 @@ export const D84 = {
   DUnknown: 6,
   Consistent: 7,
   UpToDate: 8,
-  mask: 15,
 } as const;
 
 const namesOf = (table: Readonly<Record<string, number>>): readonly string[] => {
@@ -127,9 +130,9 @@ export function stateText(word: number, apv: number): string {
 
 /** Disk state as sent below 110, from our numbering. Detaching travels as Failed; the mask stays. */
 export const diskTo84 = (disk: number): number =>
-  disk === D.mask || disk < D.Detaching ? disk : disk === D.Detaching ? D84.Failed : disk - 1;
+  disk === WHOLE.disk || disk < D.Detaching ? disk : disk === D.Detaching ? D84.Failed : disk - 1;
 /** Our numbering from one received below 110. */
-export const diskFrom84 = (disk: number): number => (disk >= D84.mask || disk < D84.Failed ? disk : disk + 1);
+export const diskFrom84 = (disk: number): number => (disk >= WHOLE.disk || disk < D84.Failed ? disk : disk + 1);
 
 /**
  * A received word in our disk numbering; unchanged from version 110 on.
@@ -168,7 +171,7 @@ export function convertConn(peerConn: number, apv: number): number {
   switch (peerConn) {
     case C.WFReportParams:
     case C.Connected:
-    case C.mask:
+    case WHOLE.conn:
       return peerConn;
     case C.StartingSyncS:
       return C.StartingSyncT;
