@@ -8,6 +8,7 @@ import { maybeCatchUp } from './congestion.js';
 import { endPendingGeneration, peerHasReturned, peerIsGoodAgain } from './fencing.js';
 import { durably, newCurrentUuid, partFromTarget, sendUuidsToAll } from './generation-changes.js';
 import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
+import { dropUnstarted } from './mirrored-writes.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
@@ -123,6 +124,9 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     if (res.isSuspended && next.peerRole !== ROLE.Primary) volume.generationPending = true;
     else if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
   }
+  // Parted by agreement, while the link still stands.
+  const isLeft = next.role === ROLE.Primary && old.conn >= CONN.Connected && next.conn < CONN.Connected;
+  if (isLeft && pd.connection.isUp) dropUnstarted(res, pd.connection);
   const hasRival = next.role === ROLE.Primary && old.peerRole === ROLE.Primary;
   if (hasRival && isSource(old.conn) && next.conn < CONN.Connected && next.disk === DISK.UpToDate) partFromTarget(res, volume, pd);
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {

@@ -326,6 +326,32 @@ t.test('a node is promoted when what its lost peer sent is on its disk', async (
   t.equal(pair.b.code(op), 'ok');
 });
 
+t.test('parted by agreement: what the peer sent before it left does not land on what is written here afterwards', async (t) => {
+  const pair = primaries();
+  pair.a.holdFlushes = true;
+  pair.b.submit(OP.Write, 64, block(1));
+  pair.rest();
+  // Behind the barrier of the first one.
+  const behind = pair.b.submit(OP.Write, 0, block(0xbb));
+  pair.rest();
+  t.equal(done(pair.b, behind), undefined);
+  // The answer does not get through, and the link stands.
+  pair.b.deliver = () => {};
+  pair.b.control({ command: 'disconnect', connection: 0, force: false });
+  pair.rest();
+  t.match(pair.state(pair.a), /^TearDown/);
+  const own = pair.a.submit(OP.Write, 0, block(0xaa));
+  pair.rest();
+  t.equal(done(pair.a, own), 0);
+  pair.a.holdFlushes = false;
+  for (const connection of pair.a.heldFlushes.splice(0)) pair.a.core.epochFlushed(clock.now, connection, 0, 0);
+  pair.rest();
+  t.equal(pair.a.disk[0], 0xaa);
+  pair.partition();
+  t.equal(pair.a.disk[0], 0xaa);
+  t.ok(pair.a.core.requests.freePeerSlots === 64);
+});
+
 t.test('two resolvers turn each other down: a write that nobody replaces is sent again', async (t) => {
   // A kernel turns a write down for one that we have answered already, as long as its own disk works on that.
   const pair = primaries();

@@ -334,6 +334,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     else if (old.conn >= CONN.SyncSource && peer.conn === CONN.Connected) {
       // All its acks have been here: it has pinged on their stream before it tells its state.
       if (isSource && resyncLeft(pd) === 0) finishResync(res, pd);
+      else if (isSource) pd.targetIsThrough = true;
       return undefined;
     }
   }

@@ -26,7 +26,7 @@ import {
 } from './peer-requests.js';
 import { OP, REQ_FUA, REQ_NOUNMAP, REQ_PREFLUSH } from './requests.js';
 import type { Resource } from './resource.js';
-import { CONN, DISK } from './state-view.js';
+import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
 import { writtenBeneath } from './write-beneath.js';
 import { leaveOverlap, writeEffect } from './write-path.js';
@@ -118,6 +118,8 @@ function takeHeld(res: Resource, epoch: ReceiveEpoch): number {
 }
 
 function startMirroredWrite(res: Resource, pd: PeerDevice, slot: number): void {
+  // The peer has taken its leave, and our own application goes on alone: what it sent before comes too late.
+  if (res.role === ROLE.Primary && pd.conn < CONN.Connected) return dropMirroredWrite(res, pd.connection, slot);
   const answer = judgeConflict(res, pd, slot);
   if (answer === WRITTEN_BENEATH) return;
   if (answer !== 0) {

@@ -135,3 +135,30 @@ t.test('a target that leaves as soon as it is through leaves a source behind tha
   t.match(pair.state(pair.b), /^Connected\(Established\) .* UpToDate\/UpToDate$/);
   t.equal(pair.b.disk[1600 * 512], 2);
 });
+
+t.test('a source whose own writes keep bits set when its target is through ends the resync with the last of them', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.partition();
+  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
+  pair.rest();
+  pair.b.control({ command: 'pause-sync', connection: 0, volume: 0 });
+  pair.heal();
+  pair.run(1000);
+  t.equal(state(pair.a), 'PausedSyncS');
+  // Acked, and in sync at the target; its epoch waits for a disk.
+  pair.b.holdFlushes = true;
+  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(2));
+  pair.rest();
+  pair.b.control({ command: 'resume-sync', connection: 0, volume: 0 });
+  pair.run(1000);
+  t.equal(state(pair.b), 'Established');
+  pair.b.holdFlushes = false;
+  for (const connection of pair.b.heldFlushes.splice(0)) pair.b.core.epochFlushed(clock.now, connection, 0, 0);
+  pair.run(100);
+  t.equal(state(pair.a), 'Established');
+  t.match(pair.state(pair.a), /UpToDate\/UpToDate$/);
+});

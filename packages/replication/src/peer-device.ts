@@ -82,6 +82,8 @@ export class PeerDevice {
   /** A full bitmap is being written to disk; the exchange waits for it. */
   bitmapWriteOut = false;
   resync: Resync | undefined;
+  /** The target of our resync is through, and writes of ours that it has acked still keep bits set here. */
+  targetIsThrough = false;
   /** Resync requests of ours that the peer has not answered; they outlive an aborted resync. */
   readonly resyncRequests: number[] = [];
   verify: Verify | undefined;
@@ -132,6 +134,7 @@ export class PeerDevice {
     this.bitmapSend = undefined;
     this.bitmapReceive = undefined;
     this.finishPing = 0;
+    this.targetIsThrough = false;
     this.resync = undefined;
     this.verify = undefined;
     this.unacked = 0;

@@ -26,6 +26,7 @@ import { Requests } from './requests.js';
 import { continueResize, resyncNewStorage } from './resize.js';
 import {
   checksumReadDone,
+  maybeFinishSource,
   type ResyncSide,
   resyncDeadline,
   resyncProgress,
@@ -313,6 +314,7 @@ export class Resource implements ReplicationCore {
         for (let k = 0; k < c.peerDevices.length; k++) {
           const { newStorage, conn } = c.peerDevices[k]!;
           if (newStorage !== undefined && conn === CONN.Connected) resyncNewStorage(this, c.peerDevices[k]!, newStorage);
+          if (c.peerDevices[k]!.targetIsThrough) maybeFinishSource(this, c.peerDevices[k]!);
           if (c.peerDevices[k]!.verifyWaiting.length > 0) retryVerify(this, c.peerDevices[k]!);
         }
         if (c.beneath.length > 0) continueBeneath(this, c);

@@ -132,6 +132,7 @@ export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): 
     `Began resync as ${side === 'source' ? 'SyncSource' : 'SyncTarget'} (will sync ${bits * 4} KB [${bits} bits set]).`,
   );
   if (side === 'source') {
+    pd.targetIsThrough = false;
     const g = volume.generationsFor(pd);
     const uuid = syncUuidOf(g.bitmap, res.random64());
     keepGenerations(res, volume, pd, sourceResyncStart(g, uuid));
@@ -444,6 +445,13 @@ export function beginFinish(res: Resource, pd: PeerDevice): void {
   c.pingsSent++;
   pd.finishPing = c.pingsSent;
   c.armPing(res.now);
+}
+
+/** The last of our own writes that kept a bit set has ended. */
+export function maybeFinishSource(res: Resource, pd: PeerDevice): void {
+  if (resyncLeft(pd) > 0) return;
+  pd.targetIsThrough = false;
+  if (pd.conn === CONN.SyncSource || pd.conn === CONN.PausedSyncS) finishResync(res, pd);
 }
 
 /** The ping has come back. */

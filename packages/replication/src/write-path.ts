@@ -554,6 +554,7 @@ function destroy(res: Resource, volume: Volume, slot: number): void {
     const inSync = pd.connection.partsInSync[slot]!;
     pd.connection.net[slot] = 0;
     pd.connection.partsInSync[slot] = 0;
+    if (pd.targetIsThrough) res.wantSettle();
     if (!isWrite || disk === undefined || pd.bitmapSlot < 0) continue;
     if (!localOk || (net & NET.Ok) === 0) markDifferent(res, pd, sector, length);
     else if (inSync !== 0 && (net & NET.Overwritten) === 0) partsClear(pd, slot, inSync, res);

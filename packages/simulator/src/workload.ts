@@ -155,7 +155,11 @@ export class Workload {
     if (!this.#isPeerTheSame({ peerIncarnation })) return undefined;
     if (this.#world.plan.protocol !== 'C') return undefined;
     const connection = this.#node.snapshot()?.connections[0];
-    if (connection?.state !== 'Connected' || connection.peerDevices[0]?.peerDiskState !== 'UpToDate') return undefined;
+    const peer = connection?.peerDevices[0];
+    if (connection?.state !== 'Connected' || peer === undefined) return undefined;
+    // A source has not heard yet that its target is through, and good.
+    const isThrough = SOURCE.has(peer.replicationState) && this.#peer.snapshot()?.volumes[0]?.diskState === 'UpToDate';
+    if (peer.peerDiskState !== 'UpToDate' && !isThrough) return undefined;
     return this.#node.side === 0 ? 1 : 0;
   }
 
@@ -174,5 +178,7 @@ export class Workload {
 }
 
 const WORKING: ReadonlySet<string | undefined> = new Set(['Inconsistent', 'Outdated', 'Consistent', 'UpToDate']);
+
+const SOURCE: ReadonlySet<string> = new Set(['SyncSource', 'PausedSyncS']);
 
 const OP_WORDS = ['read', 'write', 'flush', 'discard', 'zero'] as const;
