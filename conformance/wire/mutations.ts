@@ -23,6 +23,7 @@ import {
   type HeaderKind,
   headerBytesOf,
   headerKindOf,
+  MAGIC_100,
   P_PROTOCOL,
   P_REQ_STATE,
   P_RS_PARAM_89,
@@ -40,7 +41,7 @@ import {
 } from '@udrbd/wire';
 import { EFFECT, OP, STREAM, type Stream } from '../../packages/replication/src/index.js';
 import { DISK, ROLE } from '../../packages/replication/src/state-view.js';
-import { clock, MemoryNode, network, Pair, type SentPacket } from '../../packages/replication/src/testing/pair.js';
+import { clock, digestOf, MemoryNode, network, Pair, type SentPacket } from '../../packages/replication/src/testing/pair.js';
 import { Prng } from '../drbdmeta/operations.js';
 import { type Conversation, conversations, type RecordedPacket } from './recordings.js';
 
@@ -488,12 +489,35 @@ const SECRET = Uint8Array.from('S3cr3t', (c) => c.charCodeAt(0));
 /** Flag of P_UUIDS: both disks are declared equal. */
 const UUID_SKIPS_SYNC = 8;
 /** Largest recorded disk that is made. */
-const DISK_SECTORS_MAX = 1 << 16;
+const DISK_SECTORS_MAX = 1 << 21;
 
 /** The recorded conversations that ours can lead in the place of one of the two kernels. */
 export const RECORDED: readonly Conversation[] = conversations().filter(
   ({ apv, packets }) => apv >= 95 && packets.some((p) => p.name === 'P_STATE'),
 );
+
+/** Writes that we have sent between two barriers, and what was answered. */
+interface SentEpoch {
+  barrier: Uint8Array;
+  writes: number;
+  answered: number;
+  turnedDown: number;
+}
+
+const emptyEpoch = (): SentEpoch => ({ barrier: new Uint8Array(4), writes: 0, answered: 0, turnedDown: 0 });
+
+/** Bytes of a digest that stands in front of whole sectors. */
+const digestLength = (bytes: number): number => bytes % 512;
+
+/** The digest that the host of the core makes, in the place of the recorded one. */
+function ownDigest(bytes: Uint8Array, at: number): void {
+  const length = digestLength(bytes.length - at);
+  if (length > 0) bytes.set(digestOf(bytes.subarray(at + length), length), at);
+}
+
+/** Ours has one volume only. */
+const isAboutAnotherVolume = (packet: DataView): boolean =>
+  packet.getUint32(0) === MAGIC_100 && packet.getUint16(4) !== 0 && packet.getUint16(4) !== 0xffff;
 
 /** Ours in the place of one of the two: does what that one did, and hears what the other one said. */
 class Replay {
@@ -502,9 +526,17 @@ class Replay {
   readonly #talk: Conversation;
   readonly #own: 'a' | 'b';
   readonly #headerBytes: number;
-  /** What of ours waits for an answer: handles of writes by sector, barriers, and requests in order. */
+  /** What of ours waits for an answer: handles by sector, epochs and requests in order. */
   readonly #handles = new Map<number, Uint8Array>();
-  readonly #barriers: Uint8Array[] = [];
+  readonly #reads = new Map<number, Uint8Array>();
+  readonly #epochs: SentEpoch[] = [];
+  #epoch = emptyEpoch();
+  /** The epoch of the last write to a sector. */
+  readonly #epochOf = new Map<number, SentEpoch>();
+  /** Writes are acked one by one: protocol B or C. */
+  #hasAcks = true;
+  /** The last number of the other node's writes and acks, which are counted together. */
+  #seq = 0;
   #pings = 0;
   #challenge: Uint8Array | undefined;
   readonly #requests: { readonly sector: Uint8Array; readonly size: number }[] = [];
@@ -544,6 +576,7 @@ class Replay {
     const settings = protocol && decodeStruct(P_PROTOCOL, protocol.view, protocol.at, protocol.end);
     if (protocol !== undefined && settings?.ok) {
       options.protocol = Object.entries(DRBD_PROT).find(([, value]) => value === settings.value.protocol)?.[0] ?? 'C';
+      this.#hasAcks = options.protocol !== 'A';
       options['allow-two-primaries'] = settings.value.two_primaries !== 0 && options.protocol === 'C';
       options['data-integrity-alg'] =
         readName(protocol.view, protocol.at + P_PROTOCOL.size, protocol.end - protocol.at - P_PROTOCOL.size) ?? '';
@@ -625,11 +658,17 @@ class Replay {
       case COMMAND.P_DATA:
       case COMMAND.P_TRIM:
       case COMMAND.P_ZEROES:
-      case COMMAND.P_DATA_REQUEST:
+        this.#epoch.writes++;
+        this.#epochOf.set(view.getUint32(at + 4), this.#epoch);
         this.#handles.set(view.getUint32(at + 4), bytes.slice(at + 8, at + 16));
         return;
+      case COMMAND.P_DATA_REQUEST:
+        this.#reads.set(view.getUint32(at + 4), bytes.slice(at + 8, at + 16));
+        return;
       case COMMAND.P_BARRIER:
-        this.#barriers.push(bytes.slice(at, at + 4));
+        this.#epoch.barrier = bytes.slice(at, at + 4);
+        this.#epochs.push(this.#epoch);
+        this.#epoch = emptyEpoch();
         return;
       case COMMAND.P_PING:
         this.#pings++;
@@ -648,6 +687,7 @@ class Replay {
   act(packet: RecordedPacket): void {
     const { node } = this;
     const body = this.#body(packet);
+    if (isAboutAnotherVolume(body.view)) return;
     const { requests } = node.core;
     const sector = body.end >= body.at + 8 ? body.view.getUint32(body.at + 4) : 0;
     const submit = (op: number, bytes: Uint8Array | number): void => {
@@ -655,7 +695,7 @@ class Replay {
     };
     switch (packet.name) {
       case 'P_DATA':
-        return submit(OP.Write, packet.bytes.slice(body.at + 24));
+        return submit(OP.Write, packet.bytes.slice(body.at + 24 + digestLength(packet.bytes.length - body.at - 24)));
       case 'P_TRIM':
         return submit(OP.Discard, body.view.getUint32(body.at + 24));
       case 'P_ZEROES':
@@ -692,25 +732,55 @@ class Replay {
     const bytes = packet.bytes.slice();
     const view = viewOf(bytes);
     const at = this.#headerBytes;
+    if (isAboutAnotherVolume(view)) return undefined;
     switch (packet.name) {
       case 'P_WRITE_ACK':
       case 'P_RECV_ACK':
       case 'P_NEG_ACK':
       case 'P_RS_WRITE_ACK':
       case 'P_SUPERSEDED':
-      case 'P_RETRY_WRITE':
-      case 'P_DATA_REPLY':
-      case 'P_NEG_DREPLY': {
-        if (view.getUint32(at + 8) === 0xffff_ffff) return bytes;
-        const handle = this.#handles.get(view.getUint32(at + 4));
-        if (handle === undefined) return undefined;
-        bytes.set(handle, at + 8);
+      case 'P_RETRY_WRITE': {
+        if (view.getUint32(at + 8) !== 0xffff_ffff) {
+          const sector = view.getUint32(at + 4);
+          const handle = this.#handles.get(sector);
+          if (handle === undefined) return undefined;
+          bytes.set(handle, at + 8);
+          this.#handles.delete(sector);
+          const epoch = this.#epochOf.get(sector);
+          if (epoch !== undefined) epoch.answered++;
+          if (epoch !== undefined && (packet.name === 'P_SUPERSEDED' || packet.name === 'P_RETRY_WRITE')) epoch.turnedDown++;
+        }
+        view.setUint32(at + 20, ++this.#seq);
         return bytes;
       }
+      case 'P_DATA_REPLY':
+      case 'P_NEG_DREPLY': {
+        const sector = view.getUint32(at + 4);
+        const handle = this.#reads.get(sector);
+        if (handle === undefined) return undefined;
+        this.#reads.delete(sector);
+        bytes.set(handle, at + 8);
+        if (packet.name === 'P_NEG_DREPLY') view.setUint32(at + 20, ++this.#seq);
+        else ownDigest(bytes, at + 24);
+        return bytes;
+      }
+      case 'P_RS_THIN_REQ':
+        view.setUint16(6, COMMAND.P_RS_DATA_REQUEST);
+        return bytes;
+      case 'P_DATA':
+      case 'P_TRIM':
+      case 'P_ZEROES':
+        view.setUint32(at + 16, ++this.#seq);
+        if (packet.name === 'P_DATA') ownDigest(bytes, at + 24);
+        return bytes;
       case 'P_BARRIER_ACK': {
-        const barrier = this.#barriers.shift();
-        if (barrier === undefined) return undefined;
-        bytes.set(barrier, at);
+        // A kernel never acks an epoch in which it turned a write down; the others when all of their writes have their acks.
+        while (this.#epochs[0] !== undefined && this.#epochs[0].turnedDown > 0) this.#epochs.shift();
+        const epoch = this.#epochs[0];
+        if (epoch === undefined || (this.#hasAcks && epoch.answered < epoch.writes)) return undefined;
+        this.#epochs.shift();
+        bytes.set(epoch.barrier, at);
+        view.setUint32(at + 4, epoch.writes);
         return bytes;
       }
       case 'P_RS_IS_IN_SYNC':
@@ -721,16 +791,25 @@ class Replay {
         if (asked === undefined) return undefined;
         bytes.set(asked.sector, at);
         view.setUint32(at + 16, asked.size);
+        if (packet.name !== 'P_OV_REPLY') view.setUint32(at + 20, ++this.#seq);
         return bytes;
       }
+      case 'P_OV_RESULT':
+        view.setUint32(at + 20, ++this.#seq);
+        return bytes;
+      case 'P_RS_DEALLOCATED':
       case 'P_RS_DATA_REPLY': {
         if (this.#requests.length === 0) this.run(120);
         const asked = this.#requests.shift();
         if (asked === undefined) return undefined;
-        const reply = new Uint8Array(at + 24 + asked.size);
-        putHeader(viewOf(reply), 0, headerKindOf(this.#talk.apv), 0, COMMAND.P_RS_DATA_REPLY, 24 + asked.size);
-        reply.set(bytes.subarray(at, at + 24), at);
+        const isWhole = packet.name === 'P_RS_DATA_REPLY';
+        const length = 24 + (isWhole ? digestLength(bytes.length - at - 24) : 0) + asked.size;
+        const reply = new Uint8Array(at + length);
+        putHeader(viewOf(reply), 0, headerKindOf(this.#talk.apv), 0, COMMAND.P_RS_DATA_REPLY, length);
+        if (isWhole) reply.set(bytes.subarray(at, at + 24), at);
+        else viewOf(reply).setUint32(at + 12, 0xffff_ffff);
         reply.set(asked.sector, at);
+        ownDigest(reply, at + 24);
         return reply;
       }
       case 'P_CONNECTION_FEATURES':
@@ -760,21 +839,32 @@ export interface ReplayResult {
   readonly mutations: number;
   /** Packets that ours has heard. */
   readonly heard: number;
+  /** Those that were left when ours had ended the connection. */
+  readonly left: number;
+  readonly logs: readonly string[];
 }
 
 /** A recorded conversation with up to `most` lies of the other node. @throws PromiseBroken, or what the core has thrown */
 export function recordedConversation(seed: number, most = 6): ReplayResult {
   const prng = new Prng(seed);
-  const talk = prng.pick(RECORDED);
-  const own = prng.pick(['a', 'b'] as const);
+  return converse(prng.pick(RECORDED), prng.pick(['a', 'b'] as const), prng, most);
+}
+
+/** The same without lies. @param own - in whose place ours is */
+export const honestConversation = (talk: Conversation, own: 'a' | 'b'): ReplayResult => converse(talk, own, new Prng(1), 0);
+
+function converse(talk: Conversation, own: 'a' | 'b', prng: Prng, most: number): ReplayResult {
   const replay = new Replay(talk, own);
   const kind = headerKindOf(talk.apv);
   const remembered: SentPacket[] = [];
   const theirs = talk.packets.filter((p) => p.from !== own).length;
-  let [mutations, heard] = [0, 0];
+  let [mutations, heard, left] = [0, 0, 0];
   replay.begin();
   for (const packet of talk.packets) {
-    if (!replay.isUp) break;
+    if (!replay.isUp) {
+      if (packet.from !== own) left++;
+      continue;
+    }
     if (packet.from === own) {
       replay.act(packet);
       continue;
@@ -794,6 +884,7 @@ export function recordedConversation(seed: number, most = 6): ReplayResult {
     replay.witness.checkMemory();
   }
   replay.run(200);
+  const logs = [...replay.node.logs];
   replay.witness.takeDown((ms) => replay.run(ms));
-  return { mutations, heard };
+  return { mutations, heard, left, logs };
 }

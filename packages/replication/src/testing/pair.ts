@@ -388,7 +388,7 @@ export class MemoryNode {
 }
 
 /** Stands for every algorithm: as many bytes as wanted, from a hash of the payload (FNV-1a). */
-function digestOf(payload: Uint8Array, length: number): Uint8Array {
+export function digestOf(payload: Uint8Array, length: number): Uint8Array {
   let hash = 0x811c9dc5;
   for (const byte of payload) hash = Math.imul(hash ^ byte, 0x01000193);
   return Uint8Array.from({ length }, (_, i) => hash >>> (8 * (i % 4)));
