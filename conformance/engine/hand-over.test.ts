@@ -61,6 +61,19 @@ t.test('hand-over and end', async (t) => {
     await nbd.close();
   });
 
+  await t.test('SIGTERM twice in a moment is one request', async (t) => {
+    const nbd = await ReconnectingClient.open(`${a.runDir}/nbd/0.sock`);
+    await nbd.write(0, Buffer.alloc(4096, 1));
+    process.kill(a.pid, 'SIGTERM');
+    await a.stop('SIGTERM');
+    t.ok(existsSync(`${a.runDir}/journal.json`), 'what the client waits for is left to the next engine');
+    const written = nbd.write(4096, Buffer.alloc(4096, 2));
+    await a.start();
+    await written;
+    await two.inSync();
+    await nbd.close();
+  });
+
   await t.test('SIGTERM while a resync runs', async (t) => {
     await a.ask('disconnect', { resource: 'r0', peerNodeId: 1, force: false });
     const nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);

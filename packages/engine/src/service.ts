@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lockProcessMemory, setIoFlusher } from 'ublk-napi';
 import type { ControlServer } from './desk/control-server.js';
+import { EndRequest } from './desk/end-request.js';
 import { type EngineEnvironment, readEnvironment } from './desk/environment.js';
 import { FrontDesk } from './desk/front-desk.js';
 import { HAND_OVER_SIGNAL, lockInstance, nameSuccessor, runningEngine, succeedInstance } from './desk/instance-lock.js';
@@ -116,24 +117,30 @@ async function tryToServe(environment: EngineEnvironment, log: Log, isSuccessor:
   await server.listen();
 }
 
-/** @param end - takes everything down; `insist` resolves with the second signal */
+/** @param end - takes everything down; `insist` resolves when a signal insists */
 function endOnSignals(log: Log, end: (insist: Promise<void>) => Promise<void>): void {
-  let signals = 0;
+  const request = new EndRequest(() => performance.now());
   let insist: () => void = () => undefined;
   const insisted = new Promise<void>((resolve) => {
     insist = resolve;
   });
   const ended = (signal: string): void => {
-    signals++;
-    log('info', `${signal}: going down`);
-    if (signals > 1) {
-      insist();
-      return;
+    switch (request.signalled()) {
+      case 'asks':
+        log('info', `${signal}: going down`);
+        void end(insisted).then(() => {
+          log('info', 'ended');
+          process.exit(0);
+        });
+        break;
+      case 'belongs':
+        log('info', `${signal}: going down already`);
+        break;
+      case 'insists':
+        log('info', `${signal}: going down, whatever is in use`);
+        insist();
+        break;
     }
-    void end(insisted).then(() => {
-      log('info', 'ended');
-      process.exit(0);
-    });
   };
   process.on('SIGTERM', () => ended('SIGTERM'));
   process.on('SIGINT', () => ended('SIGINT'));
