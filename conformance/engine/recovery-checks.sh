@@ -142,8 +142,10 @@ insisted() {
   alone && mount /dev/drbd7 /mnt/fs || return 1
   echo kept > /mnt/fs/kept
   local pid=$(engine_pid b)
-  kill $pid
-  until_true 20 grep -q 'waiting until nothing is in use' /tmp/b/run/engine.log || return 1
+  # At once: that is one request.
+  kill $pid; kill $pid
+  until_true 20 grep -q 'waiting until nothing is in use' /tmp/b/run/engine.log && sleep 1 && kill -0 $pid &&
+    dd if=/dev/drbd7 of=/dev/null bs=4k count=1 iflag=direct || return 1
   kill $pid
   until_true 20 eval "! kill -0 $pid" || return 1
   # Errors, but nobody waits.

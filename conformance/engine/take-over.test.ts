@@ -1,6 +1,8 @@
 /** What a Primary's engine does when it comes back after more than a moment: it asks its peer before it is Primary again. */
-import { utimesSync } from 'node:fs';
+import { readFileSync, utimesSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import type { Journal } from '../../packages/engine/src/desk/journal.js';
 import { readImage } from './images.js';
 import { NbdClient } from './nbd-client.js';
 import { ReconnectingClient } from './reconnecting-client.js';
@@ -16,6 +18,7 @@ t.test('a Primary that was away', async (t) => {
     await a.ask(command, { resource: 'r0', peerNodeId: 1, ...parameters } as never);
     await b.ask(command, { resource: 'r0', peerNodeId: 0, ...parameters } as never);
   };
+  const journaled = () => (JSON.parse(readFileSync(`${a.runDir}/journal.json`, 'utf8')) as Journal).resources[0]!;
   const lose = async () => {
     await a.stop('SIGKILL');
     utimesSync(`${a.runDir}/engine.lock`, new Date(), new Date(Date.now() - 60_000));
@@ -71,6 +74,24 @@ t.test('a Primary that was away', async (t) => {
     await nbd.close();
     await b.ask('secondary', { resource: 'r0', force: false });
     await both('net-options', { options: { 'allow-two-primaries': false }, setDefaults: false });
+  });
+
+  await t.test('one that was demoted by force while it was in use', async (t) => {
+    const nbd = await NbdClient.open(`${a.runDir}/nbd/0.sock`);
+    await a.ask('secondary', { resource: 'r0', force: true });
+    await t.rejects(nbd.write(0, Buffer.alloc(4096, 11)), 'it is cut off');
+    t.ok(journaled().failIo);
+    await a.stop('SIGKILL');
+    await a.start();
+    t.match(a.log, 'was demoted by force: all I/O fails until the last close');
+    t.equal((await a.resource('r0')).state.role, 'Secondary');
+    // Its connections ended with the engine, and that was the last close.
+    await a.until('r0', 'the last close', ({ state }) => !state.forceIoFailures);
+    for (let waited = 0; journaled().failIo && waited < 10_000; waited += 20) await sleep(20);
+    t.notOk(journaled().failIo);
+    await a.ask('primary', { resource: 'r0', force: false });
+    await two.inSync();
+    nbd.destroy();
   });
 
   await t.test('and whose peer was promoted', async (t) => {

@@ -82,6 +82,7 @@ too_early() { on b drbdsetup primary r0; equal 11 $? && failing; }
 check 'no promotion before it is closed' too_early
 successor() { kill -9 $(cat /tmp/b/run/engine.lock); on b udrbd-engine && on b drbdsetup status r0; }
 check 'another engine takes over' successor
+check 'its I/O fails still' eval 'failing && cut_off'
 still_too_early() { local text; text=$(on b drbdsetup primary r0 2>&1); equal 11 $? && grep -q 'mounted on /mnt/fs' <<< "$text"; }
 check 'it does not promote what is mounted either' still_too_early
 closed() { umount /mnt/fs; until_true 10 eval '! failing'; }

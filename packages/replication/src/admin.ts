@@ -21,7 +21,7 @@ import { askPeer, askPeerAboutConnection, CONCURRENT_RETRY_MS, REQUEST } from '.
 import { allocateSlots, attach } from './attach.js';
 import { Connection } from './connection.js';
 import type { ControlRequest } from './core.js';
-import { demote, lastClose } from './demote.js';
+import { demote, goOnFailing, lastClose } from './demote.js';
 import { hasProtocolUpdate, hasVolumes } from './dialect.js';
 import { DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { abandonDisk, watchDisk } from './disk-timeout.js';
@@ -94,6 +94,9 @@ export function control(res: Resource, request: ControlRequest, reply: Reply): v
       return demote(res, request.openVolumes, request.force, reply);
     case 'closed':
       lastClose(res);
+      return reply();
+    case 'fail-io':
+      goOnFailing(res);
       return reply();
     case 'suspend-io':
       changeResource(res, () => ({ suspUser: true }), { hard: true });

@@ -5,7 +5,7 @@
  * host drains `effects`. `now` never goes back. When `deadline` is reached the host calls `tick`.
  */
 import type { Effects } from './effects.js';
-import type { BackingDisk, Millis, Options, Outbox, Stream } from './host.js';
+import type { BackingDisk, MetaWrite, Millis, Options, Outbox, Stream } from './host.js';
 import type { Requests } from './requests.js';
 import type { ResourceSnapshot } from './snapshot.js';
 
@@ -40,6 +40,8 @@ export type ControlRequest =
   | { readonly command: 'secondary'; readonly openVolumes: readonly number[]; readonly force: boolean }
   /** Nobody has a volume open any more. */
   | { readonly command: 'closed' }
+  /** Of a Secondary that is set up anew: it was demoted by force before, and somebody still has a volume open. */
+  | { readonly command: 'fail-io' }
   /** Sectors, 0: as much as there is; the activity log's layout only where it is to change. */
   | {
       readonly command: 'resize';
@@ -92,6 +94,9 @@ export interface ReplicationCore {
   submit(now: Millis, slot: number): void;
   /** The disk effect of the slot has ended. `errno` is 0 or positive. */
   diskDone(now: Millis, slot: number, errno: number): void;
+  /** What a MetaWrite effect asks for; it stays as it is until `metaDone`. */
+  metaWriteOf(row: number): MetaWrite;
+  /** A meta-data write, or the end of a disk that was given up. */
   metaDone(now: Millis, token: number, errno: number): void;
   /** The FlushVolume effect of a connection has ended. */
   epochFlushed(now: Millis, connection: number, volume: number, errno: number): void;

@@ -59,6 +59,27 @@ t.test('a device that is open is demoted by force only; its I/O fails until the 
   t.equal(errnoOf(pair.a, write), 0);
 });
 
+t.test('a restart does not end what a forced demotion began', async (t) => {
+  const pair = synced();
+  pair.a.control({ command: 'fail-io' });
+  pair.rest();
+  t.notOk(isFailing(pair.a), 'a Primary was never demoted');
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.rest();
+  pair.a.control({ command: 'fail-io' });
+  pair.rest();
+  t.ok(isFailing(pair.a));
+  const read = pair.a.submit(OP.Read, 8, 4096);
+  const early = pair.a.control({ command: 'primary', force: true });
+  pair.rest();
+  t.equal(errnoOf(pair.a, read), 5);
+  t.equal(pair.a.code(early), 'SS_DEVICE_IN_USE');
+  pair.a.control({ command: 'closed' });
+  const late = pair.a.control({ command: 'primary', force: false });
+  pair.rest();
+  t.equal(pair.a.code(late), 'ok');
+});
+
 t.test('without openers force changes nothing', async (t) => {
   const pair = synced();
   const op = pair.a.control({ command: 'secondary', openVolumes: [], force: true });

@@ -24,6 +24,14 @@ export function demote(res: Resource, openVolumes: readonly number[], force: boo
   } else stepDown(res, force ? [] : openVolumes, reply);
 }
 
+/** A forced demotion before a restart is still in force: what is open was cut off, and its memory of the data counts no more. */
+export function goOnFailing(res: Resource): void {
+  if (res.failIo || res.role === ROLE.Primary) return;
+  res.failIo = true;
+  res.log('warning', undefined, undefined, 'was demoted by force: all I/O fails until the last close');
+  res.stateChanged();
+}
+
 /** Nobody has a volume open any more. */
 export function lastClose(res: Resource): void {
   if (!res.failIo) return;

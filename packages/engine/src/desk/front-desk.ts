@@ -113,6 +113,7 @@ export class FrontDesk implements ControlHandler {
       log: this.#log,
       operate: (request: Request) => this.#operations.operate(request),
       find: (name: string) => this.#registry.resources.get(name),
+      failIo: (entry: ResourceEntry) => this.#calls.control(entry, { command: 'fail-io' }),
       release: (entry: ResourceEntry) => this.#devices.release(entry),
       abandon: (entry: ResourceEntry) => this.#devices.abandon(entry),
     };
@@ -276,7 +277,9 @@ export class FrontDesk implements ControlHandler {
   #stateChanged(entry: ResourceEntry, state: HostSnapshot): void {
     if (entry.isHeld && followsPeer(entry.state, state)) entry.wasSyncTarget = true;
     this.#noteStandAlone(entry, state);
+    const hasFailIoChanged = state.core.failIo !== (entry.state?.core.failIo ?? false);
     entry.state = state;
+    if (hasFailIoChanged) void this.#writeJournal();
     if (state.core.failIo) void this.#awaitLastClose(entry);
     entry.stateTold();
     if (state.core.connections.some((c) => c.state === 'Connected')) for (const volume of entry.volumes.values()) volume.isDegraded = false;

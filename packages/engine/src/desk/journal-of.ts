@@ -34,6 +34,7 @@ export function journalOf(entries: readonly ResourceEntry[]): Journal {
       })),
       primary: entry.primary,
       ioSuspended: entry.state?.core.suspendedUser ?? false,
+      failIo: entry.state?.core.failIo ?? false,
     })),
   };
 }

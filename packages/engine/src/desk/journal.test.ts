@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import t from 'tap';
-import { bootId, JOURNAL_VERSION, type Journal, JournalFile, NewerJournal, readJournal } from './journal.js';
+import { bootId, JOURNAL_VERSION, type Journal, JournalFile, NewerJournal, OLDEST_JOURNAL_VERSION, readJournal } from './journal.js';
 
 const journal = (pid: number): Journal => ({ version: JOURNAL_VERSION, bootId: bootId(), pid, resources: [] });
 
@@ -59,6 +59,9 @@ t.test('what the next engine makes of it', async (t) => {
   t.strictSame(read(), journal(7));
   left(JSON.stringify({ ...journal(7), bootId: 'another' }));
   t.equal(read(), undefined, 'from before a reboot');
+  const r0 = { name: 'r0', nodeId: 0, drbd8Compat: false, options: {}, volumes: [], connections: [], primary: true, ioSuspended: false };
+  left(JSON.stringify({ ...journal(7), version: OLDEST_JOURNAL_VERSION, resources: [r0] }));
+  t.strictSame(read()?.resources, [{ ...r0, failIo: false }], 'of an engine that did not remember forced demotions');
   left('{"version": 1, "resources": []}');
   t.equal(read(), undefined, 'the version that nobody reads');
 
@@ -68,7 +71,7 @@ t.test('what the next engine makes of it', async (t) => {
   t.strictSame(said, []);
 
   const withResources = (resources: unknown): string => JSON.stringify({ ...journal(7), resources });
-  const forms = [withResources([null]), withResources([{ name: 'r0' }]), withResources({})];
+  const forms = [withResources([null]), withResources([{ name: 'r0' }]), withResources([r0]), withResources({})];
   for (const damaged of ['', '{"version": 2, "resour', '[]', `{"version": ${JOURNAL_VERSION}}`, ...forms]) {
     left(damaged);
     t.equal(read(), undefined);

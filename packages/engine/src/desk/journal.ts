@@ -10,7 +10,9 @@ import type { Options } from '@udrbd/replication';
 import type { Log } from './log.js';
 
 /** Raised when an older engine would set something up in a wrong way. */
-export const JOURNAL_VERSION = 2;
+export const JOURNAL_VERSION = 3;
+/** The oldest one that is still read; it says nothing of I/O that fails. */
+export const OLDEST_JOURNAL_VERSION = 2;
 
 export interface JournalPeerDevice {
   readonly volume: number;
@@ -50,6 +52,8 @@ export interface JournalResource {
   readonly primary: boolean;
   /** suspend-io was said. */
   readonly ioSuspended: boolean;
+  /** Demoted by force while somebody had it open, and has it still: its I/O fails. */
+  readonly failIo: boolean;
 }
 
 export interface Journal {
@@ -90,13 +94,13 @@ export function readJournal(path: string, log: Log): Journal | undefined {
       `${path} was written by a newer engine (version ${version}, this engine knows ${JOURNAL_VERSION}): start that one, or take all resources down with it`,
     );
   }
-  if (version === JOURNAL_VERSION && journal.bootId === bootId()) return journal;
+  if (version >= OLDEST_JOURNAL_VERSION && journal.bootId === bootId()) return journal;
   // From before a reboot, or of version 1, which nobody ever read.
   rmSync(path);
   return undefined;
 }
 
-/** @returns undefined for what no engine wrote; of a newer journal only the version is looked at */
+/** @returns undefined for what no engine wrote; of a journal that is not read only the version is looked at */
 export function parseJournal(text: string): Journal | undefined {
   let value: unknown;
   try {
@@ -105,8 +109,16 @@ export function parseJournal(text: string): Journal | undefined {
     return undefined;
   }
   if (!isObject(value) || typeof value.version !== 'number') return undefined;
-  return value.version !== JOURNAL_VERSION || isJournal(value) ? (value as unknown as Journal) : undefined;
+  const { version } = value;
+  if (version < OLDEST_JOURNAL_VERSION || version > JOURNAL_VERSION) return value as unknown as Journal;
+  const complete = { ...value, resources: version === OLDEST_JOURNAL_VERSION ? withoutFailingIo(value.resources) : value.resources };
+  return isJournal(complete) ? (complete as unknown as Journal) : undefined;
 }
+
+const withoutFailingIo = (resources: unknown): unknown =>
+  Array.isArray(resources)
+    ? resources.map((resource: unknown) => (isObject(resource) ? { ...resource, failIo: false } : resource))
+    : resources;
 
 type Check = (value: unknown) => boolean;
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
@@ -146,6 +158,7 @@ const isJournal = objectOf({
       ),
       primary: isFlag,
       ioSuspended: isFlag,
+      failIo: isFlag,
     }),
   ),
 });

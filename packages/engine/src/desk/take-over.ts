@@ -24,6 +24,8 @@ export interface TakeOverDesk {
   /** As if it came from the control socket. */
   operate(request: Request): Promise<Outcome<readonly string[]>>;
   find(name: string): ResourceEntry | undefined;
+  /** All I/O of the resource fails until nobody has it open any more. */
+  failIo(entry: ResourceEntry): Promise<unknown>;
   /** The devices of the resource are served from now on. */
   release(entry: ResourceEntry): void;
   /** What waits for the devices of the resource fails, for good. */
@@ -51,10 +53,12 @@ async function setUp(desk: TakeOverDesk, resource: JournalResource, isRecent: bo
   for (const request of configurationOf(resource)) {
     await operate(request);
     entry ??= desk.find(name);
-    // From the beginning: where a disk hangs commands may come before the end.
-    if (request.command === 'new-resource' && entry !== undefined) entry.primary = resource.primary;
+    // From the beginning: where a disk hangs commands may come before the end. I/O that was refused already stays refused, also when the
+    // demotion had only begun.
+    if (request.command === 'new-resource' && entry !== undefined) entry.primary = resource.primary && !resource.failIo;
   }
   if (entry === undefined || desk.find(name) !== entry) return;
+  if (resource.failIo) await desk.failIo(entry);
   const wanted = resource.connections.filter(({ connect }) => connect);
   const goesOnAlone = entry.primary && (wanted.length === 0 || (isRecent && wanted.every(mayBeMissed)));
   const isPrimary = goesOnAlone && (await desk.operate({ id: 0, command: 'primary', resource: name, force: false })).ok;
