@@ -23,12 +23,17 @@ function appendToStderr(): (line: string) => void {
 }
 
 function appendTo(fd: number): (line: string) => void {
+  return lineAppender((bytes) => writeSync(fd, bytes));
+}
+
+/** @param append - writes as many of the bytes as it can and returns how many that were, or throws */
+export function lineAppender(append: (bytes: Uint8Array) => number): (line: string) => void {
   let lost = 0;
   /** Some part of a line stands there without its end. */
   let isTorn = false;
   const write = (text: string): void => {
     const bytes = Buffer.from(isTorn ? `\n${text}` : text);
-    const written = writeSync(fd, bytes);
+    const written = append(bytes);
     isTorn = written < bytes.length;
     if (isTorn) throw new Error('the disk is full');
   };
