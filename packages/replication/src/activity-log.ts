@@ -2,7 +2,7 @@
  * The activity log in memory: which 4 MiB extents may have writes in flight, least recently used ones given up first.
  *
  * A write may start once its extents are hot: named by a transaction on disk. Extents are gathered into one pending
- * transaction (`prepare`), the owner writes the bitmap pages of `evictedExtents`, then the block of `encodeTransaction`, then
+ * transaction (`prepare`), the owner writes the bitmap pages of each `evictedExtent`, then the block of `encodeTransaction`, then
  * says `commit`. Between encode and commit nothing is added. Nothing on this path allocates.
  *
  * Source: DRBD 8.4 drbd_actlog.c, lru_cache.c.
@@ -153,14 +153,12 @@ export class ActivityLog {
     return 'joined';
   }
 
-  /** Extents whose slot the pending transaction gives to others: their bitmap pages go to disk before it does. */
-  evictedExtents(): number[] {
-    const evicted: number[] = [];
-    for (let i = 0; i < this.#changes; i++) {
-      const extent = this.#active[this.#changed[i]!]!;
-      if (extent !== AL_FREE) evicted.push(extent);
-    }
-    return evicted;
+  /**
+   * The extent whose slot the pending transaction gives to another one with its change `index`, or AL_FREE: its bitmap pages go to disk
+   * before the transaction does.
+   */
+  evictedExtent(index: number): number {
+    return this.#active[this.#changed[index]!]!;
   }
 
   /**

@@ -1,6 +1,7 @@
 /** Gets the extents of a write into the activity log before the write may start (invariants I5, I6). */
+import { AL_FREE } from '@udrbd/metadata';
 import { diskFailed } from './disk-errors.js';
-import { writeBitmapPages } from './meta-data-io.js';
+import { writeBitmapPage } from './meta-data-io.js';
 import { mirroredWriteCovered } from './mirrored-writes.js';
 import { PEER_IN_AL } from './peer-requests.js';
 import type { Resource } from './resource.js';
@@ -55,41 +56,64 @@ export function runActivityLog(res: Resource, volume: Volume): void {
 
 function gather(res: Resource, volume: Volume): void {
   const { requests } = res;
-  let taken = 0;
-  for (const slot of volume.alQueue) {
+  const { alQueue } = volume;
+  while (alQueue.length > 0) {
+    const slot = alQueue.at(0);
     const disk = volume.disk;
     if (disk === undefined || !volume.hasUsableDisk) {
-      taken++;
+      alQueue.shift();
       proceed(res, volume, slot);
       continue;
     }
     const sector = requests.sector[slot]!;
     const first = Math.floor(sector / EXTENT_SECTORS);
     const last = Math.floor((sector + requests.lengthBytes[slot]! / 512 - 1) / EXTENT_SECTORS);
-    if (disk.activityLog.prepare(first, last) !== 'joined') break;
+    if (disk.activityLog.prepare(first, last) !== 'joined') return;
     requests.state[slot]! |= inActivityLog(res, slot);
+    alQueue.shift();
     volume.alBatch.push(slot);
-    taken++;
   }
-  volume.alQueue.splice(0, taken);
 }
 
+/** What follows a bitmap page, and the block of the log: functions that are made once, for a transaction may not make any. */
+export interface AlSteps {
+  readonly pageWritten: (errno: number) => void;
+  readonly logWritten: (errno: number) => void;
+}
+
+const stepsOf = (res: Resource, volume: Volume): AlSteps => ({
+  pageWritten: (errno) => pageWritten(res, volume, errno),
+  logWritten: (errno) => transactionDone(res, volume, errno, '__al_write_transaction'),
+});
+
+/** The changed bitmap pages of what is given up first, then the block of the log. */
 function startTransaction(res: Resource, volume: Volume): void {
-  const disk = volume.disk!;
-  const al = disk.activityLog;
+  const { bitmap, activityLog: al } = volume.disk!;
+  volume.alSteps ??= stepsOf(res, volume);
   volume.alTransactionRunning = true;
-  const pages = new Set<number>();
-  for (const extent of al.evictedExtents()) {
-    for (let page = disk.bitmap.firstPageOfExtent(extent); page <= disk.bitmap.lastPageOfExtent(extent); page++) pages.add(page);
+  volume.alPages = 1;
+  volume.alPageError = 0;
+  for (let change = 0; change < al.pendingChanges; change++) {
+    const extent = al.evictedExtent(change);
+    if (extent === AL_FREE) continue;
+    const last = bitmap.lastPageOfExtent(extent);
+    for (let page = bitmap.firstPageOfExtent(extent); page <= last; page++) {
+      if (!bitmap.isDirty(page)) continue;
+      volume.alPages++;
+      writeBitmapPage(res, volume, page, volume.alSteps.pageWritten);
+    }
   }
-  writeBitmapPages(res, volume, [...pages], (errno) => {
-    if (errno !== 0) return transactionDone(res, volume, errno, 'bm_page_io');
-    const flush = disk.options['md-flushes'];
-    const offset = disk.place.activityLogOffsetBytes + al.ringBlockOf(al.transaction) * 4096;
-    res.metaWrite(volume, offset, al.encodeTransaction().slice(), flush, flush, (error) =>
-      transactionDone(res, volume, error, '__al_write_transaction'),
-    );
-  });
+  pageWritten(res, volume, 0);
+}
+
+function pageWritten(res: Resource, volume: Volume, errno: number): void {
+  if (errno !== 0) volume.alPageError = errno;
+  if (--volume.alPages > 0) return;
+  if (volume.alPageError !== 0) return transactionDone(res, volume, volume.alPageError, 'bm_page_io');
+  const { activityLog: al, options, place } = volume.disk!;
+  const flush = options['md-flushes'];
+  const offset = place.activityLogOffsetBytes + al.ringBlockOf(al.transaction) * 4096;
+  res.metaWrite(volume, offset, al.encodeTransaction(), flush, flush, volume.alSteps!.logWritten);
 }
 
 function transactionDone(res: Resource, volume: Volume, errno: number, where: string): void {
@@ -100,7 +124,10 @@ function transactionDone(res: Resource, volume: Volume, errno: number, where: st
     al.commit();
   } else {
     al.abort();
-    for (const slot of volume.alBatch) res.requests.state[slot]! &= ~inActivityLog(res, slot);
+    for (let i = 0; i < volume.alBatch.length; i++) {
+      const slot = volume.alBatch.at(i);
+      res.requests.state[slot]! &= ~inActivityLog(res, slot);
+    }
     diskFailed(res, volume, where);
   }
   runBatch(res, volume);
@@ -108,7 +135,7 @@ function transactionDone(res: Resource, volume: Volume, errno: number, where: st
 }
 
 function runBatch(res: Resource, volume: Volume): void {
-  for (const slot of volume.alBatch.splice(0)) proceed(res, volume, slot);
+  for (let left = volume.alBatch.length; left > 0; left--) proceed(res, volume, volume.alBatch.shift());
 }
 
 function proceed(res: Resource, volume: Volume, slot: number): void {

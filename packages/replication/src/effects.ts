@@ -7,7 +7,6 @@
  * independent of each other.
  */
 import type { Refusal } from '@udrbd/control';
-import type { MetaWrite } from './host.js';
 import type { ResyncPlace } from './resync-order.js';
 
 export const EFFECT = {
@@ -36,6 +35,8 @@ export const EFFECT = {
   ResumeReceive: 9,
   /** Make all that was completed on volume `slot` durable, on behalf of the receiver of connection `value`. Answer: `epochFlushed`. */
   FlushVolume: 10,
+  /** Write meta-data: `core.metaWriteOf(slot)`. Answer: `metaDone(token, errno)`. */
+  MetaWrite: 11,
 } as const;
 export type EffectKind = (typeof EFFECT)[keyof typeof EFFECT];
 
@@ -77,8 +78,6 @@ export class Effects {
 export type LogLevel = 'err' | 'warning' | 'notice' | 'info';
 
 export type ColdEffect =
-  /** Write meta-data. The bytes are copied by the host when it drains the effect. Answer: `metaDone(token, errno)`. */
-  | { readonly type: 'metaWrite'; readonly write: MetaWrite }
   /** Look how large the devices of a volume's disk are now. Answer: `diskMeasured(token, backing, meta)`. */
   | { readonly type: 'measureDisk'; readonly volume: number; readonly token: number }
   /**

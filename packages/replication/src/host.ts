@@ -51,7 +51,7 @@ export interface MetaWrite {
   readonly token: number;
   readonly volume: number;
   readonly offsetBytes: number;
-  /** A multiple of 4096 bytes, or of 512 for the last piece of a bitmap. Copy before returning from the drain. */
+  /** A multiple of 4096 bytes, or of 512 for the last piece of a bitmap. They stay as they are until `metaDone`. */
   readonly bytes: Uint8Array;
   /** Flush the data and meta-data devices before this write. */
   readonly preflush: boolean;

@@ -159,21 +159,9 @@ function writePages(res: Resource, volume: Volume, first: number, end: number, d
   });
 }
 
-/** Writes the dirty ones among `pages` and calls `done` when they are durable: before a transaction that evicts extents. */
-export function writeBitmapPages(res: Resource, volume: Volume, pages: readonly number[], done: (errno: number) => void): void {
-  const { bitmap } = volume.disk!;
-  let outstanding = 1;
-  let failed = 0;
-  const finish = (errno: number): void => {
-    if (errno !== 0) failed = errno;
-    if (--outstanding === 0) done(failed);
-  };
-  for (const page of pages) {
-    if (!bitmap.isDirty(page)) continue;
-    bitmap.clearDirty(page);
-    outstanding++;
-    volume.bmWrites++;
-    writePages(res, volume, page, page + 1, finish);
-  }
-  finish(0);
+/** Writes a page that has changed. @param done - called when it is durable */
+export function writeBitmapPage(res: Resource, volume: Volume, page: number, done: (errno: number) => void): void {
+  volume.disk!.bitmap.clearDirty(page);
+  volume.bmWrites++;
+  writePages(res, volume, page, page + 1, done);
 }

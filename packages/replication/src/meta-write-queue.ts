@@ -2,22 +2,30 @@
  * Keeps overlapping meta-data writes of one volume apart: a disk may finish two writes to the same place in either order, and
  * the older one must not be what stays (a super block with yesterday's generation, a bitmap page without its last bits).
  */
+import { ShortList } from './short-list.js';
+
 export interface QueuedMetaWrite {
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   /** Hands the write to the host. */
-  readonly issue: () => void;
+  issue(): void;
   /** When that was; the host's clock. */
-  issuedAt?: number;
+  readonly issuedAt?: number;
 }
 
 const overlaps = (a: QueuedMetaWrite, b: QueuedMetaWrite): boolean =>
   a.offsetBytes < b.offsetBytes + b.lengthBytes && b.offsetBytes < a.offsetBytes + a.lengthBytes;
 
+/** Whether one of the first `count` overlaps the write. */
+function overlapsAny(list: ShortList<QueuedMetaWrite>, count: number, write: QueuedMetaWrite): boolean {
+  for (let i = 0; i < count; i++) if (overlaps(list.at(i), write)) return true;
+  return false;
+}
+
 export class MetaWriteQueue {
-  readonly #running: QueuedMetaWrite[] = [];
+  readonly #running = new ShortList<QueuedMetaWrite>();
   /** In order of arrival; each waits for what overlaps it in front. */
-  readonly #waiting: QueuedMetaWrite[] = [];
+  readonly #waiting = new ShortList<QueuedMetaWrite>();
 
   get isIdle(): boolean {
     return this.#running.length === 0 && this.#waiting.length === 0;
@@ -25,11 +33,13 @@ export class MetaWriteQueue {
 
   /** When the oldest write that the host has was handed over; Infinity without one. */
   get oldestIssued(): number {
-    return Math.min(Number.POSITIVE_INFINITY, ...this.#running.map(({ issuedAt }) => issuedAt ?? Number.POSITIVE_INFINITY));
+    let oldest = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.#running.length; i++) oldest = Math.min(oldest, this.#running.at(i).issuedAt ?? Number.POSITIVE_INFINITY);
+    return oldest;
   }
 
   add(write: QueuedMetaWrite): void {
-    if (this.#running.some((other) => overlaps(other, write)) || this.#waiting.some((other) => overlaps(other, write))) {
+    if (overlapsAny(this.#running, this.#running.length, write) || overlapsAny(this.#waiting, this.#waiting.length, write)) {
       this.#waiting.push(write);
       return;
     }
@@ -39,14 +49,14 @@ export class MetaWriteQueue {
 
   /** The host has answered: starts what waited for this write. */
   done(write: QueuedMetaWrite): void {
-    this.#running.splice(this.#running.indexOf(write), 1);
+    this.#running.remove(write);
     for (let i = 0; i < this.#waiting.length; ) {
-      const next = this.#waiting[i]!;
-      if (this.#running.some((other) => overlaps(other, next)) || this.#waiting.slice(0, i).some((other) => overlaps(other, next))) {
+      const next = this.#waiting.at(i);
+      if (overlapsAny(this.#running, this.#running.length, next) || overlapsAny(this.#waiting, i, next)) {
         i++;
         continue;
       }
-      this.#waiting.splice(i, 1);
+      this.#waiting.remove(next);
       this.#running.push(next);
       next.issue();
     }

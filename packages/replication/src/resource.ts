@@ -12,10 +12,18 @@ import type { ControlRequest, LinkEnd, ReplicationCore } from './core.js';
 import { maybeDiskless } from './disk-errors.js';
 import { checkDisk, watchDisk } from './disk-timeout.js';
 import { type ColdEffect, EFFECT, Effects, type LogLevel } from './effects.js';
-import { type Millis, type Outbox, PROTOCOL_VERSIONS, type ProtocolVersions, type ResourceSetup, type Stream } from './host.js';
+import {
+  type MetaWrite,
+  type Millis,
+  type Outbox,
+  PROTOCOL_VERSIONS,
+  type ProtocolVersions,
+  type ResourceSetup,
+  type Stream,
+} from './host.js';
 import { afterDrain, checkLiveness, linkDown, linkUp, livenessDeadline, ping } from './link.js';
 import { syncMetaData, writeBitmap } from './meta-data-io.js';
-import type { QueuedMetaWrite } from './meta-write-queue.js';
+import { type MetaWriteRow, MetaWriteRows, type Preflush } from './meta-write-rows.js';
 import { epochFlushed, mirroredWriteDone, mirroredWriteRunnable } from './mirrored-writes.js';
 import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
@@ -95,6 +103,7 @@ export class Resource implements ReplicationCore {
   #unsettled = false;
   #token = 0;
   readonly #waiting = new Map<number, (errno: number) => void>();
+  readonly #metaWrites = new MetaWriteRows((row) => this.#issueMetaWrite(row));
   readonly #measuring = new Map<number, (backingSectors: number, metaSectors: number) => void>();
   readonly #timers: { at: Millis; run: () => void }[] = [];
   #overlapWanted = false;
@@ -162,6 +171,7 @@ export class Resource implements ReplicationCore {
   metaDone(now: Millis, token: number, errno: number): void {
     this.now = now;
     this.#unsettled = true;
+    if (token < 0) return this.#metaWriteDone(token, errno);
     const done = this.#waiting.get(token);
     this.#waiting.delete(token);
     done?.(errno);
@@ -465,32 +475,29 @@ export class Resource implements ReplicationCore {
   }
 
   /** @param preflush - asked when the write is issued, which is when its bytes are taken: writes to the same place wait for each other */
-  metaWrite(
-    volume: Volume,
-    offsetBytes: number,
-    bytes: Uint8Array,
-    preflush: boolean | (() => boolean),
-    fua: boolean,
-    done: (errno: number) => void,
-  ): void {
-    const write: QueuedMetaWrite = {
-      offsetBytes,
-      lengthBytes: bytes.length,
-      issue: () => {
-        write.issuedAt = this.now;
-        watchDisk(this, volume);
-        const token = this.expect((errno) => {
-          volume.metaWrites.done(write);
-          done(errno);
-        });
-        const isFlushed = typeof preflush === 'boolean' ? preflush : preflush();
-        this.cold({
-          type: 'metaWrite',
-          write: { token, volume: volume.number, offsetBytes, bytes: bytes.slice(), preflush: isFlushed, fua },
-        });
-      },
-    };
-    volume.metaWrites.add(write);
+  metaWrite(volume: Volume, offsetBytes: number, bytes: Uint8Array, preflush: Preflush, fua: boolean, done: (errno: number) => void): void {
+    const row = this.#metaWrites.acquire();
+    row.set(volume, offsetBytes, bytes, preflush, fua, done);
+    volume.metaWrites.add(row);
+  }
+
+  #issueMetaWrite(row: MetaWriteRow): void {
+    row.issuedAt = this.now;
+    watchDisk(this, row.of!);
+    this.effects.push(EFFECT.MetaWrite, row.row, 0);
+  }
+
+  metaWriteOf(row: number): MetaWrite {
+    return this.#metaWrites.at(row);
+  }
+
+  #metaWriteDone(token: number, errno: number): void {
+    const row = this.#metaWrites.find(token);
+    if (row === undefined) return;
+    const { done } = row;
+    row.of!.metaWrites.done(row);
+    this.#metaWrites.release(row);
+    done(errno);
   }
 
   /** Asks how large a volume's devices are now, in sectors. */

@@ -2,6 +2,7 @@
 import type { DeviceOptions, DiskOptions } from '@udrbd/control';
 import type { MetaData } from '@udrbd/metadata';
 import type { ActivityLog } from './activity-log.js';
+import type { AlSteps } from './al-transactions.js';
 import type { Bitmap } from './bitmap.js';
 import { type Generations, uuidEqual } from './generations.js';
 import type { BackingDisk } from './host.js';
@@ -12,6 +13,7 @@ import { peerMetaData } from './peer-meta-data.js';
 import type { Requests } from './requests.js';
 import type { ResizeJob } from './resize.js';
 import type { ResyncPlace } from './resync-order.js';
+import { SlotQueue } from './slot-queue.js';
 import { DISK, type DiskNumber } from './state-view.js';
 
 /** An attached disk: what the host gave, and the in-core meta-data that lives as long as the attachment. */
@@ -82,10 +84,15 @@ export class Volume {
   /** A resync request has ended since those writes were last looked at. */
   resyncAnswered = false;
   /** Writes waiting for their activity-log extents, in order. */
-  readonly alQueue: number[] = [];
+  readonly alQueue: SlotQueue;
   /** Writes covered by the transaction that is being written. */
-  readonly alBatch: number[] = [];
+  readonly alBatch: SlotQueue;
   alTransactionRunning = false;
+  /** Bitmap pages that the transaction waits for, and an error of them. */
+  alPages = 0;
+  alPageError = 0;
+  /** Made with the first transaction, for all of them. */
+  alSteps: AlSteps | undefined;
   /** Nobody gets a completion and nothing starts until the super block with the new generation is durable. */
   generationWrites = 0;
   readonly heldCompletions: number[] = [];
@@ -141,6 +148,8 @@ export class Volume {
     this.minor = minor;
     this.deviceOptions = deviceOptions;
     this.overlap = new Overlap(requests);
+    this.alQueue = new SlotQueue(requests.capacity);
+    this.alBatch = new SlotQueue(requests.capacity);
   }
 
   /** @param isSuperseded - a peer is about to begin a generation that follows this one */

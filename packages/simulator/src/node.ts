@@ -286,6 +286,7 @@ export class SimNode {
     const { effects } = core;
     let isChanged = false;
     const completed: [slot: number, errno: number][] = [];
+    const metaWrites: number[] = [];
     for (let i = 0; i < effects.count; i++) {
       const slot = effects.slot[i]!;
       const value = effects.value[i]!;
@@ -303,6 +304,9 @@ export class SimNode {
           break;
         case EFFECT.FlushVolume:
           this.io.flushVolume(core, value, slot);
+          break;
+        case EFFECT.MetaWrite:
+          metaWrites.push(slot);
           break;
         case EFFECT.Complete:
           completed.push([slot, value]);
@@ -324,6 +328,7 @@ export class SimNode {
       }
     }
     effects.count = 0;
+    for (const row of metaWrites) this.io.metaWrite(core.metaWriteOf(row));
     for (const effect of effects.cold.splice(0)) if (this.#cold(core, effect)) isChanged = true;
     this.#draining = false;
     for (const [slot, errno] of completed) this.onComplete(slot, errno);
@@ -339,9 +344,6 @@ export class SimNode {
   #cold(core: ReplicationCore, effect: ColdEffect): boolean {
     const world = this.#world;
     switch (effect.type) {
-      case 'metaWrite':
-        this.io.metaWrite(effect.write);
-        return false;
       case 'abandonDisk':
         world.trace(this, 'disk abandoned');
         // What reaches it late may be a generation that nobody knows of.

@@ -1,5 +1,5 @@
 /** An attached backing disk inside a reactor: its descriptors and what it has turned out to be able to do. */
-import type { MetaWrite } from '@udrbd/replication';
+import { type MetaWrite, ShortList } from '@udrbd/replication';
 import type { DiskHandles } from '../reactor/messages.js';
 import type { MetaWriter } from './meta-writer.js';
 
@@ -20,7 +20,7 @@ export class Disk {
   canPunchHole = true;
   canZeroRange = true;
   /** Meta-data writes in order of their issue: running ones, then those that wait because they overlap an earlier one. */
-  readonly metaWriters: MetaWriter[] = [];
+  readonly metaWriters = new ShortList<MetaWriter>();
 
   constructor(volume: number, handles: DiskHandles) {
     this.volume = volume;

@@ -2,7 +2,7 @@
  * Meta-data writes and flushes of the disks of one resource, in the order that the core wants: writes to the same bytes one after the
  * other, all of them through a few staging buffers.
  */
-import type { MetaWrite } from '@udrbd/replication';
+import { type MetaWrite, ShortList } from '@udrbd/replication';
 import { BufferPool, ERRNO } from 'ublk-napi';
 import { Operation, type OperationOwner } from '../reactor/operations.js';
 import type { Reactor } from '../reactor/reactor.js';
@@ -58,7 +58,13 @@ export class MetaIo {
   readonly #retired: BufferPool[] = [];
   /** Writers that wait for a staging buffer, oldest first. */
   readonly #waiting: MetaWriter[] = [];
+  /** All there are, and those that have nothing to do. */
+  readonly #writers: MetaWriter[] = [];
+  readonly #idleWriters = new ShortList<MetaWriter>();
   readonly #flushes: DiskFlush[] = [];
+  // A function that makes one of these when it has to allocates what they need whenever it runs.
+  readonly #writeEnded = (writer: MetaWriter, errno: number): void => this.#written(writer, errno);
+  readonly #flushEnded = (flush: DiskFlush, errno: number): void => this.#flushed(flush, errno);
 
   constructor(reactor: Reactor, host: MetaIoHost, lock: boolean) {
     this.#reactor = reactor;
@@ -70,10 +76,19 @@ export class MetaIo {
   write(disk: Disk | undefined, write: MetaWrite): void {
     if (disk === undefined || disk.isAbandoned) return this.#host.metaIoDone(write.token, ERRNO.EIO);
     disk.inFlight++;
-    const writer = new MetaWriter(this.#reactor, this.#host, disk, write, (w, errno) => this.#written(w, errno));
-    const mustWait = disk.metaWriters.some((earlier) => metaWritesOverlap(earlier.write, write));
+    const writer = this.#idleWriter();
+    writer.prepare(disk, write);
+    const mustWait = overlapsEarlier(disk.metaWriters, disk.metaWriters.length, write);
     disk.metaWriters.push(writer);
     if (!mustWait) this.#start(writer);
+  }
+
+  #idleWriter(): MetaWriter {
+    const idle = this.#idleWriters.pop();
+    if (idle !== undefined) return idle;
+    const writer = new MetaWriter(this.#reactor, this.#host, this.#writeEnded);
+    this.#writers.push(writer);
+    return writer;
   }
 
   /** Makes what was completed on a disk durable, for a connection. */
@@ -89,7 +104,7 @@ export class MetaIo {
 
   #idleFlush(): DiskFlush {
     for (let i = 0; i < this.#flushes.length; i++) if (this.#flushes[i]!.disk === undefined) return this.#flushes[i]!;
-    const flush = new DiskFlush(this.#reactor, this.#host, (ended, errno) => this.#flushed(ended, errno));
+    const flush = new DiskFlush(this.#reactor, this.#host, this.#flushEnded);
     this.#flushes.push(flush);
     return flush;
   }
@@ -113,16 +128,20 @@ export class MetaIo {
       flushes.push(flush.connection);
     }
     const tokens: number[] = [];
-    const writers = disk.metaWriters.splice(0);
+    let running = 0;
     let idle = 0;
-    for (const writer of writers) {
-      tokens.push(writer.write.token);
+    for (let writer = disk.metaWriters.pop(); writer !== undefined; writer = disk.metaWriters.pop()) {
+      tokens.unshift(writer.token);
       writer.isAbandoned = true;
       const waiting = this.#waiting.indexOf(writer);
       if (waiting >= 0) this.#waiting.splice(waiting, 1);
-      if (!writer.isRunning) idle++;
+      if (writer.isRunning) running++;
+      else {
+        idle++;
+        this.#retire(writer);
+      }
     }
-    if (idle < writers.length) {
+    if (running > 0) {
       this.#retired.push(this.#staging);
       this.#staging = createStaging(this.#lock);
       this.#startWaiting();
@@ -131,7 +150,7 @@ export class MetaIo {
   }
 
   close(): void {
-    for (const flush of this.#flushes) this.#reactor.operations.unregister(flush);
+    for (const operation of [...this.#flushes, ...this.#writers]) this.#reactor.operations.unregister(operation);
     for (const pool of [this.#staging, ...this.#retired]) pool.close();
   }
 
@@ -140,17 +159,22 @@ export class MetaIo {
   }
 
   #written(writer: MetaWriter, errno: number): void {
-    const { disk } = writer;
-    if (writer.isAbandoned) return this.#host.ioReturned(disk);
-    disk.metaWriters.splice(disk.metaWriters.indexOf(writer), 1);
-    this.#host.metaIoDone(writer.write.token, errno);
+    const { disk, token, isAbandoned } = writer;
+    if (!isAbandoned) disk.metaWriters.remove(writer);
+    this.#retire(writer);
+    if (isAbandoned) return this.#host.ioReturned(disk);
+    this.#host.metaIoDone(token, errno);
     this.#host.ioReturned(disk);
     if (!this.#startWaiting()) return;
-    for (const [i, later] of disk.metaWriters.entries()) {
-      if (later.isRunning || this.#waiting.includes(later)) continue;
-      if (disk.metaWriters.slice(0, i).some((earlier) => metaWritesOverlap(earlier.write, later.write))) continue;
-      this.#start(later);
+    for (let i = 0; i < disk.metaWriters.length; i++) {
+      const later = disk.metaWriters.at(i);
+      if (!later.isRunning && !this.#waiting.includes(later) && !overlapsEarlier(disk.metaWriters, i, later.write)) this.#start(later);
     }
+  }
+
+  #retire(writer: MetaWriter): void {
+    writer.clear();
+    this.#idleWriters.push(writer);
   }
 
   /** @returns whether none is left that waits for a staging buffer */
@@ -161,6 +185,12 @@ export class MetaIo {
     }
     return true;
   }
+}
+
+/** Whether one of the first `count` writes goes to the same bytes. */
+function overlapsEarlier(writers: ShortList<MetaWriter>, count: number, write: MetaWrite): boolean {
+  for (let i = 0; i < count; i++) if (metaWritesOverlap(writers.at(i).write, write)) return true;
+  return false;
 }
 
 const createStaging = (lock: boolean): BufferPool => BufferPool.create({ count: STAGES, size: STAGE_BYTES, lock });

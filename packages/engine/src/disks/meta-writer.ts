@@ -13,14 +13,16 @@ import type { Disk } from './disk.js';
 
 const STEP = { Idle: 0, FlushData: 1, FlushMeta: 2, Write: 3, FlushAfter: 4 } as const;
 
+/** Used again and again: the activity log is written with it, and that allocates nothing. */
 export class MetaWriter extends Operation {
   readonly owner: OperationOwner;
-  readonly disk: Disk;
-  readonly write: MetaWrite;
   readonly #reactor: Reactor;
-  #staging: BufferPool | undefined;
-  readonly #bytes: Uint8Array;
   readonly #done: (writer: MetaWriter, errno: number) => void;
+  #disk: Disk | undefined;
+  #write: MetaWrite | undefined;
+  /** Of the core's write; later the row of that may be another one's. */
+  token = 0;
+  #staging: BufferPool | undefined;
   /** Answered with an error because the disk was given up. */
   isAbandoned = false;
   #stage = -1;
@@ -28,15 +30,36 @@ export class MetaWriter extends Operation {
   #written = 0;
   #piece = 0;
 
-  /** Copies the bytes. `done` is called once, after the last operation. */
-  constructor(reactor: Reactor, owner: OperationOwner, disk: Disk, write: MetaWrite, done: (writer: MetaWriter, errno: number) => void) {
+  /** @param done - called once for each write, after its last operation */
+  constructor(reactor: Reactor, owner: OperationOwner, done: (writer: MetaWriter, errno: number) => void) {
     super();
     this.#reactor = reactor;
     this.owner = owner;
-    this.disk = disk;
-    this.write = write;
-    this.#bytes = write.bytes.slice();
     this.#done = done;
+    reactor.operations.register(this);
+  }
+
+  /** What it is for next. The bytes stay as they are until the core has its answer. */
+  prepare(disk: Disk, write: MetaWrite): void {
+    this.#disk = disk;
+    this.#write = write;
+    this.token = write.token;
+    this.isAbandoned = false;
+    this.#written = 0;
+  }
+
+  /** It is for nothing any more. */
+  clear(): void {
+    this.#disk = undefined;
+    this.#write = undefined;
+  }
+
+  get disk(): Disk {
+    return this.#disk!;
+  }
+
+  get write(): MetaWrite {
+    return this.#write!;
   }
 
   get isRunning(): boolean {
@@ -48,7 +71,6 @@ export class MetaWriter extends Operation {
     this.#stage = staging.acquire();
     if (this.#stage < 0) return false;
     this.#staging = staging;
-    this.#reactor.operations.register(this);
     if (this.write.preflush) this.#flush(this.disk.dataFd === this.disk.metaFd ? STEP.FlushMeta : STEP.FlushData);
     else this.#writePiece();
     return true;
@@ -77,7 +99,7 @@ export class MetaWriter extends Operation {
         if (result === 0) this.#finish(ERRNO.ENOSPC);
         else {
           if (result > 0) this.#written += result;
-          if (this.#written < this.#bytes.length) this.#writePiece();
+          if (this.#written < this.write.bytes.length) this.#writePiece();
           else if (this.write.fua && this.#isPiecewise) this.#flush(STEP.FlushAfter);
           else this.#finish(0);
         }
@@ -85,7 +107,7 @@ export class MetaWriter extends Operation {
   }
 
   get #isPiecewise(): boolean {
-    return this.#bytes.length > this.#staging!.slotBytes;
+    return this.write.bytes.length > this.#staging!.slotBytes;
   }
 
   #flush(step: number): void {
@@ -97,9 +119,10 @@ export class MetaWriter extends Operation {
   #writePiece(): void {
     this.#step = STEP.Write;
     const staging = this.#staging!;
-    this.#piece = Math.min(staging.slotBytes, this.#bytes.length - this.#written);
+    this.#piece = Math.min(staging.slotBytes, this.write.bytes.length - this.#written);
     const at = staging.slotOffset(this.#stage);
-    staging.bytes.set(this.#bytes.subarray(this.#written, this.#written + this.#piece), at);
+    const { bytes } = this.write;
+    staging.bytes.set(this.#piece === bytes.length ? bytes : bytes.subarray(this.#written, this.#written + this.#piece), at);
     const sqe = this.#reactor.begin(this);
     this.#reactor.ring.prepWrite(
       sqe,
@@ -115,7 +138,6 @@ export class MetaWriter extends Operation {
     this.#step = STEP.Idle;
     this.#staging!.release(this.#stage);
     this.#stage = -1;
-    this.#reactor.operations.unregister(this);
     this.#done(this, errno);
   }
 }

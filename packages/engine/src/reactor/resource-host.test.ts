@@ -156,10 +156,7 @@ t.test('meta-data writes: durable, in order where they overlap', async (t) => {
   const { core, host, run, said, attach, content } = setUp(t);
   attach();
   const write = (token: number, offsetBytes: number, bytes: number, fill: number) => {
-    core.effects.cold.push({
-      type: 'metaWrite',
-      write: { token, volume: 0, offsetBytes, bytes: new Uint8Array(bytes).fill(fill), preflush: true, fua: true },
-    });
+    core.metaWrite({ token, volume: 0, offsetBytes, bytes: new Uint8Array(bytes).fill(fill), preflush: true, fua: true });
   };
   write(1, 4096, 4096, 1);
   write(2, 4096, 4096, 2);
@@ -272,19 +269,16 @@ t.test('meta-data that hang are answered with an error, and others are written m
   frontEnd.onComplete = (s) => reactor.memory.release(host.takePage(s));
   host.submit(slot);
   const write = (token: number) =>
-    ({
-      type: 'metaWrite',
-      write: { token, volume: 0, offsetBytes: token * 4096, bytes: new Uint8Array(4096), preflush: false, fua: false },
-    }) as const;
+    core.metaWrite({ token, volume: 0, offsetBytes: token * 4096, bytes: new Uint8Array(4096), preflush: false, fua: false });
   // More than there are staging buffers.
-  for (let token = 1; token <= 6; token++) core.effects.cold.push(write(token));
+  for (let token = 1; token <= 6; token++) write(token);
   host.touched = true;
   run(() => false);
   core.effects.cold.push({ type: 'abandonDisk', volume: 0, token: 77 });
   host.touched = true;
   t.ok(run(() => [1, 2, 3, 4, 5, 6].every((token) => said(`metaDone ${token} 5`)) && said(`diskDone ${slot} 5`)));
   t.equal(reactor.memory.freeBytes(0), free, 'the disk still has the buffer of the write');
-  core.effects.cold.push(write(7));
+  write(7);
   host.touched = true;
   t.ok(run(() => said('metaDone 7 5')));
   t.notOk(said('metaDone 77 0'));

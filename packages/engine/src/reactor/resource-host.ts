@@ -343,6 +343,9 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       case EFFECT.Send:
         this.#links[slot]?.wantSend(value === 0 ? 0 : 1);
         break;
+      case EFFECT.MetaWrite:
+        this.#writeMetaData(slot);
+        break;
       case EFFECT.FlushVolume:
         this.#metaIo.flush(this.#volumes[slot]?.disk, slot, value);
         break;
@@ -352,6 +355,11 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
       default:
         this.#startIo(slot, kind);
     }
+  }
+
+  #writeMetaData(row: number): void {
+    const write = this.core.metaWriteOf(row);
+    this.#metaIo.write(this.#volumes[write.volume]?.disk, write);
   }
 
   #completed(slot: number, errno: number): void {
@@ -370,9 +378,6 @@ export class ResourceHost implements SlotOwner, Timed, LinkHost, FrontEndHost, O
 
   #cold(effect: ColdEffect): void {
     switch (effect.type) {
-      case 'metaWrite':
-        this.#metaIo.write(this.#volumes[effect.write.volume]?.disk, effect.write);
-        break;
       case 'abandonDisk':
         this.#abandonDisk(effect.volume, effect.token);
         break;

@@ -1,8 +1,10 @@
 /** A core that does what a test says: it records what it is told, and lets the test queue effects. */
 import {
   type ControlRequest,
+  EFFECT,
   Effects,
   type LinkEnd,
+  type MetaWrite,
   type Outbox,
   type ReplicationCore,
   Requests,
@@ -55,6 +57,7 @@ export class FakeCore implements ReplicationCore {
   isReady = true;
   failIo = false;
   onSubmit: (slot: number) => void = () => undefined;
+  readonly #metaWrites: MetaWrite[] = [];
 
   ioReady(): boolean {
     return this.isReady;
@@ -71,6 +74,13 @@ export class FakeCore implements ReplicationCore {
   complete(slot: number, errno: number): void {
     this.effects.push(5, slot, errno);
     this.requests.release(slot);
+  }
+  /** Queues a meta-data write. */
+  metaWrite(write: MetaWrite): void {
+    this.effects.push(EFFECT.MetaWrite, this.#metaWrites.push(write) - 1, 0);
+  }
+  metaWriteOf(row: number): MetaWrite {
+    return this.#metaWrites[row]!;
   }
   metaDone(_now: number, token: number, errno: number): void {
     this.calls.push(`metaDone ${token} ${errno}`);

@@ -3,7 +3,7 @@
  * the Primary is a front end that submits as soon as something is answered, and makes no garbage of its own.
  */
 import { placement } from '@udrbd/metadata';
-import { type ControlRequest, OP, Resource } from '@udrbd/replication';
+import { type ControlRequest, OP, type Options, Resource } from '@udrbd/replication';
 import { bindSocket, closeFile, getLocalAddress, openSocket } from 'ublk-napi';
 import { closeDisk, openDisk } from '../disks/open-disk.js';
 import type { FrontEnd } from '../front-ends/front-end.js';
@@ -132,10 +132,15 @@ export class ReplicatedPair {
    * Connected, UpToDate on both, the first one Primary.
    * @param dir - for the images
    */
-  static async create(dir: string, imageBytes: number, netOptions: Readonly<Record<string, unknown>> = {}): Promise<ReplicatedPair> {
+  static async create(
+    dir: string,
+    imageBytes: number,
+    netOptions: Readonly<Record<string, unknown>> = {},
+    diskOptions: Options = {},
+  ): Promise<ReplicatedPair> {
     const pair = new ReplicatedPair(imageBytes);
     const ports = [freePort(), freePort()] as const;
-    for (const node of [0, 1] as const) await pair.#configure(node, dir, imageBytes, ports, netOptions);
+    for (const node of [0, 1] as const) await pair.#configure(node, dir, imageBytes, ports, netOptions, diskOptions);
     for (const node of [0, 1]) pair.#control(node, { command: 'connect', connection: 0, tentative: false, discardMyData: false });
     pair.#until(
       'the connection',
@@ -158,10 +163,11 @@ export class ReplicatedPair {
     imageBytes: number,
     ports: readonly [number, number],
     netOptions: Readonly<Record<string, unknown>>,
+    options: Options,
   ): Promise<void> {
     const image = `${dir}/${node}.img`;
     createImage(image, imageBytes);
-    const opened = await openDisk({ backingDev: image, metaDev: image, metaIndex: -3, options: {}, nodeId: node, drbd8Compat: false });
+    const opened = await openDisk({ backingDev: image, metaDev: image, metaIndex: -3, options, nodeId: node, drbd8Compat: false });
     if (!opened.ok) throw new Error(`${image}: ${opened.error.name}`);
     this.#control(node, { command: 'new-minor', volume: 0, minor: node, options: {} });
     this.#control(node, { command: 'new-peer', connection: 0, peerNodeId: 1 - node, options: { protocol: 'C', ...netOptions } as never });
@@ -178,6 +184,11 @@ export class ReplicatedPair {
     this.reactor.turn(0);
     while (this.#writer.answered < count) this.reactor.turn(100);
     if (this.#writer.failed > 0) throw new Error(`${this.#writer.failed} writes failed`);
+  }
+
+  /** Transactions of both activity logs so far. */
+  get transactions(): number {
+    return this.#hosts.reduce((sum, host) => sum + host.snapshot().core.volumes[0]!.alWrites, 0);
   }
 
   #peerDevice(node: number) {

@@ -3,7 +3,7 @@ import { createMetaData, decodeSuperblock, encodeSuperblock, type MetaData, plac
 import type { ControlRequest } from '../core.js';
 import { DIGEST_STRIDE, digestBytes } from '../digests.js';
 import { EFFECT } from '../effects.js';
-import { type BackingDisk, PROTOCOL_VERSIONS, type ProtocolVersions, STREAM, type Stream } from '../host.js';
+import { type BackingDisk, type MetaWrite, PROTOCOL_VERSIONS, type ProtocolVersions, STREAM, type Stream } from '../host.js';
 import { OP } from '../requests.js';
 import { Resource } from '../resource.js';
 import type { ResyncPlace } from '../resync-order.js';
@@ -226,20 +226,9 @@ export class MemoryNode {
           break;
       }
     }
+    for (const [kind, row] of rows) if (kind === EFFECT.MetaWrite) this.#writeMeta(core.metaWriteOf(row));
     for (const effect of cold) {
       switch (effect.type) {
-        case 'metaWrite':
-          if (this.abandoned !== undefined) {
-            core.metaDone(clock.now, effect.write.token, 5);
-            break;
-          }
-          this.disk.set(effect.write.bytes, effect.write.offsetBytes);
-          if (this.holdMeta) this.heldMeta.push(effect.write.token);
-          else {
-            core.metaDone(clock.now, effect.write.token, this.failNextMeta);
-            this.failNextMeta = 0;
-          }
-          break;
         case 'abandonDisk': {
           this.abandoned = effect.token;
           this.lateWrites = this.heldWrites.splice(0);
@@ -312,6 +301,18 @@ export class MemoryNode {
       peer.core.linkDown(clock.now, 0, theirs, '');
     }
     this.core.linkDown(clock.now, 0, own, '');
+  }
+
+  #writeMeta({ token, bytes, offsetBytes }: MetaWrite): void {
+    const { core } = this;
+    if (this.abandoned !== undefined) return core.metaDone(clock.now, token, 5);
+    this.disk.set(bytes, offsetBytes);
+    if (this.holdMeta) {
+      this.heldMeta.push(token);
+      return;
+    }
+    core.metaDone(clock.now, token, this.failNextMeta);
+    this.failNextMeta = 0;
   }
 
   #send(connection: number, stream: Stream): void {
