@@ -78,9 +78,9 @@ t.test('crashes under load', async (t) => {
     const path = `${b.runDir}/journal.json`;
     await b.stop('SIGKILL');
     const text = readFileSync(path, 'utf8');
-    writeFileSync(path, text.replace('"version": 2', '"version": 3'));
-    await t.rejects(b.start(), /was written by a newer engine \(version 3, this engine knows 2\)/);
-    t.match(readFileSync(path, 'utf8'), /"version": 3/, 'and it stays for that engine');
+    writeFileSync(path, text.replace(/"version": \d+/, '"version": 99'));
+    await t.rejects(b.start(), /was written by a newer engine \(version 99, this engine knows \d+\)/);
+    t.match(readFileSync(path, 'utf8'), /"version": 99/, 'and it stays for that engine');
     writeFileSync(path, text.replace(/"bootId": ".*"/, '"bootId": "before"'));
     await b.start();
     t.equal((await b.client.request('snapshot', {})).data!.resources.length, 0, 'after a reboot nothing is set up');
