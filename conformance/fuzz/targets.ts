@@ -1,9 +1,11 @@
 /** Every decoder that the fuzzer feeds. The short form in scripts/test and the long one of scripts/fuzz read this table. */
+import { answers, commandLines } from './command-targets.js';
 import { conversations } from './conversation.js';
 import { activityLogs, attach, drbdmeta, dumpTexts, superblocks } from './disk-targets.js';
 import { liars, recordedLiars } from './lies.js';
 import { fuzzer, holds, type Target } from './target.js';
 import { configuration, control, journals, show } from './text-targets.js';
+import { ublkControl, ublkRequests } from './ublk-targets.js';
 import { bitmaps, nbd, packets } from './wire-targets.js';
 
 export const TARGETS: readonly Target[] = [
@@ -22,6 +24,10 @@ export const TARGETS: readonly Target[] = [
   control,
   journals,
   nbd,
+  answers,
+  commandLines,
+  ublkRequests,
+  ublkControl,
 ];
 
 /** Does on purpose what no decoder may: it shows that the fuzzer would notice. Runs only when it is named. */

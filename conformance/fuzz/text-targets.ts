@@ -18,7 +18,7 @@ import {
   RESOURCE_OPTIONS,
 } from '../../packages/control/src/index.js';
 import { PARAMETERS, parseRequest } from '../../packages/control/src/schemas.js';
-import { bootId, JOURNAL_VERSION, type Journal, parseJournal } from '../../packages/engine/src/desk/journal.js';
+import { bootId, JOURNAL_VERSION, type Journal, OLDEST_JOURNAL_VERSION, parseJournal } from '../../packages/engine/src/desk/journal.js';
 import { configurationOf } from '../../packages/engine/src/desk/take-over.js';
 import { mutateBytes, mutateJson, mutateText, type Prng } from './mutate.js';
 import { asText, fuzzer, holds, type Target } from './target.js';
@@ -211,7 +211,7 @@ function journal(prng: Prng, boot: string): Journal {
   const endpoint = { family: 'ipv4' as const, address: '127.0.0.1', port: 7788 };
   const options = (table: OptionTable): Record<string, never> => optionsFor(prng, table) as Record<string, never>;
   return {
-    version: JOURNAL_VERSION,
+    version: prng.chance(80) ? JOURNAL_VERSION : OLDEST_JOURNAL_VERSION,
     bootId: boot,
     pid: 7,
     resources: Array.from({ length: prng.below(3) }, (_, n) => ({
@@ -238,6 +238,7 @@ function journal(prng: Prng, boot: string): Journal {
       ],
       primary: prng.chance(50),
       ioSuspended: prng.chance(20),
+      failIo: prng.chance(20),
     })),
   };
 }
@@ -256,7 +257,7 @@ export const journals: Target = {
       },
       (written) => {
         const found = parseJournal(written);
-        if (found === undefined || found.version !== JOURNAL_VERSION) return;
+        if (found === undefined || found.version < OLDEST_JOURNAL_VERSION || found.version > JOURNAL_VERSION) return;
         for (const resource of found.resources) for (const made of configurationOf(resource)) parseRequest(made);
       },
       (written) => written,

@@ -67,7 +67,13 @@ export function createClient(transport: Transport): ControlClient {
     const waiter = waiting.get(line.id);
     if (waiter === undefined) return true; // an answer nobody waits for any more
     if (line.event !== undefined) {
-      waiter.event?.(line.event as Notification);
+      try {
+        waiter.event?.(line.event as Notification);
+      } catch (error) {
+        // Whoever reads it could not make sense of it: his stream is at its end, the program is not.
+        waiting.delete(line.id);
+        waiter.reject(error instanceof Error ? error : new Error(String(error)));
+      }
       return true;
     }
     if (typeof line.code !== 'number' || !Array.isArray(line.info)) return false;

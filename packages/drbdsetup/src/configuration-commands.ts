@@ -1,10 +1,11 @@
 /** Commands that send one request and report its answer, and `down`, which sends one per resource. */
 import { existsSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ControlClient, RETURN_CODES, type Reply, type ResourceSnapshot } from '@udrbd/control';
+import { type ControlClient, RETURN_CODES, type Reply } from '@udrbd/control';
 import type { CommandIo } from './command-io.js';
 import { type ConfigurationRequest, configurationRequest } from './configuration-requests.js';
 import { runDir } from './engine-client.js';
+import { resourcesOf } from './engine-state.js';
 import type { Session } from './invocation.js';
 import { reportReply } from './reply-report.js';
 import { compareBytes } from './words.js';
@@ -26,7 +27,7 @@ export async function runConfiguration(session: Session): Promise<number> {
   if (Number.isNaN(session.peerNodeId)) return (await import('./address-form.js')).runAddressForm(session);
   const request = await configurationRequest(session);
   if (row.name === 'new-minor' && (await minorExists(session))) return reportReply(io, object, MINOR_EXISTS);
-  const before = row.name === 'del-resource' || row.name === 'del-minor' ? await resourcesOf(engine) : [];
+  const before = row.name === 'del-resource' || row.name === 'del-minor' ? await resourcesOf(session) : [];
   const reply = await ask(engine, request);
   const status = reportReply(io, object, reply);
   if (status === 0 && row.name === 'del-minor') unregister(io.env, [session.minor]);
@@ -41,17 +42,14 @@ const MINOR_EXISTS = { code: RETURN_CODES.ERR_MINOR_OR_VOLUME_EXISTS.code, info:
 /**
  * Stock refuses a minor whose block device exists before it asks the kernel. The device may be the kernel's own DRBD's, or ours.
  */
-async function minorExists({ io, engine, minor, resource, volume }: Session): Promise<boolean> {
+async function minorExists(session: Session): Promise<boolean> {
+  const { io, minor, resource, volume } = session;
   const nodes = [`/sys/devices/virtual/block/drbd${minor}`, `/sys/devices/virtual/bdi/147:${minor}`, `/sys/block/drbd${minor}`];
-  const isOurs = (await resourcesOf(engine)).some(({ devices }) => devices.some((device) => device.minor === minor));
+  const isOurs = (await resourcesOf(session)).some(({ devices }) => devices.some((device) => device.minor === minor));
   const node = isOurs ? nodes[0] : nodes.find((path) => existsSync(path));
   if (node === undefined) return false;
   io.stderr(`new-minor ${resource} ${minor} ${volume}: sysfs node '${node}' (already? still?) exists\n`);
   return true;
-}
-
-async function resourcesOf(engine: ControlClient): Promise<readonly ResourceSnapshot[]> {
-  return (await engine.request('snapshot', {})).data?.resources ?? [];
 }
 
 /** Unknown resources and an empty machine are as good as down. With `all` a failure does not stop the others. */
@@ -63,7 +61,7 @@ export async function runDown(session: Session): Promise<number> {
     return 900 & 0xff;
   }
   let status = 0;
-  const resources = [...(await resourcesOf(engine))].sort((a, b) => compareBytes(a.name, b.name));
+  const resources = [...(await resourcesOf(session))].sort((a, b) => compareBytes(a.name, b.name));
   for (const resource of resources) {
     if (session.resource !== undefined && resource.name !== session.resource) continue;
     const reply = await ask(engine, { command: 'down', parameters: { resource: resource.name } });

@@ -2,6 +2,7 @@
 import { ConnectionClosed, type Notification, RETURN_CODES, type Reply } from '@udrbd/control';
 import { createPalette } from './colors.js';
 import { CommandExit, EXIT_ENGINE_GONE, EXIT_USAGE } from './command-io.js';
+import { answerRefused } from './engine-state.js';
 import { createEventPrinter, eventTimestamp } from './events.js';
 import { isGiven, type Session } from './invocation.js';
 import { wantsColor } from './query-commands.js';
@@ -19,10 +20,6 @@ export function refuseExcess({ rest }: Session): void {
 
 export const engineGone = ({ object }: Session): CommandExit =>
   new CommandExit(EXIT_ENGINE_GONE, { stderr: `${object}: module unloaded\n` });
-
-/** The engine ended the stream and said why: a reader that is too slow does not miss events without knowing. */
-export const listeningRefused = ({ object }: Session, { info }: Reply): CommandExit =>
-  new CommandExit(EXIT_USAGE, { stderr: [`${object}: error receiving config reply`, ...info, ''].join('\n') });
 
 export async function runEvents(session: Session): Promise<number> {
   const { io, engine } = session;
@@ -59,7 +56,7 @@ export async function runEvents(session: Session): Promise<number> {
       if (error instanceof ConnectionClosed) throw engineGone(session);
       throw error;
     }
-    if (last.code !== RETURN_CODES.NO_ERROR.code || subscribe) throw listeningRefused(session, last);
+    if (last.code !== RETURN_CODES.NO_ERROR.code || subscribe) throw answerRefused(session.object, last);
   };
   const reader = isNow ? undefined : io.watchReader?.();
   const stream = reader === undefined ? fetch(!isNow) : Promise.race([fetch(true), reader.gone]).finally(() => reader.stop());

@@ -3,6 +3,7 @@ import { readFileSync, realpathSync, statSync, unlinkSync, writeFileSync } from 
 import { basename, join } from 'node:path';
 import { type DeviceSnapshot, META_INDEX_FLEXIBLE, prometheusText, type ResourceSnapshot } from '@udrbd/control';
 import { CommandExit, type CommandIo, EXIT_USAGE } from './command-io.js';
+import { resourcesOf } from './engine-state.js';
 import { generationLine, generationPicture } from './generation-identifiers.js';
 import { type Invocation, isGiven, lastValueOf, type Session, widthOf } from './invocation.js';
 import { EXIT_CONFIGURATION_REFUSED } from './reply-report.js';
@@ -13,10 +14,6 @@ import { statusJson } from './status-json.js';
 import { generalUsage } from './usage.js';
 
 const NOTHING_CONFIGURED = '# No currently configured DRBD found.\n';
-
-async function resourcesOf({ engine }: Session): Promise<readonly ResourceSnapshot[]> {
-  return (await engine.request('snapshot', {})).data?.resources ?? [];
-}
 
 const notFound = ({ object }: Session, what: string): CommandExit =>
   new CommandExit(EXIT_CONFIGURATION_REFUSED, { stderr: `${object}: ${what}\n` });
@@ -66,12 +63,10 @@ export async function runShow(session: Session): Promise<number> {
 }
 
 /** Ours: what Prometheus reads. */
-export async function runMetrics({ io, engine, resource }: Session): Promise<number> {
-  const [{ data: snapshot }, { data: version }] = [
-    await engine.request('snapshot', resource === undefined ? {} : { resource }),
-    await engine.request('version', {}),
-  ];
-  io.stdout(prometheusText(snapshot?.resources ?? [], version?.engine));
+export async function runMetrics(session: Session): Promise<number> {
+  const resources = await resourcesOf(session, session.resource);
+  const { data: version } = await session.engine.request('version', {});
+  session.io.stdout(prometheusText(resources, version?.engine));
   return 0;
 }
 

@@ -10,7 +10,8 @@ import {
 } from '@udrbd/control';
 import { isBeyondEstablished } from './colors.js';
 import { CommandExit, EXIT_USAGE } from './command-io.js';
-import { engineGone, listeningRefused, refuseExcess } from './events-command.js';
+import { answerRefused, resourcesOf } from './engine-state.js';
+import { engineGone, refuseExcess } from './events-command.js';
 import { isGiven, lastValueOf, type Session } from './invocation.js';
 import { parseScaledNumber } from './numbers.js';
 import { progressLine } from './progress-bar.js';
@@ -94,7 +95,7 @@ export async function runWait(session: Session): Promise<number> {
     };
     arm();
     engine.events({ subscribe: true }, accept).then(
-      (last) => fail(listeningRefused(session, last)),
+      (last) => fail(answerRefused(session.object, last)),
       (error: unknown) => fail(error instanceof ConnectionClosed ? engineGone(session) : error),
     );
   });
@@ -142,8 +143,7 @@ function showProgress({ io, engine, resource = '' }: Session, awaited: ReadonlyM
 
 async function awaitedPeerDevices(session: Session, timeoutsS: readonly number[]): Promise<Awaited[]> {
   const { engine, row, resource = '' } = session;
-  const snapshot = (await engine.request('snapshot', { resource })).data;
-  const connections = snapshot?.resources.find(({ name }) => name === resource)?.connections ?? [];
+  const connections = (await resourcesOf(session, resource)).find(({ name }) => name === resource)?.connections ?? [];
   const awaited: Awaited[] = [];
   for (const { peerNodeId, peerDevices } of connections) {
     if (row.context.includes('peer_node_id') && peerNodeId !== session.peerNodeId) continue;

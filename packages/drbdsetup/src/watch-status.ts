@@ -1,6 +1,7 @@
 /** `status --watch`: the state on a terminal, kept up to date until a key ends it. */
 import type { PeerDeviceSnapshot, ResourceSnapshot } from '@udrbd/control';
 import { CommandExit, EXIT_USAGE, type Terminal } from './command-io.js';
+import { resourcesOf } from './engine-state.js';
 import type { Session } from './invocation.js';
 import { progressLine } from './progress-bar.js';
 import { resourceStatus, type StatusStyle, sortedResources } from './status.js';
@@ -61,7 +62,7 @@ export function screen(lines: readonly string[], { columns, rows, top }: View): 
 }
 
 export async function watchStatus(session: Session, style: StatusStyle): Promise<number> {
-  const { io, engine, resource: wanted } = session;
+  const { io, resource: wanted } = session;
   const terminal: Terminal | undefined = io.stdoutIsTty ? io.openTerminal?.(LEAVE) : undefined;
   if (terminal === undefined) throw new CommandExit(EXIT_USAGE, { stderr: '--watch needs a terminal\n' });
   let resources: readonly ResourceSnapshot[] = [];
@@ -87,8 +88,7 @@ export async function watchStatus(session: Session, style: StatusStyle): Promise
       });
       terminal.onResize(() => draw());
       const refresh = async (): Promise<void> => {
-        const all = (await engine.request('snapshot', wanted === undefined ? {} : { resource: wanted })).data?.resources ?? [];
-        resources = sortedResources(all);
+        resources = sortedResources(await resourcesOf(session, wanted));
         draw();
         timer = setTimeout(() => void refresh().catch(reject), REFRESH_MS);
       };

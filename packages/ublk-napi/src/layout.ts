@@ -52,6 +52,11 @@ export function getU64(view: DataView, at: number): number {
   return view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
 }
 
+/** Reads a u64 of flags: those that a double has no room for beside the lowest ones are left out. */
+export function getFlags(view: DataView, at: number): number {
+  return (view.getUint32(at + 4, true) & 0x1f_ffff) * TWO_32 + view.getUint32(at, true);
+}
+
 /** Writes a non-negative integer below 2^53, or -1 (all ones), as a u64. */
 export function putU64(view: DataView, at: number, value: number): void {
   view.setUint32(at, value >>> 0, true);

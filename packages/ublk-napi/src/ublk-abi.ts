@@ -1,6 +1,6 @@
 // The ublk interface of the kernel: numbers, structures and their codecs. Source: include/uapi/linux/ublk_cmd.h of Linux 6.12 and 7.2.
 // All sector counts are in units of 512 bytes, whatever the logical block size.
-import { getU64, layout, putU64 } from './layout.js';
+import { getFlags, getU64, layout, putU64 } from './layout.js';
 
 /** Control commands, ioctl-encoded (Linux 6.4 and later). */
 export const UBLK_CMD = {
@@ -231,7 +231,7 @@ export function decodeDeviceInfo(view: DataView, base: number): DeviceInfo {
     queues: view.getUint16(base + at.nr_hw_queues, true),
     depth: view.getUint16(base + at.queue_depth, true),
     maxIoBytes: view.getUint32(base + at.max_io_buf_bytes, true),
-    flags: getU64(view, base + at.flags),
+    flags: getFlags(view, base + at.flags),
     mark: view.getBigUint64(base + at.ublksrv_flags, true),
     state: UBLK_STATES[view.getUint16(base + at.state, true)] ?? 'DEAD',
     serverPid: view.getInt32(base + at.ublksrv_pid, true),

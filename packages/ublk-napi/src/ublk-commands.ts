@@ -1,7 +1,7 @@
 // The control commands of ublk as values: what goes into the command and its buffer, and how the answer is read.
 // UblkControl sends them.
 
-import { getU64 } from './layout.js';
+import { getFlags } from './layout.js';
 import type { Ring } from './ring.js';
 import {
   type DeviceInfo,
@@ -57,7 +57,7 @@ const answer = <T>(name: UblkCommandName, id: number, bufferBytes: number, decod
 });
 
 /** UBLK_F bits the driver knows (Linux 6.5). EOPNOTSUPP or ENODEV before. */
-export const getFeatures = (): UblkRequest<number> => answer('GET_FEATURES', -1, 8, getU64);
+export const getFeatures = (): UblkRequest<number> => answer('GET_FEATURES', -1, 8, getFlags);
 
 /** Creates /dev/ublkcN; the answer holds what the kernel granted. Errors: EEXIST, EINVAL, EPERM, EACCES (ublks_max), ENOMEM. */
 export const addDevice = (wish: DeviceWish): UblkRequest<DeviceInfo> => ({

@@ -16,10 +16,16 @@ export interface StubOptions {
   /** Exit code and output of a tool; 0 and nothing by default. */
   readonly tool?: (line: string, io: CommandIo) => number | undefined;
   readonly env?: Readonly<Record<string, string>>;
+  /** What else of the world is another one. */
+  readonly io?: Partial<AdmIo>;
 }
 
 /** Runs drbdadm as node alpha with the text as its configuration. */
-export async function runDrbdadm(config: string, words: readonly string[], { tool, env = {} }: StubOptions = {}): Promise<Ran> {
+export async function runDrbdadm(
+  config: string,
+  words: readonly string[],
+  { tool, env = {}, io: world = {} }: StubOptions = {},
+): Promise<Ran> {
   let stdout = '';
   let stderr = '';
   const calls: string[] = [];
@@ -48,6 +54,7 @@ export async function runDrbdadm(config: string, words: readonly string[], { too
     registered: () => undefined,
     unregister: () => {},
     randomUuid: () => '0123456789ABCDEF',
+    ...world,
   };
   const code = await run(['-c', '-', ...words], io);
   return { code, stdout, stderr, calls };

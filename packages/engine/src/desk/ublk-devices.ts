@@ -12,7 +12,7 @@ import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { type DeviceInfo, ErrnoError, UBLK_ATTR, UBLK_F, UBLK_MAX_RANGE_SECTORS, UblkControl, ublkBlockPath, waitForNode } from 'ublk-napi';
-import type { UblkDeviceSetup } from '../front-ends/ublk-front-end.js';
+import { RANGE_BYTES_MAX, type UblkDeviceSetup } from '../front-ends/ublk-front-end.js';
 import { BLOCK_BYTES_MAX } from '../reactor/payload-memory.js';
 import type { Log } from './log.js';
 import { devicesOf, markOf, removeLeftDevice } from './ublk-marks.js';
@@ -20,6 +20,7 @@ import { devicesOf, markOf, removeLeftDevice } from './ublk-marks.js';
 const run = promisify(execFile);
 const DEPTH = 128;
 const SECTOR_BYTES = 512;
+const RANGE_SECTORS_MAX = RANGE_BYTES_MAX / SECTOR_BYTES;
 /** As long as this the end of the last engine is waited for: longer than a block device's time-out. */
 const RECOVERY_WAIT_MS = 40_000;
 const RECOVERY_RETRY_MS = 10;
@@ -231,8 +232,5 @@ export class UblkDevices {
     this.#control = undefined;
   }
 }
-
-/** Discards and zeroings come in pieces of at most 16 MiB: each is one activity log transaction. */
-const RANGE_SECTORS_MAX = (16 << 20) / SECTOR_BYTES;
 
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error));

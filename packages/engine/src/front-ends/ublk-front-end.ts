@@ -15,11 +15,16 @@ import { BLOCK_BYTES_MAX } from '../reactor/payload-memory.js';
 import type { Reactor, TagOwner } from '../reactor/reactor.js';
 import type { FrontEnd, FrontEndHost } from './front-end.js';
 
+/** Discards and zeroings come in pieces of at most this size: each is one activity log transaction. */
+export const RANGE_BYTES_MAX = 16 << 20;
+
 /** What the front desk learned when it added the device. */
 export interface UblkDeviceSetup {
   readonly id: number;
   readonly depth: number;
   readonly flags: number;
+  /** Of the character device, where it is not that of the id. */
+  readonly path?: string;
 }
 
 export class UblkFrontEnd implements FrontEnd, TagOwner {
@@ -55,7 +60,7 @@ export class UblkFrontEnd implements FrontEnd, TagOwner {
 
   /** Opens the character device and arms all tags: the device may be started then. @throws ErrnoError */
   serve(setup: UblkDeviceSetup): void {
-    const device = UblkCharDevice.open(setup.id);
+    const device = UblkCharDevice.open(setup.id, setup.path);
     this.#row = this.#reactor.addTagOwner(this);
     try {
       this.#queue = UblkQueue.open({
@@ -175,7 +180,7 @@ export class UblkFrontEnd implements FrontEnd, TagOwner {
   #begin(tag: number): boolean {
     const queue = this.#queue!;
     const op = queue.op(tag);
-    const length = queue.lengthBytes(tag);
+    const length = op === UBLK_OP.FLUSH ? 0 : queue.lengthBytes(tag);
     const { host } = this;
     if (host.hasFailed || host.core.failIo) {
       queue.commitAndFetch(tag, -ERRNO.EIO);
@@ -185,14 +190,17 @@ export class UblkFrontEnd implements FrontEnd, TagOwner {
       queue.commitAndFetch(tag, -ERRNO.EROFS);
       return true;
     }
-    const slot = host.acquire(this.volume, this);
-    if (slot < 0) return false;
     const hasPayload = op === UBLK_OP.READ || op === UBLK_OP.WRITE;
-    if (hasPayload && (length > BLOCK_BYTES_MAX || host.allocate(slot, length) < 0)) {
-      host.release(slot);
-      if (length <= BLOCK_BYTES_MAX) return false;
+    // The device was made with these limits.
+    if (op !== UBLK_OP.FLUSH && (length === 0 || length > (hasPayload ? BLOCK_BYTES_MAX : RANGE_BYTES_MAX))) {
       queue.commitAndFetch(tag, -ERRNO.EINVAL);
       return true;
+    }
+    const slot = host.acquire(this.volume, this);
+    if (slot < 0) return false;
+    if (hasPayload && host.allocate(slot, length) < 0) {
+      host.release(slot);
+      return false;
     }
     const { requests } = host.core;
     const flags = queue.opFlags(tag);
