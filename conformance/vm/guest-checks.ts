@@ -7,7 +7,7 @@ export interface GuestCheck {
   readonly ok: boolean;
   /** Reason for which it was skipped. */
   readonly skip: string | undefined;
-  /** What it printed, when it failed. */
+  /** What it printed, when it failed; else how long it took. */
   readonly detail: string;
 }
 
@@ -30,6 +30,7 @@ export function assertChecks(t: Test, result: VmResult): void {
   for (const { name, ok, skip, detail } of checks) {
     if (skip !== undefined) t.pass(name, { skip });
     else t.ok(ok, name, ok ? {} : { detail });
+    if (ok && detail !== '') t.comment(detail.trim());
   }
   t.same(result.complaints, [], 'the kernel has nothing to complain about');
   t.ok(complete, 'the script came to its end', complete ? {} : { end: result.end, output: result.output.slice(-4000), logs: result.logs });

@@ -5,9 +5,9 @@ checks_run=0 checks_failed=0
 PATIENCE=3
 
 # check NAME COMMAND [ARGS...]: passes when the command (or shell function) succeeds within CHECK_SECONDS (60) times PATIENCE.
-# It runs in a subshell; what it prints is shown when it fails.
+# It runs in a subshell; what it prints is shown when it fails, the time that it took when it passes.
 check() {
-  local name=$1 limit=$((${CHECK_SECONDS:-60} * PATIENCE)) output=/run/check.$checks_run status
+  local name=$1 limit=$((${CHECK_SECONDS:-60} * PATIENCE)) output=/run/check.$checks_run began=$SECONDS status
   shift
   checks_run=$((checks_run + 1))
   ( "$@" ) > $output 2>&1 < /dev/null & local work=$!
@@ -16,6 +16,7 @@ check() {
   kill -9 $alarm 2> /dev/null; wait $alarm 2> /dev/null
   if [ $status = 0 ]; then
     echo "ok $checks_run - $name"
+    echo "# $((SECONDS - began)) s"
   else
     checks_failed=$((checks_failed + 1))
     echo "not ok $checks_run - $name"
