@@ -19,6 +19,8 @@ export interface PairOptions {
   readonly minor: number;
   /** Block device in the guest. */
   readonly kernelDisk: string;
+  /** Where that is a file of the host: its path. */
+  readonly kernelImage?: string;
   /** Path of our disk; created, with fresh meta-data. */
   readonly image: string;
   readonly imageMiB?: number;
@@ -261,18 +263,20 @@ export class Pair {
     return this.peer.run(`(${read} bs=65536 count=${whole} 2> /dev/null; ${tail}) | sha256sum | cut -d ' ' -f 1`);
   }
 
-  private ourSum(bytes: number): string {
-    return createHash('sha256')
-      .update(readImage(this.options.image, 0, bytes))
-      .digest('hex');
-  }
-
   /** The checksums of both disks over the size of the device. Nothing may be writing. */
   async sums(): Promise<{ readonly ours: string; readonly kernel: string }> {
     const bytes = await this.sizeBytes();
-    return { kernel: await this.kernelSum(bytes), ours: this.ourSum(bytes) };
+    const { image, kernelImage } = this.options;
+    // What is written below the kernel's DRBD stands in the file at once: it is read many times faster from here.
+    const kernel = kernelImage === undefined ? await this.kernelSum(bytes) : sumOf(kernelImage, bytes);
+    return { kernel, ours: sumOf(image, bytes) };
   }
 }
+
+const sumOf = (image: string, bytes: number): string =>
+  createHash('sha256')
+    .update(readImage(image, 0, bytes))
+    .digest('hex');
 
 /** What the kernel complained about since this was asked last: lines of level error and worse, and failed assertions. */
 export async function complaints(peer: UmlPeer, expected: readonly RegExp[] = []): Promise<string[]> {

@@ -73,7 +73,9 @@ export async function startSetting(disks: {
     pair: (options = {}) => {
       const minor = used.minor++;
       const name = options.name ?? `r${minor}`;
-      const kernelDisk = options.disk === 'file' ? `/dev/ubd${String.fromCharCode(98 + used.file++)}` : `/dev/ram${1 + used.ram++}`;
+      const isFile = options.disk === 'file';
+      const number = isFile ? used.file++ : used.ram++;
+      const kernelDisk = isFile ? `/dev/ubd${String.fromCharCode(98 + number)}` : `/dev/ram${1 + number}`;
       return new Pair({
         ours,
         peer: () => peer,
@@ -82,6 +84,7 @@ export async function startSetting(disks: {
         kernelDisk,
         image: join(folder, `${name}.img`),
         imageMiB: sizeMiB,
+        ...(isFile ? { kernelImage: files[number]! } : {}),
         ...options,
       });
     },

@@ -290,33 +290,38 @@ class Brain {
     else await this.#pair.kernel.setup(`secondary ${this.#pair.minor}`);
   }
 
-  private async write(side: Side, at: number, blocks: number): Promise<void> {
-    if (blocks === 0) return;
-    if (side === 'kernel') {
-      await this.#pair.inGuest(`dd if=/dev/urandom of=DEVICE bs=4k seek=${at} count=${blocks} oflag=direct conv=notrunc 2> /dev/null`);
-      return;
+  /** Ours goes off on its own: writes as Primary, and stays that or not. */
+  private async ours(at: number, blocks: number, isPrimary: boolean, staysPrimary: boolean): Promise<void> {
+    if (!isPrimary) await this.#pair.primary();
+    if (blocks > 0) {
+      const nbd = await this.#pair.open();
+      await nbd.write(at * 4096, randomBytes(blocks * 4096));
+      await nbd.flush();
+      await nbd.close();
     }
-    const nbd = await this.#pair.open();
-    await nbd.write(at * 4096, randomBytes(blocks * 4096));
-    await nbd.flush();
-    await nbd.close();
+    if (!staysPrimary) await this.#pair.secondary();
+  }
+
+  /** So does the kernel: all in one command, each costs some processes there. */
+  private async kernel(at: number, blocks: number, isPrimary: boolean, staysPrimary: boolean, isAmbiguous: boolean): Promise<void> {
+    const { minor, kernel } = this.#pair;
+    const commands = [`drbdsetup-84 disconnect ${kernel.ends}`];
+    if (!isPrimary) commands.push(`drbdsetup-84 primary ${minor}`);
+    if (blocks > 0) commands.push(`dd if=/dev/urandom of=DEVICE bs=4k seek=${at} count=${blocks} oflag=direct conv=notrunc 2> /dev/null`);
+    if (!staysPrimary) commands.push(`drbdsetup-84 secondary ${minor}`);
+    if (isAmbiguous) commands.push(`drbdsetup-84 new-current-uuid ${minor} --clear-bitmap`);
+    await this.#pair.inGuest(commands.join(' && '));
   }
 
   /** Both write on their own to the same place. @returns its first block */
-  async split({ old, writes, primaries = [], isAmbiguous }: Pick<Round, 'old' | 'writes' | 'primaries' | 'isAmbiguous'>): Promise<number> {
-    const pair = this.#pair;
+  async split({ old, writes, primaries = [], isAmbiguous = false }: Pick<Round, 'old' | 'writes' | 'primaries' | 'isAmbiguous'>) {
     const at = 20 + 16 * this.#round++;
     if (old !== undefined) await this.promote(old);
-    await pair.disconnectOurs();
-    await pair.kernel.disconnect();
-    await Promise.all(
-      BOTH.map(async (side, index) => {
-        if (side !== old) await this.promote(side);
-        await this.write(side, at, writes[index]!);
-        if (!primaries.includes(side) || (side === 'kernel' && isAmbiguous === true)) await this.demote(side);
-      }),
-    );
-    if (isAmbiguous === true) await pair.kernel.setup(`new-current-uuid ${pair.minor} --clear-bitmap`);
+    await this.#pair.disconnectOurs();
+    await Promise.all([
+      this.ours(at, writes[0], old === 'ours', primaries.includes('ours')),
+      this.kernel(at, writes[1], old === 'kernel', primaries.includes('kernel'), isAmbiguous),
+    ]);
     return at;
   }
 

@@ -71,7 +71,8 @@ export class KernelResource {
     await this.setup(`attach ${[minor, disk, disk, 'internal', ...diskOptions].join(' ')}`);
   }
 
-  private get ends(): string {
+  /** Both addresses, which name the connection in low-level commands. */
+  get ends(): string {
     const { peer, port, remote } = this.options;
     return `ipv4:${peer.address}:${port} ipv4:${remote ?? `${peer.hostAddress}:${port}`}`;
   }
