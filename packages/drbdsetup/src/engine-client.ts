@@ -116,7 +116,8 @@ async function startEngine(env: Env, path: string): Promise<ControlClient> {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const log = openSync(join(directory, 'engine.log'), 'a', 0o600);
-    const command = /\.[cm]?js$/.test(program) ? [process.execPath, program] : [program];
+    // Our own program need not start itself once more to be in the background: a start of node less, while devices may wait.
+    const command = /\.[cm]?js$/.test(program) ? [process.execPath, program, '--background'] : [program];
     child = spawn(command[0]!, command.slice(1), {
       detached: true,
       cwd: '/',

@@ -1,7 +1,16 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import t from 'tap';
-import { bootId, JOURNAL_VERSION, type Journal, JournalFile, NewerJournal, OLDEST_JOURNAL_VERSION, readJournal } from './journal.js';
+import {
+  bootId,
+  isSealed,
+  JOURNAL_VERSION,
+  type Journal,
+  JournalFile,
+  NewerJournal,
+  OLDEST_JOURNAL_VERSION,
+  readJournal,
+} from './journal.js';
 
 const journal = (pid: number): Journal => ({ version: JOURNAL_VERSION, bootId: bootId(), pid, resources: [] });
 
@@ -56,7 +65,11 @@ t.test('what the next engine makes of it', async (t) => {
   left('{"version": 1}');
   await new JournalFile(path).write(journal(7));
   t.equal(statSync(path).mode & 0o777, 0o600, 'root only, whatever stood there');
-  t.strictSame(read(), journal(7));
+  const own = read()!;
+  t.match(own, journal(7));
+  t.ok(isSealed(own), 'nobody has edited it');
+  t.notOk(isSealed({ ...own, pid: 8 }));
+  t.notOk(isSealed(journal(7)), 'as older engines wrote it');
   left(JSON.stringify({ ...journal(7), bootId: 'another' }));
   t.equal(read(), undefined, 'from before a reboot');
   const r0 = { name: 'r0', nodeId: 0, drbd8Compat: false, options: {}, volumes: [], connections: [], primary: true, ioSuspended: false };

@@ -3,10 +3,12 @@
  * killed. Rewritten as a whole after each change and renamed into place, so a reader sees the old text or the new one. It holds shared
  * secrets: root alone may read it.
  */
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import type { Endpoint } from '@udrbd/control';
 import type { Options } from '@udrbd/replication';
+import { ENGINE_VERSION } from '../version.js';
 import type { Log } from './log.js';
 
 /** Raised when an older engine would set something up in a wrong way. */
@@ -63,7 +65,20 @@ export interface Journal {
   readonly bootId: string;
   readonly pid: number;
   readonly resources: readonly JournalResource[];
+  /** Of the engine that wrote it, over all the rest: see {@link isSealed}. */
+  readonly seal?: string;
 }
+
+const sealOf = ({ seal: _, ...rest }: Journal): string =>
+  createHash('sha256')
+    .update(`${ENGINE_VERSION}\n${JSON.stringify(rest)}`)
+    .digest('hex');
+
+/**
+ * The journal is as an engine of this version wrote it: what it asks for was judged when it was asked for first. No protection against
+ * somebody who wants to get through, who would be root.
+ */
+export const isSealed = (journal: Journal): boolean => journal.seal === sealOf(journal);
 
 /** Differs after each boot. */
 export function bootId(): string {
@@ -184,7 +199,7 @@ export class JournalFile {
   /** Writes the journal; of several in a row only the last one is certain to be written. */
   write(journal: Journal): Promise<void> {
     const isIdle = this.#next === undefined;
-    const text = `${JSON.stringify(journal, undefined, 1)}\n`;
+    const text = `${JSON.stringify({ ...journal, seal: sealOf(journal) }, undefined, 1)}\n`;
     // Most operations change states, not what is configured.
     if (isIdle && text === this.#written) return this.#writing;
     this.#next = text;

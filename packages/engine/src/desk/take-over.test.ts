@@ -38,6 +38,12 @@ async function steps(given: Partial<JournalResource>): Promise<string[]> {
   return said;
 }
 
+t.test('what somebody has written into the journal is judged like a request of the control socket', async (t) => {
+  const said = await steps({ nodeId: 77 });
+  t.match(said[0], /^err drbd r0: taking over: new-resource: ERR_INVALID_REQUEST: /);
+  t.notOk(said.includes('new-resource') || said.includes('served'));
+});
+
 t.test('a Primary is one before its devices are served', async (t) => {
   t.strictSame(await steps({ primary: true }), ['new-resource', 'new-minor', 'primary', 'served']);
   t.strictSame(await steps({}), ['new-resource', 'new-minor', 'served']);

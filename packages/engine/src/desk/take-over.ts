@@ -7,9 +7,8 @@
  * of its own.
  */
 import { type Outcome, type Request, refuse } from '@udrbd/control';
-import { parseRequest } from '@udrbd/control/schemas';
 import type { HostSnapshot } from '../reactor/messages.js';
-import type { Journal, JournalConnection, JournalResource } from './journal.js';
+import { isSealed, type Journal, type JournalConnection, type JournalResource } from './journal.js';
 import type { Log } from './log.js';
 import type { ResourceEntry } from './resource-entry.js';
 
@@ -37,15 +36,29 @@ export interface TakeOverDesk {
  * @param isRecent - the engine was alive a moment ago
  */
 export async function takeOver(desk: TakeOverDesk, journal: Journal, isRecent: boolean): Promise<void> {
-  await Promise.all(journal.resources.map((resource) => setUp(desk, resource, isRecent)));
+  const judge = await judgeOf(journal);
+  await Promise.all(journal.resources.map((resource) => setUp(desk, judge, resource, isRecent)));
 }
 
-async function setUp(desk: TakeOverDesk, resource: JournalResource, isRecent: boolean): Promise<void> {
+/** @returns what is to be done of a request, as it came from the control socket */
+type Judge = (request: Request) => Outcome<Request>;
+
+/** A file that somebody edited gets no further than a client of the control socket. */
+async function judgeOf(journal: Journal): Promise<Judge> {
+  if (isSealed(journal)) return (request) => ({ ok: true, value: request });
+  // It takes a large library, for which the devices wait.
+  const { parseRequest } = await import('@udrbd/control/schemas');
+  return (request) => {
+    const parsed = parseRequest(request);
+    return parsed.ok ? { ok: true, value: parsed.request } : refuse('ERR_INVALID_REQUEST', ...parsed.reply.info);
+  };
+}
+
+async function setUp(desk: TakeOverDesk, judge: Judge, resource: JournalResource, isRecent: boolean): Promise<void> {
   const { name } = resource;
   const operate = async (request: Request): Promise<boolean> => {
-    // A file that somebody edited gets no further than a client of the control socket.
-    const parsed = parseRequest(request);
-    const answer = parsed.ok ? await desk.operate(parsed.request) : refuse('ERR_INVALID_REQUEST', ...parsed.reply.info);
+    const judged = judge(request);
+    const answer = judged.ok ? await desk.operate(judged.value) : judged;
     if (!answer.ok) desk.log('err', `drbd ${name}: taking over: ${request.command}: ${describe(answer.error)}`);
     return answer.ok;
   };
