@@ -141,8 +141,8 @@ const ASKED: readonly (readonly string[])[] = [
   ['down', 'r0'],
   ['down', 'all'],
 ];
-/** Succeed when there is nothing to do, or is not any more. */
-const MAY_HAVE_NOTHING_TO_DO = new Set(['down', 'wait-connect-resource', 'wait-sync-volume', 'events2']);
+/** The rest asks what there is. */
+const CHANGES = new Set(['primary', 'attach', 'new-minor']);
 
 export const answers: Target = {
   name: 'answers',
@@ -171,9 +171,10 @@ export const answers: Target = {
           // The version is asked first, each time: mostly it is the right one.
           const isLie = prng.chance(request.command === 'version' ? 10 : 70);
           let text = '';
-          for (const line of lines) {
+          const isRefused = isLie && prng.chance(15);
+          for (const line of isRefused ? [{ id: request.id, code: prng.pick([101, 158, 162, -2]), info: [] }] : lines) {
             let value: unknown = line;
-            if (isLie) for (let n = prng.below(3); n > 0; n--) value = mutateJson(prng, value);
+            if (isLie && !isRefused) for (let n = prng.below(3); n > 0; n--) value = mutateJson(prng, value);
             text += encodeLine(value as object);
           }
           if (isLie && prng.chance(20)) text = mutateText(prng, text);
@@ -195,8 +196,8 @@ export const answers: Target = {
         holds(!STACK.test(io.out + io.err), 'nobody meets a stack trace');
         const [command = ''] = words;
         if (status !== 0) holds(io.err !== '', 'a failure says why');
-        else if (!MAY_HAVE_NOTHING_TO_DO.has(command)) holds(hasSaidYes || hasListed, 'no success that the engine did not tell of');
-        else if (command === 'down') holds(hasListed, 'nothing is down because nobody said that it is up');
+        else if (CHANGES.has(command)) holds(hasSaidYes, 'no success that the engine did not tell of');
+        else if (command !== 'events2') holds(hasListed, 'no word about what there is that the engine did not say');
       },
       asText,
     );
