@@ -3,7 +3,7 @@
 import { MDF, MDF_PEER } from '@udrbd/metadata';
 import { CONN, DISK, type DiskNumber, type Generations, type ResourceSnapshot, ROLE, syncHandshake } from '@udrbd/replication';
 import type { NodeId } from './history.js';
-import { type FoundMetaData, hotExtentsOnDisk, readMetaData } from './meta-tools.js';
+import { type FoundMetaData, hotExtentsOnDisk, peekMetaData } from './meta-tools.js';
 import type { SimNode } from './node.js';
 import { readStamp, SECTOR } from './stamp.js';
 import type { World } from './world.js';
@@ -15,10 +15,11 @@ export class Checks {
   readonly #world: World;
   readonly #hot: [Set<number> | undefined, Set<number> | undefined] = [undefined, undefined];
   #isTouched = true;
-  /** Pages of data that differed when they were last looked at. */
-  readonly #unequalPages = new Set<number>();
+  /** Pages that differed when they were last looked at, and their sectors that did as bits. */
+  readonly #unequalPages = new Map<number, number>();
   /** Completed writes that a node lost in a power cut, as it may. */
   readonly excused: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
+  #lastRestart: { readonly found: [FoundMetaData, FoundMetaData]; readonly outcome: ReturnType<typeof syncHandshake> } | undefined;
   #wasPair = true;
   #target: NodeId | undefined;
 
@@ -49,7 +50,7 @@ export class Checks {
   /** M2: the activity log on disk names the extents of a write before it goes to the disk or to the peer. */
   beforeApplicationWrite(node: SimNode, sector: number, lengthBytes: number): void {
     if (lengthBytes === 0) return;
-    const hot = this.#hot[node.side] ?? this.#hotOf(node, readMetaData(node.disk, this.#world.plan.format, true));
+    const hot = this.#hot[node.side] ?? this.#hotOf(node, peekMetaData(node.disk, this.#world.plan.format, true));
     const last = Math.floor((sector + lengthBytes / SECTOR - 1) / EXTENT_SECTORS);
     for (let extent = Math.floor(sector / EXTENT_SECTORS); extent <= last; extent++) {
       if (hot.has(extent)) continue;
@@ -57,7 +58,7 @@ export class Checks {
       if (volume.alSuspended || volume.diskState === 'Diskless' || volume.diskState === 'Failed' || volume.diskState === 'Detaching')
         return;
       // While meta-data move within their own area, the super block says that nothing is known of the disk.
-      if (isFullSync(readMetaData(node.disk, this.#world.plan.format, true))) return;
+      if (isFullSync(peekMetaData(node.disk, this.#world.plan.format, true))) return;
       this.#world.violation(`M2 ${node.name}: write to sector ${sector} before extent ${extent} is in the activity log on disk`);
       return;
     }
@@ -95,24 +96,33 @@ export class Checks {
 
   /** Of the first `sectors` those that are not equal on the two disks. */
   *#differing(sectors: number): Generator<number> {
-    const { nodes } = this.#world;
-    const [a, b] = nodes;
-    for (const { disk } of nodes) {
-      for (const number of disk.touchedPages) {
-        const isEqual = Buffer.compare(a.disk.page(number) ?? ZEROES, b.disk.page(number) ?? ZEROES) === 0;
-        if (isEqual) this.#unequalPages.delete(number);
-        else this.#unequalPages.add(number);
-      }
-      disk.touchedPages.clear();
+    const [a, b] = this.#world.nodes;
+    for (const number of a.disk.touchedPages) {
+      b.disk.touchedPages.delete(number);
+      this.#comparePage(number);
     }
-    for (const number of this.#unequalPages) {
-      const left = a.disk.page(number) ?? ZEROES;
-      const right = b.disk.page(number) ?? ZEROES;
-      const end = Math.min(4096, sectors * SECTOR - number * 4096);
-      for (let at = 0; at < end; at += SECTOR) {
-        if (Buffer.compare(left.subarray(at, at + SECTOR), right.subarray(at, at + SECTOR)) !== 0) yield number * 8 + at / SECTOR;
-      }
+    for (const number of b.disk.touchedPages) this.#comparePage(number);
+    a.disk.touchedPages.clear();
+    b.disk.touchedPages.clear();
+    for (const [number, unequal] of this.#unequalPages) {
+      const end = Math.min(8, sectors - number * 8);
+      for (let i = 0; i < end; i++) if ((unequal & (1 << i)) !== 0) yield number * 8 + i;
     }
+  }
+
+  #comparePage(number: number): void {
+    const [a, b] = this.#world.nodes;
+    const left = a.disk.page(number) ?? ZEROES;
+    const right = b.disk.page(number) ?? ZEROES;
+    if (Buffer.compare(left, right) === 0) {
+      this.#unequalPages.delete(number);
+      return;
+    }
+    let unequal = 0;
+    for (let i = 0, at = 0; i < 8; i++, at += SECTOR) {
+      if (Buffer.compare(left.subarray(at, at + SECTOR), right.subarray(at, at + SECTOR)) !== 0) unequal |= 1 << i;
+    }
+    this.#unequalPages.set(number, unequal);
   }
 
   /**
@@ -123,8 +133,8 @@ export class Checks {
     if (!this.#isTouched) return;
     this.#isTouched = false;
     const world = this.#world;
-    const found = world.nodes.map((node) => readMetaData(node.disk, world.plan.format, true)) as [FoundMetaData, FoundMetaData];
-    const outcome = handshakeOfRestart(found, world.plan.format);
+    const found = world.nodes.map((node) => peekMetaData(node.disk, world.plan.format, true)) as [FoundMetaData, FoundMetaData];
+    const outcome = this.#restart(found);
     if (outcome.kind === 'abort' || outcome.setAllBits) return;
     const covered = world.nodes.map((node) => {
       const isReplayed = (found[node.side].md.flags & MDF.PRIMARY_IND) !== 0;
@@ -139,6 +149,15 @@ export class Checks {
       world.violation(`D5: sector ${sector} differs (write ${values[0]} on a, ${values[1]} on b), is not marked, and ${verdict}`);
       return;
     }
+  }
+
+  /** The handshake of two super blocks, as long as they are the same. */
+  #restart(found: [FoundMetaData, FoundMetaData]): ReturnType<typeof syncHandshake> {
+    const last = this.#lastRestart;
+    if (last?.found[0] === found[0] && last.found[1] === found[1]) return last.outcome;
+    const outcome = handshakeOfRestart(found, this.#world.plan.format);
+    this.#lastRestart = { found, outcome };
+    return outcome;
   }
 
   // --- states ---
@@ -261,7 +280,7 @@ export class Checks {
       }
     }
     // The end of a resync may not have reached the super block: then the disk says itself that it waits for the rest.
-    const isConsistent = (readMetaData(node.disk, world.plan.format).md.flags & MDF.CONSISTENT) !== 0;
+    const isConsistent = (peekMetaData(node.disk, world.plan.format).md.flags & MDF.CONSISTENT) !== 0;
     if (isConsistent && before?.volumes[0]?.diskState === 'UpToDate' && before.role === 'Secondary') this.#epochOrder(node, lost, kept);
     for (const id of lost) {
       history.obliged[side].delete(id);

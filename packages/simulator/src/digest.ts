@@ -1,14 +1,10 @@
 /** Stands for every digest algorithm: no contents of a life collide under it, and it is quick. */
+import * as zlib from 'node:zlib';
 import { DIGEST_STRIDE, digestBytes, type ReplicationCore } from '@udrbd/replication';
 
 /** @returns `length` bytes that depend on all of `payload`, whose length is a multiple of four */
 export function digestOf(payload: Uint8Array, length: number): Uint8Array {
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
-  let hash = payload.length;
-  for (let at = 0; at < payload.length; at += 4) {
-    hash = Math.imul(hash ^ view.getUint32(at), 0x9e37_79b1);
-    hash ^= hash >>> 15;
-  }
+  const hash = hashOf(payload);
   const digest = new Uint8Array(length);
   for (let i = 0; i < length; i++) digest[i] = hash >>> (8 * (i % 4));
   return digest;
@@ -18,4 +14,17 @@ export function digestOf(payload: Uint8Array, length: number): Uint8Array {
 export function bufferFilled({ requests }: ReplicationCore, slot: number, payload: Uint8Array): void {
   const length = digestBytes(requests.digest[slot]!);
   if (length > 0) requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
+}
+
+const hashOf = (zlib as { crc32?: (data: Uint8Array) => number }).crc32 ?? hashOfWords;
+
+/** For a Node.js without `crc32`. */
+function hashOfWords(payload: Uint8Array): number {
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+  let hash = payload.length;
+  for (let at = 0; at < payload.length; at += 4) {
+    hash = Math.imul(hash ^ view.getUint32(at), 0x9e37_79b1);
+    hash ^= hash >>> 15;
+  }
+  return hash;
 }

@@ -67,7 +67,12 @@ const HANG_MS = 300_000;
 /** Runs a share of the seeds in a worker thread; after one that hangs, the rest in another. */
 function runShare(share: Share, take: (result: LifeResult) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(BOOTSTRAP, { eval: true, workerData: share, execArgv: ['--conditions=udrbd-source'] });
+    const worker = new Worker(BOOTSTRAP, {
+      eval: true,
+      workerData: share,
+      execArgv: ['--conditions=udrbd-source'],
+      resourceLimits: { maxYoungGenerationSizeMb: 64 },
+    });
     let seed = share.first;
     const hang = (): void => {
       const done = (seed - share.first) / share.step + 1;

@@ -52,6 +52,30 @@ export interface FoundMetaData {
   readonly place: Placement;
 }
 
+/** What was found last, and in which bytes. */
+interface Known {
+  readonly bytes: Uint8Array;
+  readonly sizeBytes: number;
+  readonly found: FoundMetaData;
+}
+const known: readonly [WeakMap<SimDisk, Known>, WeakMap<SimDisk, Known>] = [new WeakMap(), new WeakMap()];
+
+/**
+ * The same as `readMetaData`, to be looked at only: the very same object as long as the super block is the same, for it is decoded once.
+ */
+export function peekMetaData(disk: SimDisk, format: 'v08' | 'v09', stable = false): FoundMetaData {
+  const { sizeBytes } = disk;
+  const number = superblockOffset(sizeBytes) / 4096;
+  const bytes = stable ? disk.stablePage(number) : disk.page(number);
+  const memory = known[stable ? 1 : 0];
+  const last = memory.get(disk);
+  if (bytes !== undefined && last?.sizeBytes === sizeBytes && Buffer.compare(last.bytes, bytes) === 0) return last.found;
+  const found = readMetaData(disk, format, stable);
+  if (bytes !== undefined && found.place.superblockOffsetBytes === superblockOffset(sizeBytes))
+    memory.set(disk, { bytes: bytes.slice(), sizeBytes, found });
+  return found;
+}
+
 const superblockOffset = (sizeBytes: number): number => sizeBytes - 4096;
 
 /** Reads the super block, which may be where the device ended once; `stable`: what a power cut would leave for certain. */
@@ -74,7 +98,7 @@ export const placeOnDevice = (disk: SimDisk): Placement => placeAt(disk.sizeByte
 
 /** Where meta-data may be written: at the place they are at, and while they move at any that the device had since. */
 export function placesOfWrites(disk: SimDisk, format: 'v08' | 'v09'): readonly Placement[] {
-  const { place: found } = readMetaData(disk, format);
+  const { place: found } = peekMetaData(disk, format);
   const later = disk.sizes.filter((size) => superblockOffset(size) > found.superblockOffsetBytes);
   return [found, ...later.map(placeAt)];
 }

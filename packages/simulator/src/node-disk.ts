@@ -1,7 +1,7 @@
 /** What the disk of a node does: it answers late, with an error, or not at all for a while. */
 import { type MetaWrite, OP, REQ_FUA, REQ_PREFLUSH, type ReplicationCore } from '@udrbd/replication';
 import { bufferFilled } from './digest.js';
-import { placesOfWrites, readMetaData } from './meta-tools.js';
+import { peekMetaData, placesOfWrites } from './meta-tools.js';
 import type { SimNode } from './node.js';
 import type { Saboteur } from './saboteur.js';
 import type { DiskWrite, SimDisk } from './sim-disk.js';
@@ -24,6 +24,8 @@ export class NodeDisk {
   #hangsUntil = 0;
   /** No write of data may go beyond what the super block on disk says. */
   #limitBytes = Number.POSITIVE_INFINITY;
+  /** Where the activity log is, and its shape. */
+  #log = '';
 
   constructor(world: World, node: SimNode, saboteur: Saboteur) {
     this.#world = world;
@@ -163,7 +165,8 @@ export class NodeDisk {
       const buffer = this.#node.buffers.get(slot);
       if (buffer === undefined || buffer.length < lengthBytes) throw new Error(`slot ${slot}: write of ${lengthBytes} bytes without them`);
       const payload = this.#saboteur.payload(isMirrored, buffer.subarray(0, lengthBytes));
-      write = this.#disk.submit(sector * 512, payload, (flags & REQ_FUA) !== 0, false, point);
+      // A buffer is filled once, and another request gets another one.
+      write = this.#disk.submitKept(sector * 512, payload, (flags & REQ_FUA) !== 0, false, point);
     } else write = this.#disk.submitZeroes(sector * 512, lengthBytes, (flags & REQ_FUA) !== 0);
     if (sector * 512 + lengthBytes > this.#limitBytes) throw new Error(`write behind the end: sector ${sector} + ${lengthBytes} bytes`);
     this.#node.detail('disk write', slot, sector, lengthBytes);
@@ -243,9 +246,11 @@ export class NodeDisk {
   }
 
   #superblockWritten(): void {
-    const { md } = readMetaData(this.#disk, this.#world.plan.format);
+    const { md, place } = peekMetaData(this.#disk, this.#world.plan.format);
     if (md.effective_size > 0) this.#limitBytes = md.effective_size * 512;
     // The activity log that counts may be another one now.
-    this.#world.checks.activityLogChanged(this.#node);
+    const log = `${place.alOffsetBytes} ${md.al_stripes} ${md.al_stripe_size_4k}`;
+    if (log !== this.#log) this.#world.checks.activityLogChanged(this.#node);
+    this.#log = log;
   }
 }

@@ -4,27 +4,51 @@ import { COMMAND, HEADER_KIND, headerBytesOf, P_CONNECTION_FEATURES } from '@udr
 import { bufferFilled, digestOf } from './digest.js';
 import type { Link, LinkUser } from './network.js';
 import type { SimNode } from './node.js';
+import { transient } from './slab.js';
 import type { World } from './world.js';
 
 const CONNECTION = 0;
 const GENUINE_PROTOCOL_MIN = 86;
 
+/** Pieces that are worth no copy. */
+const LARGE = 2048;
+
 /** Bytes received of one stream and not consumed. */
 class Inbox {
-  bytes = new Uint8Array(65536);
+  bytes: Uint8Array = new Uint8Array(65536);
   start = 0;
   end = 0;
+  /** What holds bytes that have been copied, while `bytes` is something else. */
+  #own = this.bytes;
   append(more: Uint8Array): void {
+    if (this.start === this.end && more.length > LARGE) {
+      // All of it is taken at once, mostly.
+      this.bytes = more;
+      this.start = 0;
+      this.end = more.length;
+      return;
+    }
+    if (this.bytes !== this.#own) this.#takeOver();
     if (this.end + more.length > this.bytes.length) {
       const kept = this.bytes.subarray(this.start, this.end);
       const next = new Uint8Array(Math.max(this.bytes.length, 2 * (kept.length + more.length)));
       next.set(kept);
       this.bytes = next;
+      this.#own = next;
       this.end -= this.start;
       this.start = 0;
     }
     this.bytes.set(more, this.end);
     this.end += more.length;
+  }
+
+  #takeOver(): void {
+    const kept = this.bytes.subarray(this.start, this.end);
+    if (kept.length > this.#own.length) this.#own = new Uint8Array(2 * kept.length);
+    this.#own.set(kept);
+    this.bytes = this.#own;
+    this.start = 0;
+    this.end = kept.length;
   }
 }
 
@@ -188,7 +212,7 @@ export class NodeLink implements LinkUser {
         this.#world.violation(`crash ${this.#node.name}: packet with the payload of slot ${slot}, which has none`);
         return;
       }
-      const packet = new Uint8Array(header.length + lengthBytes);
+      const packet = transient.allocate(header.length + lengthBytes);
       packet.set(header);
       if (this.#world.plan.genuinePeers && slot < 0) pretendGenuine(packet);
       if (payload !== undefined) {
@@ -209,7 +233,7 @@ export class NodeLink implements LinkUser {
 
 /** Makes a P_CONNECTION_FEATURES say what a genuine DRBD says of its oldest protocol. */
 function pretendGenuine(packet: Uint8Array): void {
-  const view = new DataView(packet.buffer);
+  const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
   const headerBytes = headerBytesOf(HEADER_KIND.H80);
   if (packet.length !== headerBytes + P_CONNECTION_FEATURES.size || view.getUint16(4) !== COMMAND.P_CONNECTION_FEATURES) return;
   view.setUint32(headerBytes + P_CONNECTION_FEATURES.at.protocol_min.offset, GENUINE_PROTOCOL_MIN);

@@ -17,6 +17,7 @@ import { NodeDisk } from './node-disk.js';
 import { NodeLink } from './node-link.js';
 import { Saboteur } from './saboteur.js';
 import { SimDisk } from './sim-disk.js';
+import { transient } from './slab.js';
 import type { World } from './world.js';
 
 const VOLUME = 0;
@@ -265,7 +266,7 @@ export class SimNode {
     requests.flags[slot] = flags;
     requests.sector[slot] = sector;
     requests.lengthBytes[slot] = lengthBytes;
-    this.buffers.set(slot, payload ?? new Uint8Array(op === OP.Read ? lengthBytes : 0));
+    this.buffers.set(slot, payload ?? transient.allocate(op === OP.Read ? lengthBytes : 0));
     return slot;
   }
 
@@ -282,8 +283,9 @@ export class SimNode {
 
   #drain(core: ReplicationCore): void {
     if (this.#draining) throw new Error('drained twice');
-    this.#draining = true;
     const { effects } = core;
+    if (effects.count === 0 && effects.cold.length === 0) return;
+    this.#draining = true;
     let isChanged = false;
     const completed: [slot: number, errno: number][] = [];
     const metaWrites: number[] = [];
@@ -312,7 +314,7 @@ export class SimNode {
           completed.push([slot, value]);
           break;
         case EFFECT.AllocateBuffer:
-          this.buffers.set(slot, new Uint8Array(value));
+          this.buffers.set(slot, transient.allocate(value));
           break;
         case EFFECT.FreeBuffer:
           this.buffers.delete(slot);

@@ -5,7 +5,7 @@
 import type { ControlRequest } from '@udrbd/replication';
 import { handshakeOfRestart, isInSync } from './checks.js';
 import type { FoundMetaData } from './meta-tools.js';
-import { readMetaData } from './meta-tools.js';
+import { peekMetaData } from './meta-tools.js';
 import type { SimNode } from './node.js';
 import type { World } from './world.js';
 
@@ -198,7 +198,7 @@ export class Operator {
     if (world.nodes.every((n) => isInSync(n.snapshot()))) return true;
     if (world.nodes[peer].snapshot()?.role === 'Primary') return false;
     if (world.plan.protocol !== 'C' && world.history.missing(peer, node.side).length > 0) return false;
-    const found = world.nodes.map((n) => readMetaData(n.disk, world.plan.format)) as [FoundMetaData, FoundMetaData];
+    const found = world.nodes.map((n) => peekMetaData(n.disk, world.plan.format)) as [FoundMetaData, FoundMetaData];
     const { result } = handshakeOfRestart(found, world.plan.format).verdict;
     const mine = node.side === 0 ? result : -result;
     return result === 0 || mine === 1 || mine === 2;
@@ -367,6 +367,6 @@ export class Operator {
 }
 
 /** Bit 0 says that the node was Primary. */
-const isEverUpToDate = (world: World, node: SimNode): boolean => (readMetaData(node.disk, world.plan.format).md.current_uuid & ~1n) !== 4n;
+const isEverUpToDate = (world: World, node: SimNode): boolean => (peekMetaData(node.disk, world.plan.format).md.current_uuid & ~1n) !== 4n;
 
 const isDisk = (node: SimNode, state: 'Diskless' | 'Inconsistent'): boolean => node.snapshot()?.volumes[0]?.diskState === state;

@@ -4,13 +4,19 @@
  * sectors. Writes in flight may be torn. Atomic unit: 512 bytes.
  */
 import type { Prng } from './prng.js';
+import { Slab, transient } from './slab.js';
 import { SECTOR } from './stamp.js';
 
 const PAGE = 4096;
 
+/** Pages stay as long as their disk. */
+const pageSlab = new Slab();
+
 /** 4 KiB pages by number; a page that is absent is zero. */
 class SparseImage {
   readonly pages = new Map<number, Uint8Array>();
+  /** Pages that another image has too: copied before they are written to. */
+  readonly #shared = new Set<number>();
 
   read(offset: number, into: Uint8Array): void {
     for (let done = 0; done < into.length; ) {
@@ -37,15 +43,22 @@ class SparseImage {
       const at = (offset + done) % PAGE;
       const part = Math.min(PAGE - at, length - done);
       const number = Math.floor((offset + done) / PAGE);
-      if (part === PAGE) this.pages.delete(number);
-      else this.pages.get(number)?.fill(0, at, at + part);
+      if (part === PAGE) {
+        this.pages.delete(number);
+        this.#shared.delete(number);
+      } else if (this.pages.has(number)) this.#page(number).fill(0, at, at + part);
       done += part;
     }
   }
 
   copyFrom(other: SparseImage): void {
     this.pages.clear();
-    for (const [number, page] of other.pages) this.pages.set(number, page.slice());
+    this.#shared.clear();
+    for (const [number, page] of other.pages) {
+      this.pages.set(number, page);
+      this.#shared.add(number);
+      other.#shared.add(number);
+    }
   }
 
   /** The same pages, but for those of a range, which are copies: for an image that is written to only there. */
@@ -60,7 +73,10 @@ class SparseImage {
   #page(number: number): Uint8Array {
     let page = this.pages.get(number);
     if (page === undefined) {
-      page = new Uint8Array(PAGE);
+      page = pageSlab.allocate(PAGE);
+      this.pages.set(number, page);
+    } else if (this.#shared.size > 0 && this.#shared.delete(number)) {
+      page = pageSlab.copyOf(page);
       this.pages.set(number, page);
     }
     return page;
@@ -145,13 +161,23 @@ export class SimDisk {
     return this.#current.pages.get(number);
   }
 
+  /** The same of what is there for certain after a power cut. */
+  stablePage(number: number): Uint8Array | undefined {
+    return this.#stable.pages.get(number);
+  }
+
   pageNumbers(): IterableIterator<number> {
     return this.#current.pages.keys();
   }
 
   /** Begins a write; the content is taken now. */
   submit(offset: number, bytes: Uint8Array, fua: boolean, atomic = false, behind = -1): DiskWrite {
-    const write: DiskWrite = { offset, length: bytes.length, bytes: bytes.slice(), fua, atomic, behind, sequence: 0 };
+    return this.submitKept(offset, transient.copyOf(bytes), fua, atomic, behind);
+  }
+
+  /** The same of bytes that nobody changes any more. */
+  submitKept(offset: number, bytes: Uint8Array, fua: boolean, atomic = false, behind = -1): DiskWrite {
+    const write: DiskWrite = { offset, length: bytes.length, bytes, fua, atomic, behind, sequence: 0 };
     this.#inFlight.add(write);
     return write;
   }

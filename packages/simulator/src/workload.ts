@@ -2,6 +2,7 @@
 import { OP, type Op, REQ_FUA, REQ_PREFLUSH } from '@udrbd/replication';
 import type { HistoryWrite } from './history.js';
 import type { SimNode } from './node.js';
+import { transient } from './slab.js';
 import { readStamp, SECTOR, stampSectors } from './stamp.js';
 import type { World } from './world.js';
 
@@ -93,7 +94,7 @@ export class Workload {
    */
   issue(op: Op, flags: number, sector: number, sectors: number, thread = NO_THREAD): boolean {
     const { history, queue } = this.#world;
-    const payload = op === OP.Write ? new Uint8Array(sectors * SECTOR) : undefined;
+    const payload = op === OP.Write ? transient.allocate(sectors * SECTOR) : undefined;
     const slot = this.#node.submit(op, flags, sector, sectors * SECTOR, payload);
     if (slot < 0) return false;
     const isWriting = op === OP.Write || op === OP.Discard || op === OP.WriteZeroes;
@@ -167,9 +168,10 @@ export class Workload {
   #verify(slot: number, { sector, sectors, began }: Running): void {
     const buffer = this.#node.buffer(slot);
     const { history } = this.#world;
+    const from = this.#writesLocally() ? this.#node.side : this.#peer.side;
     for (let i = 0; i < sectors; i++) {
       const value = readStamp(buffer, i * SECTOR, sector + i);
-      const complaint = history.complaint(this.#writesLocally() ? this.#node.side : this.#peer.side, sector + i, value, began);
+      const complaint = history.complaint(from, sector + i, value, began);
       if (complaint === undefined) continue;
       this.#world.violation(`D1 ${this.#node.name}: a read of sector ${sector + i} that began at ${began} ${complaint}`);
       return;
