@@ -132,7 +132,15 @@ type VolumeRequest = Extract<
   { readonly command: 'del-minor' | 'attach' | 'detach' | 'disk-options' | 'invalidate' | 'outdate' | 'new-current-uuid' | 'resize' }
 >;
 
+const WAIT_FOR_ATTACH = new Set<VolumeRequest['command']>(['invalidate', 'outdate', 'new-current-uuid', 'resize']);
+const ATTACH_POLL_MS = 20;
+
 function volumeControl(res: Resource, volume: Volume, request: VolumeRequest, reply: Reply): void {
+  // As the kernel's commands wait for each other: what the disk is shows at the end of its attach, and not by what was asked before.
+  if (WAIT_FOR_ATTACH.has(request.command) && volume.diskState === DISK.Attaching) {
+    res.later(ATTACH_POLL_MS, () => volumeControl(res, volume, request, reply));
+    return;
+  }
   switch (request.command) {
     case 'del-minor':
       return reply(delMinor(res, volume));

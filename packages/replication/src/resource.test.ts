@@ -397,3 +397,22 @@ t.test('a resync write that waits for the disk does not overwrite what the Prima
   t.equal(pair.b.disk[16 * 512], 3);
   t.strictSame(pair.b.disk.subarray(0, 8 * 4096), pair.a.disk.subarray(0, 8 * 4096));
 });
+
+t.test('a disk that never held data is not called Outdated while it is attached', async (t) => {
+  const { a } = new Pair();
+  a.control({ command: 'new-minor', volume: 0, minor: 0, options: {} });
+  a.holdMeta = true;
+  const attach = a.control({ command: 'attach', volume: 0, disk: a.backing() });
+  while (a.step());
+  const outdate = a.control({ command: 'outdate', volume: 0 });
+  while (a.step());
+  t.strictSame([a.code(attach), a.code(outdate)], ['pending', 'pending']);
+  a.holdMeta = false;
+  for (const token of a.heldMeta.splice(0)) a.core.metaDone(clock.now, token, 0);
+  while (a.step());
+  clock.now += 100;
+  a.core.tick(clock.now);
+  while (a.step());
+  t.strictSame([a.code(attach), a.code(outdate)], ['ok', 'SS_LOWER_THAN_OUTDATED']);
+  t.equal(a.core.snapshot(clock.now).volumes[0]!.diskState, 'Inconsistent');
+});
