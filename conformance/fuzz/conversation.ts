@@ -188,7 +188,9 @@ function settle(pair: Pair): void {
     const isWaiting = snapshot.suspendedFencing || snapshot.suspendedUser || snapshot.suspendedNoData;
     if (!isWaiting)
       holds(requests.freeApplicationSlots === requests.applicationSlots, `${node.name}: all requests of the application have ended`);
-    holds(volume.sizeSectors <= SECTORS, `${node.name}: the device is no larger than its disk`);
+    // Who has no disk has but the peer's word.
+    if (volume.diskState === 'Diskless') holds(Number.isSafeInteger(volume.sizeSectors), `${node.name}: a size`);
+    else holds(volume.sizeSectors <= SECTORS, `${node.name}: the device is no larger than its disk`);
   }
 }
 
