@@ -203,6 +203,20 @@ t.test('events reach their listener until the connection ends', async (t) => {
   await t.rejects(client.request('ping', {}), ConnectionClosed);
 });
 
+t.test('an event that its listener can not read ends the stream, and nothing else', async (t) => {
+  const wire = transport();
+  const client = createClient(wire);
+  const stream = client.events({ subscribe: true }, (event) => {
+    throw new TypeError(`no ${event.kind}`);
+  });
+  const ping = client.request('ping', {});
+  wire.receive(
+    '{"id":1,"event":{"action":"exists","kind":"-"}}\n{"id":1,"event":{"action":"exists","kind":"-"}}\n{"id":2,"code":101,"info":[]}\n',
+  );
+  await t.rejects(stream, { message: 'no -' });
+  t.equal((await ping).code, 101);
+});
+
 t.test('an engine that talks nonsense is left', async (t) => {
   for (const nonsense of ['{\n', '1\n', '{"id":"a"}\n', '{"id":1,"code":"x","info":[]}\n']) {
     const wire = transport();

@@ -116,6 +116,21 @@ t.test('an engine that turns us away', async (t) => {
   t.strictSame(await outcome(['down', 'r0']), { status: 20, stdout: '', stderr }, 'there may be something to take down');
 });
 
+t.test('an engine that does not say what there is has not said that there is nothing', async (t) => {
+  engine.snapshotRefusal = 162;
+  for (const [object, command] of [
+    ['all', 'status'],
+    ['r0', 'status r0'],
+    ['all', 'show'],
+    ['all', 'down all'],
+    ['r0', 'role r0'],
+    ['all', 'metrics'],
+  ] as const) {
+    const stderr = `${object}: error receiving config reply\nnot now\n`;
+    t.strictSame(await outcome(wordsOf(command)), { status: 20, stdout: '', stderr }, command);
+  }
+});
+
 t.test('an engine that can not be started', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'drbdsetup-'));
   t.teardown(() => rmSync(directory, { recursive: true }));

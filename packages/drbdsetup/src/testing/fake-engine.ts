@@ -22,6 +22,8 @@ export interface FakeEngine {
   /** Every request that was let in, queries included, but for the question for the version that every command asks first. */
   readonly requests: Request[];
   snapshot: Snapshot;
+  /** Instead of it, a refusal with this code. */
+  snapshotRefusal: number | undefined;
   /** What `events` tells at first, the end of the initial state included. */
   initial: readonly Notification[];
   timeoutType: TimeoutType;
@@ -46,6 +48,7 @@ export async function startFakeEngine(): Promise<FakeEngine> {
     runDir,
     requests: [],
     snapshot: { resources: [] },
+    snapshotRefusal: undefined,
     initial: [{ action: 'exists', kind: '-' }],
     timeoutType: 0,
     controlVersion: CONTROL_VERSION,
@@ -73,6 +76,7 @@ export async function startFakeEngine(): Promise<FakeEngine> {
     const { id } = request;
     switch (request.command) {
       case 'snapshot':
+        if (fake.snapshotRefusal !== undefined) return { id, code: fake.snapshotRefusal, info: ['not now'] };
         return { id, code: 101, info: [], data: fake.snapshot };
       case 'timeout-type':
         return { id, code: 101, info: [], data: { timeoutType: fake.timeoutType } };
