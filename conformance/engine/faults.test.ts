@@ -5,4 +5,4 @@ import { repository } from '../vm/cache.js';
 import { assertChecks } from '../vm/guest-checks.js';
 import { runVm } from '../vm/machine.js';
 
-assertChecks(t, await runVm({ script: join(repository, 'conformance/engine/faults-checks.sh'), memory: 1536, timeout: 900 }));
+assertChecks(t, await runVm({ script: join(repository, 'conformance/engine/faults-checks.sh'), memory: 1536, timeout: 960 }));

@@ -67,10 +67,10 @@ t.test('a machine that does not come to its end', async (t) => {
   t.match(powerOff?.end, { kind: 'died', message: /before the command/ });
 
   const [stuck, straggler] = await Promise.all([
-    runVm({ script: join(folder, 'stuck.sh'), timeout: 30 }),
+    runVm({ script: join(folder, 'stuck.sh'), timeout: 45 }),
     runVm({ script: join(folder, 'straggler.sh'), timeout: 120 }),
   ]);
-  t.same(stuck.end, { kind: 'timeout', seconds: 30 });
+  t.same(stuck.end, { kind: 'timeout', seconds: 45 });
   t.match(stuck.console, /out of time/, 'the console says what was running');
   t.same(straggler.end, { kind: 'exited', status: 0 }, 'a daemon left behind does not hold the machine up');
 });

@@ -16,7 +16,7 @@ word() { sed -n "s/.*\\b$1=\\([^ ]*\\).*/\\1/p" /proc/cmdline; }
 node=$(word vm.node) end=$(word vm.end) deadline=$(word vm.deadline)
 
 echo 1 > /proc/sys/kernel/panic_on_oops
-echo 45 > /proc/sys/kernel/hung_task_timeout_secs
+echo 120 > /proc/sys/kernel/hung_task_timeout_secs
 echo 1 > /proc/sys/kernel/sysrq
 
 # The port is found by its name, since nothing makes the links that udev would make.
