@@ -260,20 +260,66 @@ t.test('a peer does not become smaller than a Primary without a disk has been to
   t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary Diskless\/UpToDate/);
 });
 
-t.test('two Primaries grow only where nothing is to be copied', async (t) => {
+/** Both Primary; their devices have become larger, and what is new differs. */
+function grownPrimaries(): Pair {
   const pair = synced('C', { 'allow-two-primaries': true });
   const up = pair.b.control({ command: 'primary', force: false });
   pair.rest();
   t.equal(pair.b.code(up), 'ok');
-  for (const node of pair.nodes) node.grow(LARGE);
-  t.equal(command(pair, pair.a), 'ERR_NO_PRIMARY');
+  pair.a.grow(LARGE, 0x41);
+  pair.b.grow(LARGE, 0x42);
+  return pair;
+}
+
+t.test('two Primaries grow: what is new is copied from the node that decides about conflicts', async (t) => {
+  for (const asked of ['a', 'b'] as const) {
+    const pair = grownPrimaries();
+    const before = size(pair.a);
+    const isDecider = pair.a.core.connections[0]!.resolveConflicts;
+    t.equal(command(pair, pair[asked]), 'ok');
+    pair.run(5000);
+    t.equal(pair.state(pair.a), 'Connected(Established) Primary/Primary UpToDate/UpToDate', `asked on ${asked}`);
+    t.equal(size(pair.a), size(pair.b));
+    const [a, b] = pair.nodes.map(({ disk }) => Buffer.from(disk.subarray(before * 512, size(pair.a) * 512)));
+    t.ok(a!.equals(b!));
+    t.equal(a!.at(-1), isDecider ? 0x41 : 0x42);
+    t.strictSame(pair.nodes.map(oos), [0, 0]);
+  }
+  const pair = grownPrimaries();
   t.equal(command(pair, pair.b, { assumeClean: true }), 'ok');
   pair.run(1000);
   t.equal(pair.state(pair.a), 'Connected(Established) Primary/Primary UpToDate/UpToDate');
-  t.equal(size(pair.a), size(pair.b));
   t.equal(command(pair, pair.a, { size: 8000 }), 'ok');
   pair.run(1000);
   t.equal(size(pair.b), 8000);
+});
+
+t.test('two Primaries that part before the copy of what is new begins: both know that they have', async (t) => {
+  const pair = grownPrimaries();
+  const isDecider = pair.a.core.connections[0]!.resolveConflicts;
+  const [source, target] = isDecider ? [pair.a, pair.b] : [pair.b, pair.a];
+  const op = source.control(wish());
+  // Its word that the copy begins does not arrive.
+  for (let i = 0; i < 200 && !pair.state(source).includes('SyncSource'); i++) {
+    if (pair.state(target).includes('WFSyncUUID')) source.linked = false;
+    for (const node of pair.nodes) node.step();
+  }
+  t.match(pair.state(source), /SyncSource/);
+  t.equal(source.code(op), 'ok');
+  source.linked = false;
+  pair.rest();
+  t.notMatch(pair.state(target), /SyncTarget/);
+  source.linked = true;
+  pair.partition();
+  const slots = [source.submit(OP.Write, 0, new Uint8Array(4096).fill(1)), target.submit(OP.Write, 64, new Uint8Array(4096).fill(2))];
+  pair.rest();
+  t.match(source.completions.at(-1), { slot: slots[0], errno: 0 });
+  t.match(target.completions.at(-1), { slot: slots[1], errno: 0 });
+  pair.heal();
+  pair.run(1000);
+  t.ok(pair.nodes.some(({ logs }) => logs.some((line) => line.includes('Split-Brain detected but unresolved'))));
+  t.equal(source.disk[0], 1);
+  t.equal(target.disk[64 * 512], 2);
 });
 
 t.test('nobody is promoted while the size changes', async (t) => {

@@ -379,11 +379,6 @@ function refusal(res: Resource, volume: Volume, request: ResizeRequest): Refusal
     if (pd.conn !== CONN.Connected) continue;
     if (pd.connection.agreement !== undefined) return no('SS_IN_TRANSIENT_STATE');
     if (res.role !== ROLE.Primary && pd.peerRole !== ROLE.Primary) return no('ERR_NO_PRIMARY');
-    // Of two Primaries one would become a sync target; if the link broke then, neither could tell that both went on.
-    const mayGrow = request.size === 0 || request.size > volume.sizeSectors;
-    if (res.role === ROLE.Primary && pd.peerRole === ROLE.Primary && mayGrow && !request.assumeClean) {
-      return no('ERR_NO_PRIMARY', 'both nodes are Primary: larger only with --assume-clean');
-    }
     // It would not follow: what is above it uses what it was told.
     if (pd.peerRole === ROLE.Primary && pd.peerDisk === DISK.Diskless && request.size > 0 && request.size < volume.sizeSectors) {
       return no('SS_DEVICE_IN_USE', 'the Primary has no disk: smaller only when it has been demoted');
