@@ -207,14 +207,18 @@ class Cluster {
     this.hosts = hosts;
   }
 
-  /** Every command of the section, on the other node instead when they are exchanged. */
-  async follow(t: Test, section: string, exchanged = false): Promise<void> {
+  /**
+   * Every command of the section, on the other node instead when they are exchanged.
+   * @param whenDown - what happens once the resource is down there
+   */
+  async follow(t: Test, section: string, exchanged: boolean, whenDown?: () => Promise<void>): Promise<void> {
     this.#followed.add(section);
     for (const { node, command, output } of stepsOf(this.#guide, section)) {
       const name = exchanged ? otherThan(node) : node;
       const said = await this.step(this.hosts[name], command, output);
       for (const line of output) t.ok(said.includes(line.replace(/ yes$/, '')), `${name}# ${command}: ${line}`);
       if (output.length === 0) t.pass(`${name}# ${command}`);
+      if (command === 'drbdadm down data') await whenDown?.();
     }
   }
 
@@ -251,21 +255,22 @@ class Cluster {
       .filter((section) => stepsOf(this.#guide, section).length > 0 && !this.#followed.has(section));
   }
 
-  async inSync(t: Test, primary: Name): Promise<void> {
+  /** Waits until both are so. */
+  async until(wanted: (state: KernelState, name: Name) => boolean): Promise<void> {
     const deadline = Date.now() + 60_000;
     for (;;) {
       const states = await Promise.all(NAMES.map((name) => this.hosts[name].state()));
-      const isGood = states.every(
-        (state, i) =>
-          state?.cs === 'Connected' &&
-          state.disk === 'UpToDate' &&
-          state.peerDisk === 'UpToDate' &&
-          state.role === (NAMES[i] === primary ? 'Primary' : 'Secondary'),
-      );
-      if (isGood) break;
+      if (states.every((state, i) => state !== undefined && wanted(state, NAMES[i]!))) return;
       if (Date.now() > deadline) throw new Error(`came to ${JSON.stringify(states)}`);
       await sleep(100);
     }
+  }
+
+  async inSync(t: Test, primary: Name): Promise<void> {
+    await this.until(
+      ({ cs, disk, peerDisk, role }, name) =>
+        cs === 'Connected' && disk === 'UpToDate' && peerDisk === 'UpToDate' && (role === 'Primary') === (name === primary),
+    );
     t.pass('cs:Connected and ds:UpToDate/UpToDate on both');
   }
 
@@ -283,15 +288,14 @@ class Cluster {
   async move(t: Test, section: string, name: Name): Promise<void> {
     const other = this.hosts[otherThan(name)];
     const before = (await other.resyncsKib()).length;
-    const writing = (async () => {
+    const onceAlone = async (): Promise<void> => {
       for (let i = 0; (await other.state())?.cs === 'Connected'; i++) {
         if (i > 600) throw new Error('it stays connected');
-        await sleep(50);
+        await sleep(100);
       }
       await this.change(other.name);
-    })();
-    await this.follow(t, section, name === 'alpha');
-    await writing;
+    };
+    await this.follow(t, section, name === 'alpha', onceAlone);
     await this.inSync(t, other.name);
     const sent = (await other.resyncsKib()).slice(before);
     t.ok(sent.length > 0 && sent.every((kib) => kib > 0 && kib < 4096), `only what was written meanwhile: ${sent.join(', ')} KiB`);
@@ -323,6 +327,8 @@ t.test('the guide', async (t) => {
   // A live cluster of two kernels, with a file system in use on alpha.
   await Promise.all(hosts.map((host) => host.boot()));
   await Promise.all(hosts.map((host) => host.drbdadm('-- --force create-md data').then(() => host.drbdadm('up data'))));
+  // A node that is made Primary in the middle of the handshake of two kernels does not begin the resync.
+  await cluster.until(({ cs }) => cs === 'Connected');
   await alpha.drbdadm('primary --force data');
   await cluster.inSync(t, 'alpha');
   await alpha.kernel!.run('mkfs.ext4 -q /dev/drbd0');
