@@ -1,5 +1,6 @@
 /** A Primary that loses its disk: whose generation the data above it belong to from then on. */
 import t from 'tap';
+import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
 
@@ -371,4 +372,27 @@ t.test('the generation of a peer with bad data is not that of a Primary that los
   pair.run(100);
   t.equal(a.code(attach), 'ok');
   t.match(pair.state(a), /SyncSource/);
+});
+
+t.test('two nodes attach at once, and a state packet that was sent before crosses: nobody breaks the protocol', async (t) => {
+  const pair = synced();
+  pair.a.control({ command: 'secondary', openVolumes: [], force: false });
+  pair.rest();
+  for (const node of [pair.b, pair.a]) {
+    detach(node);
+    pair.rest();
+  }
+  const attach = (node: MemoryNode): number => node.control({ command: 'attach', volume: 0, disk: node.backing(node.metaDataOnDisk()) });
+  attach(pair.a);
+  pair.rest();
+  t.match(pair.state(pair.a), /Negotiating\/Diskless$/);
+  pair.a.hold(STREAM.Data);
+  pair.a.control({ command: 'pause-sync', connection: 0, volume: 0 });
+  pair.a.step();
+  attach(pair.b);
+  pair.b.step();
+  pair.a.arrive(STREAM.Data);
+  pair.run(3000);
+  t.notOk(pair.nodes.some((node) => said(node, 'ProtocolError')));
+  for (const node of pair.nodes) t.match(pair.state(node), /^Connected\(Established\) .* UpToDate\/UpToDate$/, node.name);
 });

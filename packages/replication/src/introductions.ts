@@ -319,6 +319,8 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
     old = res.view(volume, pd);
   }
   if (peerDisk === DISK.Negotiating) {
+    // Both attach at once: what it told before we had a disk is forgotten, and told again when it hears that we have one.
+    if (pd.peerUuids === undefined && old.disk === DISK.Negotiating) return undefined;
     if (pd.peerUuids === undefined) return 'state Negotiating without generations';
     peerDisk = (pd.peerUuids.flags & UUID_FLAG.INCONSISTENT) !== 0n ? DISK.Inconsistent : DISK.Consistent;
   }
