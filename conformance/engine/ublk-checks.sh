@@ -24,8 +24,6 @@ node_up() {
     on $node drbdsetup connect r0 $other
 }
 read_only() { equal "$2" "$(cat /sys/block/ublkb$1/ro)"; }
-# A dozen programs each, on a host that may be busy.
-CHECK_SECONDS=180
 # Ten starts of node on an emulated processor, that others may use too.
 CHECK_SECONDS=120
 check 'node a comes up' node_up a

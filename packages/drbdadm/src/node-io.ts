@@ -101,13 +101,10 @@ function kernelText(path: string): string {
 function isLocalAddress(address: Address): boolean {
   if (address.family === 'ssocks' || address.family === 'sdp') return true;
   const plain = { ...address, address: address.address.replace(/%.*$/, '') };
+  const isOneOf = (known: readonly LocalAddress[]): boolean => known.some((own) => addressesEqual(plain, { ...plain, ...own }));
   const listed = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  const known: LocalAddress[] = [
-    ...listed.map((own): LocalAddress => ({ family: own.family === 'IPv6' ? 'ipv6' : 'ipv4', address: own.address })),
-    ...ipv4Of(kernelText('/proc/net/fib_trie')),
-    ...ipv6Of(kernelText('/proc/net/if_inet6')),
-  ];
-  return known.some((own) => addressesEqual(plain, { ...plain, ...own }));
+  if (isOneOf(listed.map(({ family, address }) => ({ family: family === 'IPv6' ? 'ipv6' : 'ipv4', address })))) return true;
+  return isOneOf([...ipv4Of(kernelText('/proc/net/fib_trie')), ...ipv6Of(kernelText('/proc/net/if_inet6'))]);
 }
 
 function isAccessible(path: string, mode: number): boolean {

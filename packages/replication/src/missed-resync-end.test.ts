@@ -8,6 +8,19 @@ import { clock, type MemoryNode, network, Pair } from './testing/pair.js';
 const state = (node: MemoryNode) => node.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.replicationState;
 const flags = (node: MemoryNode): number => node.core.snapshot(clock.now).volumes[0]!.metaDataFlags;
 
+/** A Primary and what it wrote after the link broke; a resync brings it at once. */
+function partedWithWrite(): Pair {
+  const pair = new Pair();
+  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.partition();
+  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
+  pair.rest();
+  return pair;
+}
+
 /** Both write, each by itself, after the target's last word about the end of the resync was lost. */
 function parted(isThrough: boolean): Pair {
   const pair = new Pair();
@@ -64,14 +77,7 @@ t.test('two Primaries that part in the middle of a resync: it goes on', async ()
 });
 
 t.test('a source that missed the end of the resync, and wrote since, knows by its meta-data that it has to copy', async (t) => {
-  const pair = new Pair();
-  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
-  pair.connect();
-  pair.a.control({ command: 'primary', force: true });
-  pair.run(5000);
-  pair.partition();
-  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
-  pair.rest();
+  const pair = partedWithWrite();
   // The target finishes; its last word never arrives.
   network.isDown = false;
   pair.a.connect();
@@ -106,14 +112,7 @@ t.test('a source that missed the end of the resync, and wrote since, knows by it
 });
 
 t.test('a target that leaves as soon as it is through leaves a source behind that begins a new generation', async (t) => {
-  const pair = new Pair();
-  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
-  pair.connect();
-  pair.a.control({ command: 'primary', force: true });
-  pair.run(5000);
-  pair.partition();
-  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
-  pair.rest();
+  const pair = partedWithWrite();
   pair.heal();
   // Its word is told, and nothing that it says on the other stream afterwards is in time.
   pair.b.onSend = (stream, packet) => {
@@ -137,14 +136,7 @@ t.test('a target that leaves as soon as it is through leaves a source behind tha
 });
 
 t.test('a source whose own writes keep bits set when its target is through ends the resync with the last of them', async (t) => {
-  const pair = new Pair();
-  pair.configure({ 'max-buffers': 20000 }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
-  pair.connect();
-  pair.a.control({ command: 'primary', force: true });
-  pair.run(5000);
-  pair.partition();
-  pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
-  pair.rest();
+  const pair = partedWithWrite();
   pair.b.control({ command: 'pause-sync', connection: 0, volume: 0 });
   pair.heal();
   pair.run(1000);

@@ -454,7 +454,7 @@ export function maybeFinishSource(res: Resource, pd: PeerDevice): void {
   if (pd.conn === CONN.SyncSource || pd.conn === CONN.PausedSyncS) finishResync(res, pd);
 }
 
-/** The ping has come back. */
+/** The target's ping has come back; on the source: the target says that it is through. */
 export function finishResync(res: Resource, pd: PeerDevice): void {
   pd.finishPing = 0;
   const { resync, volume } = pd;
