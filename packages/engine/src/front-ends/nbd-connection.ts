@@ -377,11 +377,9 @@ export class NbdConnection {
   completed(slot: number, row: number, errno: number): void {
     const { host } = this.#front;
     const page = host.takePage(slot);
-    const isRead = this.#command[row] === CMD.READ;
-    if (page >= 0 && (!isRead || errno !== 0)) {
-      host.memory.release(page);
-      this.#page[row] = -1;
-    }
+    // Not the page of the beginning, when the disk was given up and the peer has answered.
+    this.#page[row] = page;
+    if (this.#command[row] !== CMD.READ || errno !== 0) this.#dropPage(row);
     this.#error[row] = nbdErrorOf(errno);
     if (errno === 0 && this.#cursor[row]! < this.#length[row]! && this.#command[row] !== CMD.FLUSH && !this.#isClosing) {
       this.#continuing.push(row);
