@@ -47,11 +47,11 @@ first() { on a drbdsetup new-current-uuid 0 --clear-bitmap && on a drbdsetup pri
 check 'two empty disks need no first sync' first
 mkdir -p /mnt/fs
 
-# Writes, reads back and compares, again and again, until told to stop.
+# Writes, reads back and compares, again and again, until told to stop; not as fast as it can, so that a slow machine gets on with the rest.
 work() {
   rm -f /tmp/stop
   until [ -e /tmp/stop ]; do
-    fio --name=v --directory=/mnt/fs --size=6M --rw=randwrite --bsrange=4k-64k --ioengine=libaio --iodepth=8 --direct=1 --fsync=16 \
+    fio --name=v --directory=/mnt/fs --size=6M --rw=randwrite --bsrange=4k-64k --ioengine=libaio --iodepth=8 --direct=1 --fsync=16 --rate_iops=50 \
       --verify=crc32c --do_verify=1 --verify_fatal=1 || return
     date +%s%N >> /mnt/fs/log && sync -f /mnt/fs || return
   done
@@ -158,12 +158,13 @@ for type in ext4 xfs; do
   if [ $type = ext4 ]; then make='mkfs.ext4 -q -F -E nodiscard'; else make='mkfs.xfs -q -f -K'; fi
   check "$type: a file system" eval "$make /dev/drbd0 && mount /dev/drbd0 /mnt/fs"
   check "$type: work begins" start_work
-  check "$type: the link breaks" link_breaks
-  check "$type: the peer is killed" peer_dies
   check "$type: the engine below it is killed" engine_dies
-  check "$type: the peer's disk fails" disk_fails b
   check "$type: the Primary's disk fails" disk_fails a
+  # What the file system does not notice is not tried with another one.
   if [ $type = ext4 ]; then
+    check "the link breaks" link_breaks
+    check "the peer is killed" peer_dies
+    check "the peer's disk fails" disk_fails b
     check 'a disk that hangs is given up' disk_hangs
     check 'the run directory is full' run_directory_is_full
     check 'the engine is prepared for a lack of memory' prepared_for_that
