@@ -48,7 +48,7 @@ type Report =
   /** Inputs follow. */
   | { readonly type: 'open' }
   | { readonly type: 'finding'; readonly kind: Kind; readonly seed: number; readonly text: string }
-  | { readonly type: 'progress'; readonly peakMiB: number }
+  | { readonly type: 'progress'; readonly peakMiB: number; readonly processorMs: number }
   | { readonly type: 'end' };
 
 const targetOf = (name: string): Target => {
@@ -83,7 +83,7 @@ async function work({ target, first, step, count, until, progress }: Share): Pro
   await tell({ type: 'open' });
   let told = performance.now();
   const tellProgress = async (): Promise<void> => {
-    await tell({ type: 'progress', peakMiB: process.resourceUsage().maxRSS / 1024 });
+    await tell({ type: 'progress', peakMiB: process.resourceUsage().maxRSS / 1024, processorMs: processorMs() });
     told = performance.now();
   };
   for (let n = 0; n < count && Date.now() < until; n++) {
@@ -119,10 +119,12 @@ interface Totals {
   hang: number;
   slow: number;
   peakMiB: number;
+  /** Of all its processes; a busy machine gives them less than the clock says. */
+  processorMs: number;
 }
 
 class Supervisor {
-  readonly totals: Totals = { executions: 0, crash: 0, hang: 0, slow: 0, peakMiB: 0 };
+  readonly totals: Totals = { executions: 0, crash: 0, hang: 0, slow: 0, peakMiB: 0, processorMs: 0 };
   readonly #hangMs: number;
 
   constructor(hangMs: number) {
@@ -162,6 +164,7 @@ class Supervisor {
       let last = share.first;
       let lastMoved = Date.now();
       let usedThen = 0;
+      let told = 0;
       // Until then it loads programs, which takes its time on a busy machine.
       let isOpen = false;
       child.stderr!.setEncoding('utf8').on('data', (text: string) => {
@@ -185,7 +188,11 @@ class Supervisor {
         if (report.type === 'finding') this.note(target, report.kind, report.seed, report.text);
         else if (report.type === 'open') isOpen = true;
         else if (report.type === 'end') hasEnded = true;
-        else this.totals.peakMiB = Math.max(this.totals.peakMiB, report.peakMiB);
+        else {
+          this.totals.peakMiB = Math.max(this.totals.peakMiB, report.peakMiB);
+          this.totals.processorMs += report.processorMs - told;
+          told = report.processorMs;
+        }
         if (this.findings >= FINDINGS_MAX) child.kill('SIGKILL');
       });
       child.on('exit', (code, signal) => {
@@ -231,15 +238,15 @@ async function fuzz(target: Target, seed: number, count: number, milliseconds: n
         .finally(() => rmSync(progress, { force: true }));
     }),
   );
-  const { executions, crash, hang, slow, peakMiB } = supervisor.totals;
+  const { executions, crash, hang, slow, peakMiB, processorMs } = supervisor.totals;
   const seconds = (Date.now() - began) / 1000;
   const rate = Math.round(executions / seconds);
   console.log(
-    `${target.name.padEnd(14)} ${executions} executions in ${seconds.toFixed(0)} s (${rate}/s), ${crash} crashes, ${hang} hangs, ${slow} slow, peak ${Math.round(peakMiB)} MiB`,
+    `${target.name.padEnd(14)} ${executions} executions in ${seconds.toFixed(0)} s (${rate}/s; ${Math.round(processorMs / 1000)} s of a processor), ${crash} crashes, ${hang} hangs, ${slow} slow, peak ${Math.round(peakMiB)} MiB`,
   );
   appendFileSync(
     `${FOLDER}runs.jsonl`,
-    `${JSON.stringify({ target: target.name, seed, executions, seconds, crash, hang, slow, peakMiB: Math.round(peakMiB) })}\n`,
+    `${JSON.stringify({ target: target.name, seed, executions, seconds, processorSeconds: processorMs / 1000, crash, hang, slow, peakMiB: Math.round(peakMiB) })}\n`,
   );
   return supervisor.findings;
 }
