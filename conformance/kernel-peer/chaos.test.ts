@@ -3,7 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { NbdClient } from '../engine/nbd-client.js';
-import type { Pair } from './pair.js';
+import type { KernelState } from '../uml/kernel-resource.js';
+import { within } from '../uml/within.js';
+import type { OurState, Pair } from './pair.js';
+import { neverSays } from './says.js';
 import { startSetting } from './setting.js';
 
 const SECONDS = Number(process.env.UDRBD_CHAOS_SECONDS ?? 60);
@@ -24,11 +27,17 @@ t.test(`chaos, seed ${SEED}`, async (t) => {
   const setting = await startSetting({ file: 1 });
   t.teardown(() => setting.stop());
   const { ours } = setting;
-  const pair: Pair = setting.pair({ disk: 'file', net: { 'ping-int': 2 }, protocol: (['A', 'B', 'C'] as const)[SEED % 3]! });
+  const pair: Pair = setting.pair({
+    disk: 'file',
+    net: { 'ping-int': 2 },
+    protocol: (['A', 'B', 'C'] as const)[SEED % 3]!,
+  });
   await pair.createInSync();
   const below = prng(SEED);
   const trace: string[] = [];
   const say = (text: string): void => void trace.push(`${new Date().toISOString().slice(11, 23)} ${text}`);
+  const told = (what: string): string =>
+    `seed ${SEED}: ${what}\n${trace.join('\n')}\n${ours.log.slice(-9000)}\n${setting.peer.console().slice(-6000)}`;
   /** Refusals are part of the game; what is wrong shows at the end of the round. */
   const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     try {
@@ -108,8 +117,12 @@ t.test(`chaos, seed ${SEED}`, async (t) => {
     // Everything is put right again; a Primary that lost its disk takes it back only when it sees the peer's.
     await pair.setOurRate(100_000);
     await attempt('at last: rates', () => pair.kernel.setup(`disk-options ${pair.minor} --c-plan-ahead=0 --resync-rate=100000`));
-    for (let tries = 0; tries < 5; tries++) {
+    const isWhole = ({ cs, disk, peerDisk }: OurState | KernelState): boolean =>
+      !['StandAlone', 'Connecting', 'WFConnection', 'Unconnected'].includes(cs) && disk !== 'Diskless' && peerDisk !== 'Diskless';
+    // Some of it has to be tried again once the other side has seen the last change.
+    for (let tries = 0; tries < 60; tries++) {
       const [own, other] = await Promise.all([pair.state(), pair.kernel.state()]);
+      if (tries >= 3 && isWhole(own) && other !== undefined && isWhole(other)) break;
       if (own.cs === 'StandAlone') await attempt('at last: we connect', () => pair.connectOurs());
       if (other?.cs === 'StandAlone') await attempt('at last: the kernel connects', () => pair.kernel.connect());
       if (own.disk === 'Diskless') await attempt('at last: we attach', () => pair.attachOurs());
@@ -118,19 +131,19 @@ t.test(`chaos, seed ${SEED}`, async (t) => {
     }
     writing = false;
     if (primary === 'kernel') await pair.inGuest('rm -f /tmp/go');
-    await load;
     try {
+      await within(load, 60_000, 'the load has not ended');
       await pair.untilInSync('coming together');
     } catch (error) {
-      throw new Error(`seed ${SEED}\n${trace.join('\n')}\n${(error as Error).message}\n${ours.log.slice(-9000)}`);
+      throw new Error(told((error as Error).message));
     }
     if (primary === 'ours') await pair.secondary();
     else await pair.kernel.setup(`secondary ${pair.minor}`);
     const { ours: own, kernel } = await pair.sums();
-    if (own !== kernel) throw new Error(`seed ${SEED}: different data\n${trace.join('\n')}\n${ours.log.slice(-4000)}`);
+    if (own !== kernel) throw new Error(told('different data'));
     primary = below(2) === 0 ? 'ours' : 'kernel';
     t.pass(`round ${round}`);
   }
-  t.notMatch(ours.log, /internal error/);
+  neverSays(t, ours.log, /internal error/);
   if (process.env.UDRBD_CHAOS_SECONDS !== undefined) t.comment(trace.join('\n'));
 });

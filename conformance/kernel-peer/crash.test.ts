@@ -1,10 +1,11 @@
 // Power cuts of either node while data are written, links that break during a resync, a peer that stops answering. Afterwards both disks
 // hold the same, and an online verify, started by one node or the other, finds nothing.
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { eventually } from '../engine/eventually.js';
 import { readImage } from '../engine/images.js';
 import type { NbdClient } from '../engine/nbd-client.js';
+import { neverSays, says } from './says.js';
 import { startSetting } from './setting.js';
 
 const BLOCK = 8192;
@@ -35,7 +36,12 @@ class Writer {
 
   /** Waits until `more` writes than now are acknowledged. */
   async goesOn(more: number): Promise<void> {
-    for (const wanted = this.#count + more; this.#count < wanted; ) await sleep(20);
+    const wanted = this.#count + more;
+    await eventually(
+      `the next ${more} writes`,
+      () => this.#count,
+      (count) => count >= wanted,
+    );
   }
 
   async stop(): Promise<void> {
@@ -62,11 +68,11 @@ t.test('crashes', async (t) => {
       ({ cs }) => cs === 'Connected',
       ({ cs }) => cs === 'Connected',
     );
-    t.match(setting.ours.log.slice(mark), /Online verify done /, 'an online verify');
-    t.notMatch(setting.ours.log.slice(mark), /Out of sync|Online verify found/, 'finds nothing');
+    await says(t, () => setting.ours.log.slice(mark), /Online verify done /);
+    neverSays(t, setting.ours.log.slice(mark), /Out of sync|Online verify found/);
     t.equal((await pair.state()).oos, 0);
     t.equal((await pair.kernel.state())?.counters.oos, 0);
-    t.notMatch(setting.ours.log, /internal error/);
+    neverSays(t, setting.ours.log, /internal error/);
   };
   const acknowledgedIsThere = (t: Test, writer: Writer): void => {
     let lost = 0;
@@ -81,6 +87,11 @@ t.test('crashes', async (t) => {
     await pair.kernel.meta('apply-al');
     await pair.kernel.attach();
     await pair.kernel.connect();
+  };
+  /** Waits until so many KiB more than now are on our disk as well. */
+  const kernelWrites = async (more: number): Promise<void> => {
+    const { ns } = (await pair.kernel.state())!.counters;
+    await pair.kernel.until(({ counters }) => counters.ns >= ns + more);
   };
   const bringOursBack = async (): Promise<void> => {
     await setting.ours.start();
@@ -147,7 +158,7 @@ t.test('crashes', async (t) => {
         'i=0; while true; do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 13 % 1800)) count=10 oflag=direct status=none; i=$((i + 1)); done',
       )
       .catch(() => '');
-    await sleep(1500);
+    await kernelWrites(300);
     await pair.peer.stop();
     await writing;
     await pair.untilWe(({ cs }) => cs === 'Connecting' || cs === 'Unconnected');
@@ -168,7 +179,7 @@ t.test('crashes', async (t) => {
         'i=0; while true; do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 13 % 1800)) count=10 oflag=direct status=none; i=$((i + 1)); done',
       )
       .catch(() => '');
-    await sleep(1500);
+    await kernelWrites(300);
     await pair.peer.stop();
     await writing;
     await bringKernelBack();
@@ -224,13 +235,14 @@ t.test('crashes', async (t) => {
       ({ cs }) => cs === 'SyncTarget',
       ({ cs }) => cs === 'SyncSource',
     );
-    await sleep(1000);
+    const { oos } = await pair.state();
+    await pair.untilWe((state) => state.oos < oos - 1000);
     await setting.ours.stop();
     await pair.kernel.until(({ cs }) => cs === 'WFConnection');
     await pair.inGuest('/usr/bin/dd if=/dev/urandom of=DEVICE bs=64k seek=10 count=50 oflag=direct status=none');
+    const mark = setting.ours.log.length;
     await bringOursBack();
-    await pair.until('the resync', ({ cs, disk }) => cs === 'SyncTarget' && disk === 'Inconsistent');
-    await pair.setOurRate(100_000);
+    await says(t, () => setting.ours.log.slice(mark), /Began resync as SyncTarget/);
     await pair.untilInSync('the rest of the resync');
     await same(t, 'after the kill');
     await pair.kernel.setup(`secondary ${pair.minor}`);

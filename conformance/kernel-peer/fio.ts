@@ -30,7 +30,7 @@ export async function fioVerify(pair: Pair, sizeMiB: number): Promise<{ readonly
     '--do_verify=1',
     '--output-format=json',
   ];
-  const { stdout } = await promisify(execFile)(command('fio'), argv, { cwd: ours.runDir, timeout: 60_000 });
+  const { stdout } = await promisify(execFile)(command('fio'), argv, { cwd: ours.runDir, timeout: 120_000 });
   const { jobs } = JSON.parse(stdout.slice(stdout.indexOf('{'))) as {
     jobs: [{ readonly read: FioSide; readonly write: FioSide; readonly error: number }];
   };

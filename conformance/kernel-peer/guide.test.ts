@@ -6,9 +6,9 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { bundleEngine } from '../engine/engine-process.js';
+import { eventually } from '../engine/eventually.js';
 import { readImage } from '../engine/images.js';
 import { NbdClient } from '../engine/nbd-client.js';
 import { type KernelState, parseProcDrbd } from '../uml/kernel-resource.js';
@@ -89,7 +89,7 @@ class Host {
   }`;
     return `global { usage-count no; }
 resource data {
-  net { protocol C; }
+  net { protocol C; ping-timeout 30; }
   disk { c-plan-ahead 0; resync-rate 100M; }${NAMES.map(on).join('')}
 }
 `;
@@ -138,8 +138,8 @@ resource data {
   }
 
   /** KiB that it has sent in resyncs so far, as its log tells. */
-  async resyncsKib(): Promise<number[]> {
-    const log = this.kernel === undefined ? this.ours!.log : await this.kernel.run('dmesg');
+  resyncsKib(): number[] {
+    const log = this.kernel === undefined ? this.ours!.log : this.kernel.console();
     return [...log.matchAll(/Began resync as SyncSource \(will sync (\d+) KB/g)].map((match) => Number(match[1]));
   }
 
@@ -257,13 +257,11 @@ class Cluster {
 
   /** Waits until both are so. */
   async until(wanted: (state: KernelState, name: Name) => boolean): Promise<void> {
-    const deadline = Date.now() + 60_000;
-    for (;;) {
-      const states = await Promise.all(NAMES.map((name) => this.hosts[name].state()));
-      if (states.every((state, i) => state !== undefined && wanted(state, NAMES[i]!))) return;
-      if (Date.now() > deadline) throw new Error(`came to ${JSON.stringify(states)}`);
-      await sleep(100);
-    }
+    await eventually(
+      'what is wanted of both',
+      () => Promise.all(NAMES.map((name) => this.hosts[name].state())),
+      (states) => states.every((state, i) => state !== undefined && wanted(state, NAMES[i]!)),
+    );
   }
 
   async inSync(t: Test, primary: Name): Promise<void> {
@@ -287,17 +285,18 @@ class Cluster {
   /** `name` moves over, whichever way the section describes; the other one is Primary, and goes on writing once it is alone. */
   async move(t: Test, section: string, name: Name): Promise<void> {
     const other = this.hosts[otherThan(name)];
-    const before = (await other.resyncsKib()).length;
+    const before = other.resyncsKib().length;
     const onceAlone = async (): Promise<void> => {
-      for (let i = 0; (await other.state())?.cs === 'Connected'; i++) {
-        if (i > 600) throw new Error('it stays connected');
-        await sleep(100);
-      }
+      await eventually(
+        'the end of the connection',
+        () => other.state(),
+        (state) => state?.cs !== 'Connected',
+      );
       await this.change(other.name);
     };
     await this.follow(t, section, name === 'alpha', onceAlone);
     await this.inSync(t, other.name);
-    const sent = (await other.resyncsKib()).slice(before);
+    const sent = other.resyncsKib().slice(before);
     t.ok(sent.length > 0 && sent.every((kib) => kib > 0 && kib < 4096), `only what was written meanwhile: ${sent.join(', ')} KiB`);
   }
 

@@ -5,10 +5,12 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { eventually } from '../engine/eventually.js';
 import { readImage } from '../engine/images.js';
 import { NbdClient } from '../engine/nbd-client.js';
 import { OurNode } from './our-node.js';
 import { stateOf } from './pair.js';
+import { says } from './says.js';
 import { startSetting } from './setting.js';
 
 t.test('migration', async (t) => {
@@ -29,12 +31,12 @@ t.test('migration', async (t) => {
   t.teardown(() => second.stop());
   const { minor } = pair;
   const untilSynced = async (node: OurNode): Promise<void> => {
-    for (let i = 0; ; i++) {
-      const state = stateOf(await node.resource(pair.name));
-      if (state.cs === 'Connected' && state.disk === 'UpToDate' && state.peerDisk === 'UpToDate' && state.oos === 0) return;
-      if (i > 300) throw new Error(`came to ${JSON.stringify(state)}\n${second.log.slice(-3000)}`);
-      await sleep(100);
-    }
+    await eventually(
+      'the resync',
+      async () => stateOf(await node.resource(pair.name)),
+      (state) => state.cs === 'Connected' && state.disk === 'UpToDate' && state.peerDisk === 'UpToDate' && state.oos === 0,
+      () => second.log.slice(-3000),
+    );
   };
   /** Our second engine takes the kernel's place, with its address and its disk, as drbdadm up would set it up. */
   const takeOver = async (t: Test): Promise<void> => {
@@ -59,7 +61,7 @@ t.test('migration', async (t) => {
     // Without a node id, as 8.4 knows none: then meta-data are v08.
     await second.ask('new-resource', { resource: pair.name, nodeId: 0xffff_ffff, options: {} });
     await second.ask('new-minor', { resource: pair.name, minor, volume: 0, options: {} });
-    await second.ask('new-peer', { ...about, options: { _name: 'first', protocol: 'C', 'connect-int': 1 } });
+    await second.ask('new-peer', { ...about, options: { _name: 'first', protocol: 'C', 'connect-int': 1, 'ping-timeout': 30 } });
     const local = { family: 'ipv4', address, port: pair.port } as const;
     await second.ask('new-path', { ...about, local, remote: { ...local, address: pair.peer.hostAddress } });
     await second.drbdmeta(minor, kernelImage, ['apply-al'], 'v08');
@@ -117,11 +119,12 @@ t.test('migration', async (t) => {
       'for i in $(seq 200); do /usr/bin/dd if=/dev/urandom of=DEVICE bs=16k seek=$((i * 37 % 300)) count=3 oflag=direct status=none; done',
     );
     load.catch(() => {});
-    await sleep(1500);
+    const { ns } = (await pair.kernel.state())!.counters;
+    await pair.kernel.until(({ counters }) => counters.ns > ns + 500);
     await setting.peer.stop();
     await beginSecond();
     await sameImages(t);
-    t.match(second.log, /Began resync as SyncSource/, 'what the kernel had written counts');
+    await says(t, () => second.log, /Began resync as SyncSource/, 'what the kernel had written counts');
 
     await second.ask('primary', { resource: pair.name, force: false });
     const there = await NbdClient.open(`${second.runDir}/nbd/${minor}.sock`);

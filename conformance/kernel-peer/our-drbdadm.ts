@@ -40,7 +40,7 @@ export function ourDrbdadm(at: OurDrbdadm, words: readonly string[], typed: read
   const [command = '', ...argv] = ours.namespace.inside(typed.length === 0 ? drbdadm : ['script', '-qec', drbdadm.join(' '), '/dev/null']);
   const env = { ...ours.environment, UDRBD_NODE: at.name, UDRBD_STATE_DIR: `${at.folder}/state`, UDRBD_LOCK_DIR: `${at.folder}/lock` };
   return new Promise((settle, fail) => {
-    const child = spawn(command, argv, { env, stdio: ['pipe', 'pipe', 'pipe'], timeout: 60_000 });
+    const child = spawn(command, argv, { env, stdio: ['pipe', 'pipe', 'pipe'], timeout: 120_000 });
     // It may end without having read it.
     child.stdin.on('error', () => {}).end(typed.map((line) => `${line}\n`).join(''));
     let output = '';

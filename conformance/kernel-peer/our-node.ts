@@ -1,6 +1,6 @@
 // Our engine inside a network namespace, opposite kernel peers: a process of its own with the NBD front end.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlClient, createClient, type ResourceSnapshot } from '@udrbd/control';
 import { run as drbdmeta } from '@udrbd/drbdmeta';
@@ -13,7 +13,6 @@ export class OurNode {
   readonly #program: string;
   #child: ChildProcess | undefined;
   #client: ControlClient | undefined;
-  #log = '';
 
   /** @param program - from bundleEngine */
   constructor(program: string, namespace: Namespace, runDir: string) {
@@ -21,6 +20,11 @@ export class OurNode {
     this.namespace = namespace;
     this.runDir = runDir;
     mkdirSync(runDir, { recursive: true, mode: 0o700 });
+    closeSync(openSync(this.#logPath, 'a'));
+  }
+
+  get #logPath(): string {
+    return `${this.runDir}.log`;
   }
 
   /** What every command that is to meet this engine needs in its environment. */
@@ -47,12 +51,11 @@ export class OurNode {
       this.#program,
       '--foreground',
     ]);
-    const child = spawn(command, argv, { env: { ...this.environment, ...settings }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const log = openSync(this.#logPath, 'a');
+    const child = spawn(command, argv, { env: { ...this.environment, ...settings }, stdio: ['ignore', 'ignore', log] });
+    closeSync(log);
     this.#child = child;
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      this.#log += text;
-    });
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + 60_000;
     while (child.exitCode === null && child.signalCode === null && Date.now() < deadline) {
       try {
         const client = createClient(await transport(`${this.runDir}/control.sock`));
@@ -63,12 +66,12 @@ export class OurNode {
         await sleep(50);
       }
     }
-    throw new Error(`the engine does not answer:\n${this.#log}`);
+    throw new Error(`the engine does not answer:\n${this.log}`);
   }
 
-  /** What the engine has logged so far. */
+  /** What the engines here have logged so far; a file, so that what was said before an answer is there with the answer. */
   get log(): string {
-    return this.#log;
+    return readFileSync(this.#logPath, 'utf8');
   }
 
   get client(): ControlClient {
@@ -78,7 +81,7 @@ export class OurNode {
   /** Sends a request that has to succeed. */
   async ask(command: Parameters<ControlClient['request']>[0], parameters: Parameters<ControlClient['request']>[1]): Promise<void> {
     const { code, info } = await this.client.request(command, parameters as never);
-    if (code < 1 || (code > 4 && code !== 101)) throw new Error(`${command}: ${code} ${info.join(' ')}\n${this.#log.slice(-3000)}`);
+    if (code < 1 || (code > 4 && code !== 101)) throw new Error(`${command}: ${code} ${info.join(' ')}\n${this.log.slice(-3000)}`);
   }
 
   /** drbdmeta on an image with internal meta-data; an exit code other than 0 throws. */
@@ -117,11 +120,11 @@ export class OurNode {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((settle) => child.once('exit', settle));
     child.kill(signal);
-    const late = await Promise.race([ended, sleep(20_000, 'late', { ref: false })]);
+    const late = await Promise.race([ended, sleep(60_000, 'late', { ref: false })]);
     // The whole node is gone: the next engine finds nothing to take over.
     rmSync(`${this.runDir}/journal.json`, { force: true });
     if (late !== 'late') return;
     child.kill('SIGKILL');
-    throw new Error(`the engine did not end:\n${this.#log.slice(-3000)}`);
+    throw new Error(`the engine did not end:\n${this.log.slice(-3000)}`);
   }
 }

@@ -1,8 +1,8 @@
 // One resource, ours on an image file and the kernel's on a disk of the peer, with what the scenarios do to both.
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiskOptions, NetOptions, ResourceSnapshot } from '@udrbd/control';
+import { eventually } from '../engine/eventually.js';
 import { createImage, readImage } from '../engine/images.js';
 import { NbdClient } from '../engine/nbd-client.js';
 import { KernelResource, type KernelResourceOptions, type KernelState } from '../uml/kernel-resource.js';
@@ -10,6 +10,8 @@ import type { UmlPeer } from '../uml/peer.js';
 import type { OurNode } from './our-node.js';
 
 const PEER_NODE_ID = 1;
+/** For whom the link has to stand all the time: it is not lost because the machine was busy elsewhere for half a second. */
+export const STEADY = { 'ping-timeout': 30 } as const;
 
 export interface PairOptions {
   readonly ours: OurNode;
@@ -160,7 +162,7 @@ export class Pair {
     await this.options.ours.ask('secondary', { resource: this.name, force: false });
   }
 
-  async ask(command: 'invalidate' | 'detach' | 'invalidate-remote' | 'new-current-uuid', more: object = {}): Promise<void> {
+  async ask(command: 'invalidate' | 'detach' | 'invalidate-remote' | 'new-current-uuid' | 'outdate', more: object = {}): Promise<void> {
     const about = command === 'invalidate-remote' ? { ...this.ids, volume: 0, resetBitmap: true } : { minor: this.minor };
     await this.options.ours.ask(command, { ...about, ...more } as never);
   }
@@ -170,34 +172,27 @@ export class Pair {
   }
 
   /** Waits until both sides are as wanted; rejects with what they came to, and what they logged. */
-  async until(
-    what: string,
-    ours: (state: OurState) => boolean,
-    kernel: (state: KernelState) => boolean = () => true,
-    timeoutMs = 60_000,
-  ): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    for (;;) {
+  async until(what: string, ours: (state: OurState) => boolean, kernel: (state: KernelState) => boolean = () => true): Promise<void> {
+    // A question to the kernel costs some processes there: not before ours is as wanted.
+    const look = async (): Promise<{ own: OurState; other?: KernelState | undefined }> => {
       const own = await this.state();
-      const isLate = Date.now() > deadline;
-      // A question to the kernel costs some processes there: not before ours is as wanted.
-      const other = ours(own) || isLate ? await this.kernel.state() : undefined;
-      if (other !== undefined && ours(own) && kernel(other)) return;
-      if (isLate) {
-        const [log, dmesg] = [this.options.ours.log.slice(-4000), (await this.peer.run('dmesg')).slice(-3000)];
-        throw new Error(`${what} did not happen:\n${JSON.stringify(own)}\n${JSON.stringify(other)}\n${log}\n${dmesg}`);
-      }
-      await sleep(100);
-    }
+      return ours(own) ? { own, other: await this.kernel.state() } : { own };
+    };
+    const told = async (): Promise<string> =>
+      `${JSON.stringify(await this.kernel.state())}\n${this.options.ours.log.slice(-4000)}\n${this.peer.console().slice(-3000)}`;
+    await eventually(what, look, ({ other }) => other !== undefined && kernel(other), told);
   }
 
   /** The same for our side alone: the kernel may not be there. */
-  async untilWe(wanted: (state: OurState) => boolean, timeoutMs = 60_000): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
-    for (let state = await this.state(); !wanted(state); state = await this.state()) {
-      if (Date.now() > deadline) throw new Error(`we came to ${JSON.stringify(state)}\n${this.options.ours.log.slice(-4000)}`);
-      await sleep(100);
-    }
+  async untilWe(wanted: (state: OurState) => boolean): Promise<void> {
+    const told = (): string => this.options.ours.log.slice(-4000);
+    await eventually('what is wanted of us', () => this.state(), wanted, told);
+  }
+
+  /** Waits until the device has this size here. */
+  async untilSize(wanted: (bytes: number) => boolean): Promise<number> {
+    const told = (): string => this.options.ours.log.slice(-2000);
+    return eventually('the size', () => this.sizeBytes(), wanted, told);
   }
 
   /** A fixed rate of resyncs to us, KiB/s. */
@@ -278,12 +273,17 @@ const sumOf = (image: string, bytes: number): string =>
     .update(readImage(image, 0, bytes))
     .digest('hex');
 
+/** Lines of a kernel's log that were looked at. */
+const seen = new WeakMap<UmlPeer, number>();
+
 /** What the kernel complained about since this was asked last: lines of level error and worse, and failed assertions. */
 export async function complaints(peer: UmlPeer, expected: readonly RegExp[] = []): Promise<string[]> {
-  const all = (await peer.run('dmesg -r -c')).split('\n').map((line) => line.trim());
+  const from = seen.get(peer) ?? 0;
+  const lines = (await peer.run(`dmesg -r | tail -n +${from + 1}`)).split('\n').filter((line) => line !== '');
+  seen.set(peer, from + lines.length);
   // What was before DRBD is none of ours.
-  return all
-    .slice(all.findIndex((line) => line.includes('drbd: initialized')) + 1)
+  return lines
+    .slice(lines.findIndex((line) => line.includes('drbd: initialized')) + 1)
     .filter((line) => /^<[0-3]>/.test(line) || /ASSERT|BUG|WARNING:|Oops|call trace|hung task|\bbad |FIXME|unexpected|logic/i.test(line))
     .filter((line) => !expected.some((pattern) => pattern.test(line)));
 }

@@ -1,9 +1,10 @@
 // Online verify and checksum-based resync, started from either side, with every algorithm.
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import type { Pair } from './pair.js';
+import { eventually } from '../engine/eventually.js';
+import { type Pair, STEADY } from './pair.js';
+import { neverSays, says } from './says.js';
 import { startSetting } from './setting.js';
 
 const ALGORITHMS = ['crc32c', 'md5', 'sha1', 'sha256'] as const;
@@ -16,18 +17,21 @@ t.test('verify and checksums', async (t) => {
   const { ours, peer } = setting;
   await peer.exec('for m in crc32c md5 sha1 sha1_generic sha256 sha256_generic; do modprobe -q $m; done');
   const about = (pair: Pair): { readonly resource: string; readonly peerNodeId: number } => ({ resource: pair.name, peerNodeId: 1 });
-  const kernelLog = (): Promise<string> => peer.run('dmesg -c');
+  const from = { ours: 0, kernel: 0 };
+  /** What each side says counts from now on. */
+  const listen = (): void => {
+    from.ours = ours.log.length;
+    from.kernel = peer.console().length;
+  };
+  const weSaid = (): string => ours.log.slice(from.ours);
+  const kernelSaid = (): string => peer.console().slice(from.kernel);
   const algorithms = { 'verify-alg': 'crc32c', 'csums-alg': 'crc32c' };
   /** We change it, the kernel takes it over. */
   const setAlgorithm = async (pair: Pair, name: keyof typeof algorithms, algorithm: string): Promise<void> => {
-    await kernelLog();
+    listen();
     await ours.ask('net-options', { ...about(pair), options: { [name]: algorithm }, setDefaults: false });
     algorithms[name] = algorithm;
-    for (let i = 0; i < 50; i++) {
-      if ((await peer.run('dmesg')).includes(`using ${name}: "${algorithm}"`)) return;
-      await sleep(100);
-    }
-    throw new Error(`the kernel did not take ${name} ${algorithm} over`);
+    await eventually(`the kernel takes ${name} ${algorithm} over`, kernelSaid, (text) => text.includes(`using ${name}: "${algorithm}"`));
   };
   /** Changes single bytes below our DRBD or the kernel's. */
   const plantOurs = (pair: Pair, ...blocks: number[]): void => {
@@ -55,7 +59,7 @@ t.test('verify and checksums', async (t) => {
   const same = async (t: Test, pair: Pair): Promise<void> => {
     const { ours: own, kernel } = await pair.sums();
     t.equal(kernel, own, 'the same data on both disks');
-    t.notMatch(ours.log, /internal error/);
+    neverSays(t, ours.log, /internal error/);
   };
   /** With a Primary, a reconnect resyncs what is marked. */
   const repair = async (t: Test, pair: Pair): Promise<void> => {
@@ -67,9 +71,8 @@ t.test('verify and checksums', async (t) => {
     await same(t, pair);
   };
 
-  const pair = setting.pair({ net: algorithms });
+  const pair = setting.pair({ net: { ...algorithms, ...STEADY } });
   await pair.createInSync();
-  await kernelLog();
 
   for (const [i, algorithm] of ALGORITHMS.entries()) {
     await t.test(`planted differences, ${algorithm}`, async (t) => {
@@ -81,39 +84,37 @@ t.test('verify and checksums', async (t) => {
         const range: { start: number; stop?: number } = isWhole ? { start: 0 } : { start: base * 8 - 64, stop: base * 8 + 1600 };
         plantOurs(pair, base, base + 1);
         await plantKernel(pair, base + 2, base + 150);
-        await kernelLog();
-        const mark = ours.log.length;
+        listen();
         if (side === 'ours') await verifyOurs(pair, range);
         else await verifyKernel(pair, `--start=${range.start}s ${range.stop === undefined ? '' : `--stop=${range.stop}s`}`);
         await untilDone(pair);
         const expected = [`start=${base * 8}, size=24`, `start=${(base + 150) * 8}, size=8`];
-        t.same(found(ours.log.slice(mark)), expected, `${side}: what we log`);
-        t.same(found(await kernelLog()), expected, `${side}: what the kernel logs`);
+        t.same(found(weSaid()), expected, `${side}: what we log`);
+        t.same(found(kernelSaid()), expected, `${side}: what the kernel logs`);
         const blocks = 4 + 4 * turn;
         t.equal((await pair.state()).oos, blocks * 4);
         t.equal((await pair.kernel.state())?.counters.oos, blocks * 4);
-        t.match(ours.log.slice(mark), /Online verify done \(total \d+ sec; paused 0 sec; \d+ K\/sec\)/);
-        t.match(ours.log.slice(mark), `Online verify found ${blocks} 4k block out of sync!`);
+        await says(t, weSaid, /Online verify done \(total \d+ sec; paused 0 sec; \d+ K\/sec\)/);
+        await says(t, weSaid, `Online verify found ${blocks} 4k block out of sync!`);
       }
       await repair(t, pair);
     });
   }
 
   await t.test('start, stop and going on', async (t) => {
-    await kernelLog();
-    let mark = ours.log.length;
+    listen();
     await verifyOurs(pair, { start: 1, stop: 100 });
     await untilDone(pair);
-    t.match(ours.log.slice(mark), /Starting Online Verify from sector 0\n[\s\S]*Online Verify reached sector 104/);
-    t.match(await kernelLog(), /Online Verify start sector: 0\b[\s\S]*Online Verify reached sector 104/);
-    mark = ours.log.length;
+    await says(t, weSaid, /Starting Online Verify from sector 0\n[\s\S]*Online Verify reached sector 104/, 'we');
+    await says(t, kernelSaid, /Online Verify start sector: 0\b[\s\S]*Online Verify reached sector 104/, 'the kernel');
+    listen();
     await verifyKernel(pair, '--start=32768s --stop=36864s');
     await untilDone(pair);
-    t.match(await kernelLog(), /Starting Online Verify from sector 32768[\s\S]*Online Verify reached sector 36864/);
-    t.match(ours.log.slice(mark), /Online Verify start sector: 32768\n[\s\S]*Online Verify reached sector 36864/);
+    await says(t, kernelSaid, /Starting Online Verify from sector 32768[\s\S]*Online Verify reached sector 36864/, 'the kernel');
+    await says(t, weSaid, /Online Verify start sector: 32768\n[\s\S]*Online Verify reached sector 36864/, 'we');
     // Cut in the middle, and taken up again there.
     await pair.setOurRate(2000);
-    mark = ours.log.length;
+    listen();
     await verifyOurs(pair, { start: 8000 });
     await pair.until(
       'the verify',
@@ -127,15 +128,16 @@ t.test('verify and checksums', async (t) => {
     const proc = await ours.client.request('proc', {});
     t.match(proc.data?.text, /cs:VerifyS .*\n.*\n\t\[[=>.]+\] verified: +\d+\.\d% \(\d+\/\d+\)K\n\tfinish: .* want: [\d,]+ K\/sec/);
     await pair.disconnectOurs();
-    const reached = /Online Verify reached sector (\d+)/.exec(ours.log.slice(mark))?.[1];
+    await says(t, weSaid, /Online Verify reached sector \d+/, 'we');
+    const reached = /Online Verify reached sector (\d+)/.exec(weSaid())?.[1];
     t.ok(Number(reached) >= 8000, `reached ${reached}`);
     await pair.connectOurs();
     await pair.untilConnected();
     await pair.setOurRate(102_400);
     await verifyOurs(pair);
     await untilDone(pair);
-    t.match(ours.log.slice(mark), new RegExp(`Starting Online Verify from sector ${reached}\\n`));
-    t.match(await kernelLog(), new RegExp(`Online Verify start sector: ${reached}\\b`));
+    await says(t, weSaid, `Starting Online Verify from sector ${reached}\n`, 'we');
+    await says(t, kernelSaid, `Online Verify start sector: ${reached}\n`, 'the kernel');
     t.equal((await pair.state()).oos, 0);
   });
 
@@ -198,14 +200,13 @@ t.test('verify and checksums', async (t) => {
           await pair.kernel.disconnect();
           await write('/dev/urandom');
         }
-        await kernelLog();
-        const mark = ours.log.length;
+        listen();
         if (source === 'ours') await pair.connectOurs();
         else await pair.kernel.connect(Object.entries(algorithms).map(([name, value]) => `--${name}=${value}`));
         await pair.untilInSync('the resync');
         const summary = /70 % had equal checksums, eliminated: 28K; transferred 12K total 40K/;
-        t.match(ours.log.slice(mark), summary, `${source} is the source: our count`);
-        t.match(await kernelLog(), summary, 'the count of the kernel');
+        await says(t, weSaid, summary, `${source} is the source: our count`);
+        await says(t, kernelSaid, summary, 'the count of the kernel');
         if (source === 'ours') await pair.secondary();
         else await pair.kernel.setup(`secondary ${pair.minor}`);
       }

@@ -1,4 +1,5 @@
 // A resource of one volume on a kernel peer, configured with the stock low-level commands.
+import { eventually } from '../engine/eventually.js';
 import type { UmlPeer } from './peer.js';
 
 export interface KernelResourceOptions {
@@ -96,14 +97,14 @@ export class KernelResource {
   }
 
   /** Polls until `wanted` holds; rejects with the last state when it does not within the time. */
-  async until(wanted: (state: KernelState) => boolean, timeoutMs = 30_000): Promise<KernelState> {
-    const deadline = Date.now() + timeoutMs;
-    for (;;) {
-      const state = await this.state();
-      if (state !== undefined && wanted(state)) return state;
-      if (Date.now() > deadline)
-        throw new Error(`${this.options.name} came to ${JSON.stringify(state)}\n${this.options.peer.console().slice(-1500)}`);
-      await new Promise((settle) => setTimeout(settle, 100));
-    }
+  async until(wanted: (state: KernelState) => boolean): Promise<KernelState> {
+    const { name, peer } = this.options;
+    const isWanted = (state: KernelState | undefined): boolean => state !== undefined && wanted(state);
+    return (await eventually(
+      `what is wanted of ${name}`,
+      () => this.state(),
+      isWanted,
+      () => peer.console().slice(-1500),
+    ))!;
   }
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { umlKernel } from './kernel.js';
 import { createNamespace, HOST_ADDRESS, type Namespace } from './namespace.js';
+import { within } from './within.js';
 
 export interface UmlPeerOptions {
   /** Where it is attached; one of its own by default, which `stop` removes. */
@@ -33,19 +34,19 @@ export interface UmlPeer {
   readonly namespace: Namespace;
   readonly hostAddress: string;
   readonly address: string;
-  /** Runs a shell command (busybox sh) in the guest; calls may overlap. Rejects when it takes longer (60 s by default) or the guest is gone. */
+  /** Runs a shell command (busybox sh) in the guest; calls may overlap. Rejects when it takes longer (120 s by default) or the guest is gone. */
   exec(text: string, options?: { readonly timeoutMs?: number }): Promise<ExecResult>;
   /** The same, but a status other than 0 rejects with the output. Resolves to the trimmed output. */
   run(text: string, options?: { readonly timeoutMs?: number }): Promise<string>;
   /** Pulls the network cable (either side notices only by its own timeouts) or plugs it in. */
   setLink(state: 'up' | 'down'): void;
-  /** The kernel's log so far. */
+  /** All that the kernel has logged so far. */
   console(): string;
   /** Switches it off, without any notice, as a power cut does. */
   stop(): Promise<void>;
 }
 
-const BOOT_MS = 60_000;
+const BOOT_MS = 120_000;
 const ASK_AGAIN_MS = 5000;
 
 export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPeer> {
@@ -61,7 +62,9 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
   const ram = options.ramDisks ?? { count: 2, sizeMiB: 64 };
   const words = [
     // A periodic tick: this kernel can lose a one-shot timer interrupt while it is busy, and then none is ever set again.
-    `highres=off nohz=off mem=${options.memoryMiB ?? 512}M initrd=${folder}/initrd root=/dev/ram0 rw quiet loglevel=5 panic=-1`,
+    `highres=off nohz=off mem=${options.memoryMiB ?? 512}M initrd=${folder}/initrd root=/dev/ram0 rw panic=-1`,
+    // Every line on the console, and room for all of them in its own ring: 16 KiB are soon gone.
+    'loglevel=8 log_buf_len=1M',
     `umid=peer uml_dir=${folder} con=null con0=null,fd:1 con1=fd:3,fd:3 ssl=null vec0:transport=tap,ifname=${tap},depth=64,gro=1`,
     `uml.modules=${kernel.modules} uml.stock=${kernel.stock} uml.name=${name} uml.address=${address}`,
     `uml.ramdisks=${ram.count} uml.ramdisk_kib=${ram.sizeMiB * 1024}`,
@@ -107,12 +110,12 @@ export async function startUmlPeer(options: UmlPeerOptions = {}): Promise<UmlPee
     await stop();
     throw new Error(`${name} did not start: ${(error as Error).message}\n${text}`);
   }
-  const exec: UmlPeer['exec'] = async (text, { timeoutMs = 60_000 } = {}) => {
+  const exec: UmlPeer['exec'] = async (text, { timeoutMs = 120_000 } = {}) => {
     try {
       return await agent.exec(text, timeoutMs);
     } catch (error) {
       const look = 'cat /proc/uptime /proc/interrupts; grep -E "jiffies:|now at|next_event" /proc/timer_list; ps -o pid,ppid,stat,args';
-      const found = await agent.exec(look, 5000).catch(() => undefined);
+      const found = await agent.exec(look, 30_000).catch(() => undefined);
       throw found === undefined ? error : new Error(`${(error as Error).message}\n${found.output}`);
     }
   };
@@ -225,17 +228,5 @@ class Agent {
       question,
       `if [ -e ${file}.status ]; then echo "done $(cat ${file}.status)"; cat ${file}.out; elif [ -e ${file} ]; then echo running; else echo lost; fi`,
     );
-  }
-}
-
-async function within<T>(work: Promise<T>, timeoutMs: number, what: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, fail) => {
-    timer = setTimeout(() => fail(new Error(`${what} after ${timeoutMs} ms`)), timeoutMs);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
