@@ -462,6 +462,10 @@ t.test('split brain', async (t) => {
     ),
   );
   neverSays(t, setting.ours.log, /internal error/);
-  const expected = [/Split-Brain detected but unresolved/, /I shall become SyncTarget, but I am primary/];
+  const expected = [
+    /Split-Brain detected but unresolved/,
+    /I shall become SyncTarget, but I am primary/,
+    /error receiving ReportState, e: -5/,
+  ];
   t.same(await setting.complaints(expected), []);
 });

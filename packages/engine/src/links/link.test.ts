@@ -130,6 +130,26 @@ t.test('two nodes meet, talk, and part', async (t) => {
   );
 });
 
+t.test('a peer with a short ping-timeout is not kept waiting by one with a long one', async (t) => {
+  const [portA, portB] = [freePort(), freePort()];
+  const a = new Node(t);
+  const b = new Node(t);
+  b.core.connectionOptions = { 'connect-int': 1, 'ping-timeout': 300 };
+  a.host.setPaths(0, [{ local: endpoint(portA), remote: endpoint(portB) }]);
+  b.host.setPaths(0, [{ local: endpoint(portB), remote: endpoint(portA) }]);
+  a.open();
+  b.open();
+  t.ok(until([a, b], () => said(a, 'linkUp')));
+  a.core.send(STREAM.Data, [1, 2, 3]);
+  a.host.touched = true;
+  t.ok(
+    until([a, b], () => said(b, 'linkUp') && b.core.received[STREAM.Data]!.length === 3),
+    'the other one has waited half a second, not half a minute, and lost nothing',
+  );
+  a.close();
+  t.ok(until([a, b], () => said(a, 'linkDown') && said(b, 'linkDown')));
+});
+
 t.test('a node without a peer goes on trying and can be stopped', async (t) => {
   const a = new Node(t);
   a.host.setPaths(0, [{ local: endpoint(freePort()), remote: endpoint(freePort()) }]);

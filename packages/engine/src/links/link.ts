@@ -3,7 +3,7 @@
  *
  * ```text
  *   closed --openLink--> connecting --both streams there--> settling --both alive after ping-timeout--> up
- *                            ^------------- one of them died ---------------'                           |
+ *                            ^------------- one of them died ---------------'    (the peer speaks)      |
  *   closed <--linkDown, nothing in flight-- closing <------- closeLink, end of file, error -------------'
  * ```
  *
@@ -42,6 +42,8 @@ interface Socket {
   readonly path: number;
 }
 
+/** How often the streams are looked at while they settle; what DRBD's default for ping-timeout is. */
+const SETTLE_STEP_MS = 500;
 const KEEP_ALIVE_SECONDS = 23;
 const KEEP_ALIVE_COUNT = 9;
 const PRIORITY_DATA = 4;
@@ -69,7 +71,9 @@ export class Link implements Awaiting {
   #connectDeadline = Infinity;
   #nextAttempt = Infinity;
   #nextPath = 0;
+  /** When to look at the streams, and when they have been there for long enough. */
   #settleAt = Infinity;
+  #settledAt = Infinity;
   /** Short operations (first packets, liveness checks) whose memory is still in use. */
   #pendingShort = 0;
   #isSilent = false;
@@ -360,7 +364,9 @@ export class Link implements Awaiting {
     this.#phase = 'connecting';
     if (this.#sockets[STREAM.Data] === undefined || this.#sockets[STREAM.Meta] === undefined) return;
     this.#phase = 'settling';
-    this.#settleAt = this.#reactor.now + (this.#number('socket-check-timeout', 0) || this.#number('ping-timeout', 5)) * 100;
+    const { now } = this.#reactor;
+    this.#settledAt = now + (this.#number('socket-check-timeout', 0) || this.#number('ping-timeout', 5)) * 100;
+    this.#settleAt = Math.min(this.#settledAt, now + SETTLE_STEP_MS);
     this.#schedule();
   }
 
@@ -372,10 +378,14 @@ export class Link implements Awaiting {
     closeFile(socket.fd);
   }
 
-  /** Looks at both streams without taking anything: end of file or an error means that the peer chose other sockets. */
+  /**
+   * Looks at both streams without taking anything: end of file or an error means that the peer chose other sockets. One that has sent
+   * something more has settled on these, and does not wait for long: its ping-timeout may be much shorter than ours.
+   */
   #checkAlive(): void {
-    const { scratch, ring } = this.#reactor;
+    const { now, scratch, ring } = this.#reactor;
     let left = 2;
+    let hasSpoken = false;
     for (const stream of [STREAM.Data, STREAM.Meta]) {
       const socket = this.#sockets[stream]!;
       const slot = scratch.acquire();
@@ -388,6 +398,7 @@ export class Link implements Awaiting {
         (result) => {
           scratch.release(slot);
           left--;
+          if (result > 0) hasSpoken = true;
           if (this.#phase === 'settling' && this.#sockets[stream] === socket && result <= 0 && result !== -ERRNO.EAGAIN) {
             this.#drop(stream);
             this.#phase = 'connecting';
@@ -395,7 +406,10 @@ export class Link implements Awaiting {
             this.#attempt(Math.random() * 500);
           }
           // A socket that was replaced meanwhile has set a new time to settle.
-          if (left === 0 && this.#phase === 'settling' && this.#settleAt === Infinity) this.#established();
+          if (left > 0 || this.#phase !== 'settling' || this.#settleAt !== Infinity) return;
+          if (hasSpoken || this.#settledAt <= now) return this.#established();
+          this.#settleAt = Math.min(this.#settledAt, now + SETTLE_STEP_MS);
+          this.#schedule();
         },
       );
     }
