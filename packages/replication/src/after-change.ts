@@ -128,7 +128,10 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   const isLeft = next.role === ROLE.Primary && old.conn >= CONN.Connected && next.conn < CONN.Connected;
   if (isLeft && pd.connection.isUp) dropUnstarted(res, pd.connection);
   const hasRival = next.role === ROLE.Primary && old.peerRole === ROLE.Primary;
-  if (hasRival && isSource(old.conn) && next.conn < CONN.Connected && next.disk === DISK.UpToDate) partFromTarget(res, volume, pd);
+  // A target that was never told the sync UUID cannot be through.
+  const isTold = pd.resync?.ready !== false;
+  if (hasRival && isTold && isSource(old.conn) && next.conn < CONN.Connected && next.disk === DISK.UpToDate)
+    partFromTarget(res, volume, pd);
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
     if (old.peerRole === ROLE.Secondary && next.peerRole === ROLE.Primary && volume.diskState === DISK.UpToDate) {
       if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { compareUuids, type UuidContext } from './compare-uuids.js';
+import { compareUuids, hasBegun, type UuidContext } from './compare-uuids.js';
 import { type Generations, uuidIdentity } from './generations.js';
 
 const set = (text: string): Generations => {
@@ -79,6 +79,28 @@ t.test('rules 36 and 37: a target that never wrote the sync UUID', async (t) => 
   t.match(compareUuids(set('A0:0:D0:E0'), set('A0:F0:B0:C0'), CALM), { result: -1, rule: 37 });
 });
 
+t.test('a resync out of a split brain that the target has not heard of', async (t) => {
+  const before = set('E1:A1:B0:C0');
+  const rows: readonly [what: string, source: string, target: Generations, result: number, begun: boolean][] = [
+    ['not begun', 'D1:A1:B0:C0', before, 100, false],
+    ['the sync UUID was lost', 'D1:10000000000A1:A1:B0', before, -100, true],
+    ['and the source went its own way', 'F1:10000000000A1:D1:A1', before, -1000, true],
+    ['another target', 'D1:10000000000A1:A1:B0', set('E1:B1:B0:0'), -100, false],
+    ['taken', 'D1:10000000000A1:A1:B0', set('10000000000A0:0:B0:C0'), 1, false],
+    ['taken, then promoted by force', 'D1:10000000000A1:A1:B0', set('F1:10000000000A1:B0:C0'), 100, false],
+    ['through', 'D1:10000000000A1:A1:B0', set('D0:0:10000000000A0:A0'), 1, false],
+    ['through, and written since', 'D1:10000000000A1:A1:B0', set('F1:D1:10000000000A0:A0'), -1, false],
+    ['parted from one that was through, and has written', 'D3:10000000000A1:D1:A1', set('F1:D1:10000000000A0:A0'), -100, false],
+  ];
+  for (const [what, source, target, result, begun] of rows) {
+    const here = compareUuids(set(source), target, CALM);
+    t.strictSame([here.result, here.begun], [result, begun ? 'self' : undefined], what);
+    t.equal(hasBegun(set(source), target), begun, what);
+    const there = compareUuids(target, set(source), mirror(CALM));
+    t.strictSame([there.result, there.begun], [Math.abs(result) < 100 ? -result : result, begun ? 'peer' : undefined], what);
+  }
+});
+
 t.test('old protocols', async (t) => {
   t.match(compareUuids(set('A0:F0:B0:C0'), set('A0:0:D0:E0'), { ...CALM, apv: 90 }), { result: -1000, needsProtocol: 91 });
   t.match(compareUuids(set('A0:0:B0:C0'), set('D0:1:A0:B0'), { ...CALM, apv: 95 }), { result: -1, rule: 51 });
@@ -113,6 +135,9 @@ t.test('verdicts mirror for all UUID sets over a small alphabet', async (t) => {
           t.fail(`${show(a)} against ${show(b)}: ${here.result} by ${here.rule} here, ${there.result} by ${there.rule} there`);
           return;
         }
+        const begun = here.begun === undefined ? undefined : here.begun === 'self' ? 'peer' : 'self';
+        if (there.begun !== begun)
+          return void t.fail(`${show(a)} against ${show(b)}: begun by ${here.begun} here, by ${there.begun} there`);
       }
     }
   }

@@ -37,6 +37,8 @@ export interface UuidVerdict {
   readonly needsFeatures?: number;
   /** Line to log before the verdict (and before the corrected set). */
   readonly log?: string;
+  /** With -100 and -1000: who had begun as source of a resync out of a split brain that the other one never learned of. */
+  readonly begun?: 'self' | 'peer';
 }
 
 type Masked = { readonly c: bigint; readonly b: bigint; readonly h1: bigint; readonly h2: bigint };
@@ -60,6 +62,29 @@ const undoResyncStart = (g: Generations): Generations => ({
   bitmap: g.history[0],
   history: [g.history[1], g.history[1]],
 });
+
+/**
+ * Whether `source` has begun a resync out of a split brain, and its sync UUID never got to `target`, or not onto its disk.
+ *
+ * Two nodes C and E parted at X; C is to be the source. `+` is the sync UUID's distance, `|` separates current, bitmap UUID, history:
+ *
+ * | moment                                              | source        | target      | seen by            |
+ * |-----------------------------------------------------|---------------|-------------|--------------------|
+ * | before                                              | C | X | H     | E | X | H   | rule 90: 100       |
+ * | sync UUID drawn, never sent; or sent and lost; or   | C | X+ | X H  | E | X | H   | this: E still says |
+ * | taken, and forgotten in a power cut                 |               |             | that it is at X    |
+ * | the same, and the source went its own way since     | D | X+ | C X  | E | X | H   | this               |
+ * | taken, whether the source knows it or not           | C | X+ | X H  | X+ | 0 | H  | rules 50, 70       |
+ * | taken, and its node promoted by force               | C | X+ | X H  | F | X+ | H  | rule 90: 100       |
+ * | through, whether the source knows it or not         | C | X+ | X H  | C | 0 | X+ X| rules 34, 35       |
+ *
+ * Who has taken a sync UUID has no bitmap UUID, and gets X back by nothing but forgetting. So X in its place proves that no block was asked
+ * for, as nothing is before the sync UUID is on the target's disk. Then the bitmaps still say, as before, what was changed since X, and the
+ * same sync UUID may be sent again. A new one each time would push X, and the ancestors, out of the history: unrelated data.
+ */
+export const hasBegun = (source: Generations, target: Generations): boolean => begunTo(masked(source), masked(target));
+const begunTo = (source: Masked, target: Masked): boolean =>
+  target.b !== 0n && inHistory(target.b, source) && isSyncUuidOf(source.b, target.b);
 
 const tooOld = (rule: number): UuidVerdict => ({ result: -1000, rule, needsProtocol: 91 });
 
@@ -85,8 +110,9 @@ export function compareUuids(self: Generations, peer: Generations, ctx: UuidCont
   if (inHistory(p.c, s)) return { result: 2, rule: 80 };
   if (s.b === p.b && s.b !== 0n) return { result: 100, rule: 90 };
   // Unused slots are zero on both sides and count as common: two young devices are a split brain, not unrelated.
-  if (inHistory(s.h1, p) || inHistory(s.h2, p)) return { result: -100, rule: 100 };
-  return { result: -1000, rule: 100 };
+  const result = inHistory(s.h1, p) || inHistory(s.h2, p) ? -100 : -1000;
+  const begun = begunTo(s, p) ? 'self' : begunTo(p, s) ? 'peer' : undefined;
+  return { result, rule: 100, ...(begun !== undefined && { begun }) };
 }
 
 /** Rules 34 to 41: the same generation on both sides. */

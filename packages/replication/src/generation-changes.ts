@@ -1,5 +1,5 @@
 /** Changes of the data generation of a volume: kept in its meta-data, made durable before anything depends on them. */
-import { formatGenerations, type Generations, newCurrent, withPrimaryBit } from './generations.js';
+import { formatGenerations, type Generations, newCurrent, uuidEqual, withPrimaryBit } from './generations.js';
 import { markMetaDataDirty, syncMetaData } from './meta-data-io.js';
 import { releaseMirroredWrites } from './mirrored-writes.js';
 import { isConnected, sendUuids } from './packets.js';
@@ -55,6 +55,19 @@ export function partFromTarget(res: Resource, volume: Volume, pd: PeerDevice): v
   volume.generationDrawn(metaData.current_uuid);
   res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(pd))}`);
   generationDurably(res, volume);
+}
+
+/**
+ * The target that we parted from was not through, as it says: nobody has the generation that went into the history for it. A kernel's DRBD
+ * looks at two entries, and has to find the ancestors there the next time.
+ */
+export function takePartingBack(res: Resource, volume: Volume, base: bigint): void {
+  const history = volume.disk!.metaData.history_uuids;
+  const at = history.findIndex((uuid) => uuidEqual(uuid, base));
+  // Another peer may have it.
+  if (at <= 0 || volume.peerDevices.length > 1) return;
+  history.push(...history.splice(0, at).fill(0n));
+  markMetaDataDirty(res, volume);
 }
 
 /** Writes the generation out. Nobody has seen data of one that no disk knows. */

@@ -34,6 +34,12 @@ t.test('a write alone, then a bitmap resync: the recorded life of two nodes', as
   t.equal(formatGenerations(targetDone), formatGenerations(sourceDone), 'equal but for bit 0');
 });
 
+t.test('a sync UUID that is sent again: both sides end with the same set', async (t) => {
+  const begun: Generations = { current: 0xd1n, bitmap: 0x1_0000_0000_00a1n, history: [0xa1n, 0xb0n] };
+  const target = targetResyncStart({ current: 0xe0n, bitmap: 0xa0n, history: [0xb0n, 0xc0n] }, begun.bitmap);
+  t.equal(formatGenerations(targetResyncEnd(target, begun)), formatGenerations(sourceResyncEnd(begun)));
+});
+
 t.test('a sync UUID is random when there is nothing to derive it from', async (t) => {
   for (const bitmap of [0n, 1n, 4n, 5n]) t.equal(syncUuidOf(bitmap, 99n), 99n);
   t.equal(syncUuidOf(0xffff_0000_0000_00a0n, 99n), 0xa0n, 'wraps at 64 bits');

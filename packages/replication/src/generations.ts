@@ -77,7 +77,9 @@ export const sourceResyncEnd = (g: Generations): Generations => clearBitmapUuid(
  * @param peer - the source's set as of the handshake
  */
 export function targetResyncEnd(g: Generations, peer: Generations, primary = false): Generations {
-  const inherited: Generations = { current: g.current, bitmap: peer.bitmap, history: peer.history };
+  // A sync UUID that was sent again was the source's bitmap UUID at the handshake already: what it replaced is in the history.
+  const bitmap = uuidEqual(peer.bitmap, g.current) ? 0n : peer.bitmap;
+  const inherited: Generations = { current: g.current, bitmap, history: peer.history };
   return {
     ...clearBitmapUuid(setBitmapUuid(inherited, g.current)),
     current: withPrimaryBit(peer.current, primary),

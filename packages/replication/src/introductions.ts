@@ -23,7 +23,7 @@ import { continueBitmapSend } from './bitmap-exchange.js';
 import type { Connection } from './connection.js';
 import { DIGEST_NONE, DIGEST_UNKNOWN, digestNumber } from './digests.js';
 import { peerReturns } from './fencing.js';
-import { durably, keepGenerations } from './generation-changes.js';
+import { durably, keepGenerations, takePartingBack } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
 import { hasKept, markKept, sendKeptAgain } from './kept-writes.js';
 import { disconnectForGood } from './link.js';
@@ -512,6 +512,7 @@ function handshake(res: Resource, pd: PeerDevice, peerRole: RoleNumber, peerDisk
       volume.crashedPrimary = true;
   }
   uuids.generations = outcome.peer;
+  if (outcome.kind === 'abort' && outcome.verdict.begun === 'self') takePartingBack(res, volume, uuids.generations.bitmap);
   if (outcome.kind === 'abort') return { next: undefined, isRoleConflict: outcome.isRoleConflict };
   if (outcome.setAllBits) setAllBits(res, pd, () => continueBitmapSend(res, pd));
   return { next: outcome.conn, isRoleConflict: false };

@@ -7,6 +7,7 @@
 
 import { MDF_PEER } from '@udrbd/metadata';
 import { COMMAND, requestBytesMax } from '@udrbd/wire';
+import { hasBegun } from './compare-uuids.js';
 import { DIGEST_NONE, digestBytes, digestNumber } from './digests.js';
 import { diskError, maybeDiskless } from './disk-errors.js';
 import { EFFECT } from './effects.js';
@@ -134,8 +135,9 @@ export function resyncStarted(res: Resource, pd: PeerDevice, side: ResyncSide): 
   if (side === 'source') {
     pd.targetIsThrough = false;
     const g = volume.generationsFor(pd);
-    const uuid = syncUuidOf(g.bitmap, res.random64());
-    keepGenerations(res, volume, pd, sourceResyncStart(g, uuid));
+    const isAgain = pd.peerUuids !== undefined && hasBegun(g, pd.peerUuids.generations);
+    const uuid = isAgain ? g.bitmap : syncUuidOf(g.bitmap, res.random64());
+    if (!isAgain) keepGenerations(res, volume, pd, sourceResyncStart(g, uuid));
     // The target takes this UUID as its own: it must not be forgotten here.
     const link = pd.connection.linkNumber;
     syncMetaData(res, volume, (errno) => {

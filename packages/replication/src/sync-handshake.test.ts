@@ -321,3 +321,38 @@ t.test('of one generation, but left behind with marked blocks: they are copied; 
   }
   t.end();
 });
+
+t.test('a resync out of a split brain that had begun goes on, while the loser is what it became when it gave in', async (t) => {
+  const sets = { self: set('D1:10000000000A1:A1:B0'), peer: set('E1:A1:B0:C0') };
+  const source: SyncHandshakeInput = { ...BASE, ...sets, isPeerGenuine: false, peerDisk: DISK.Outdated, selfBits: 7, peerBits: 7 };
+  const parted = { ...source, self: set('F1:10000000000A1:D1:A1') };
+  const rows: readonly [what: string, SyncHandshakeInput, verdict: string][] = [
+    ['as it was', source, 'source'],
+    ['a loser that is Inconsistent', { ...source, peerDisk: DISK.Inconsistent }, 'source'],
+    ['a source that went its own way', parted, 'source'],
+    ['the loser is given up again', { ...source, peerDiscardMyData: true }, 'source'],
+    ['now the source is given up', { ...source, discardMyData: true }, 'target'],
+    ['both are given up', { ...source, discardMyData: true, peerDiscardMyData: true }, 'abort'],
+    ['the loser was made good by force', { ...source, peerDisk: DISK.UpToDate }, 'abort'],
+    ['the source is outdated as well', { ...source, disk: DISK.Outdated }, 'abort'],
+    ['the peer is a kernel', { ...source, isPeerGenuine: true }, 'abort'],
+    ['the peer is a kernel, and an Inconsistent disk', { ...source, isPeerGenuine: true, peerDisk: DISK.Inconsistent }, 'source'],
+  ];
+  const fits: Record<string, string> = { source: 'target', target: 'source', abort: 'abort' };
+  for (const [what, input, verdict] of rows) {
+    t.equal(verdictOf(input), verdict, what);
+    t.equal(verdictOf(mirrored(input)), fits[verdict], `${what}: the other side`);
+  }
+  // The peer is told no more of a disk that is being attached than whether it is Inconsistent.
+  for (const [after, told, verdict] of [
+    [DISK.Outdated, DISK.Consistent, 'abort'],
+    [DISK.Inconsistent, DISK.Inconsistent, 'target'],
+  ] as const) {
+    t.equal(verdictOf({ ...mirrored(source), disk: DISK.Negotiating, diskAfterAttach: after }), verdict);
+    t.equal(verdictOf({ ...source, peerDisk: told }), fits[verdict]);
+  }
+  t.equal(syncHandshake(source).setAllBits, false);
+  t.strictSame(syncHandshake(source).handlers, [], 'not another split brain');
+  t.equal(verdictOf({ ...parted, isPeerGenuine: true }), 'abort');
+  t.match(syncHandshake({ ...parted, isPeerGenuine: true }).logs.at(-1), { text: 'Unrelated data, aborting!' });
+});

@@ -95,12 +95,13 @@ export function syncHandshake(input: SyncHandshakeInput): SyncHandshakeOutcome {
     peer,
   });
 
-  if (verdict.result === -1000) {
+  let result: number = byBegunResync(input, verdict, log);
+  if (result === -1000) {
     log('err', verdict.needsProtocol === undefined ? 'Unrelated data, aborting!' : needsText(verdict));
     return end('abort', 0);
   }
   const disk = input.disk === DISK.Negotiating ? input.diskAfterAttach : input.disk;
-  let result: number = byDiskStates(verdict.result, disk, input.peerDisk, log);
+  result = byDiskStates(result, disk, input.peerDisk, log);
   if (result === 0 && !input.isPeerGenuine) result = byMissedBlocks(input, disk);
   if (Math.abs(result) === BOTH) handlers.push('initial-split-brain');
   if (result === BOTH || (result === -BOTH && input.policies.alwaysAsbp)) {
@@ -182,6 +183,22 @@ function logVerdict(input: SyncHandshakeInput, verdict: UuidVerdict, log: Log): 
 const needsText = (verdict: UuidVerdict): string =>
   `To resolve this both sides have to support at least protocol ${verdict.needsProtocol}` +
   (verdict.needsFeatures === undefined ? '' : ` and feature flags 0x${verdict.needsFeatures.toString(16)}`);
+
+/**
+ * How to get out of a split brain had been decided, and its resync had begun when the link broke: it goes on, as long as the loser still is
+ * what it became when it gave in. Policies would judge by bitmaps that have been merged since. A DRBD 8.4 does not see this.
+ */
+function byBegunResync(input: SyncHandshakeInput, { result, begun }: UuidVerdict, log: Log): number {
+  if (begun === undefined || input.isPeerGenuine) return result;
+  // What the peer knows of a disk that is being attached: both nodes have to decide alike.
+  const attaching = input.diskAfterAttach === DISK.Inconsistent ? DISK.Inconsistent : DISK.Consistent;
+  const disk = input.disk === DISK.Negotiating ? attaching : input.disk;
+  const [source, target, isRevoked] =
+    begun === 'self' ? [disk, input.peerDisk, input.discardMyData] : [input.peerDisk, disk, input.peerDiscardMyData];
+  if (isRevoked || source <= DISK.Outdated || target > DISK.Outdated) return -BOTH;
+  log('info', `Last syncUUID did not get through, going on as sync ${begun === 'self' ? 'source' : 'target'}.`);
+  return begun === 'self' ? 1 : -1;
+}
 
 /** An Inconsistent disk never wins against a better one, whatever the UUIDs say. */
 function byDiskStates(result: number, disk: DiskNumber, peerDisk: DiskNumber, log: Log): number {

@@ -155,7 +155,7 @@ export class Checks {
   #restart(found: [FoundMetaData, FoundMetaData]): ReturnType<typeof syncHandshake> {
     const last = this.#lastRestart;
     if (last?.found[0] === found[0] && last.found[1] === found[1]) return last.outcome;
-    const outcome = handshakeOfRestart(found, this.#world.plan.format);
+    const outcome = handshakeOfRestart(found, this.#world.plan.format, this.#world.plan.genuinePeers);
     this.#lastRestart = { found, outcome };
     return outcome;
   }
@@ -338,6 +338,7 @@ const POLICIES = {
 export function handshakeOfRestart(
   found: readonly [FoundMetaData, FoundMetaData],
   format: 'v08' | 'v09',
+  isPeerGenuine: boolean,
 ): ReturnType<typeof syncHandshake> {
   const disks = found.map(({ md }) => diskAfterAttach(md.flags)) as [DiskNumber, DiskNumber];
   const crashed = found.map(({ md }) => (md.flags & (MDF.PRIMARY_IND | MDF.CRASHED_PRIMARY)) !== 0) as [boolean, boolean];
@@ -357,7 +358,7 @@ export function handshakeOfRestart(
     discardMyData: false,
     peerDiscardMyData: false,
     tentative: false,
-    isPeerGenuine: true,
+    isPeerGenuine,
     resolveConflicts: false,
     apv: 101,
     features: 0xf,

@@ -199,7 +199,7 @@ export class Operator {
     if (world.nodes[peer].snapshot()?.role === 'Primary') return false;
     if (world.plan.protocol !== 'C' && world.history.missing(peer, node.side).length > 0) return false;
     const found = world.nodes.map((n) => peekMetaData(n.disk, world.plan.format)) as [FoundMetaData, FoundMetaData];
-    const { result } = handshakeOfRestart(found, world.plan.format).verdict;
+    const { result } = handshakeOfRestart(found, world.plan.format, world.plan.genuinePeers).verdict;
     const mine = node.side === 0 ? result : -result;
     return result === 0 || mine === 1 || mine === 2;
   }

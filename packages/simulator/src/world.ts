@@ -173,7 +173,10 @@ export class World {
     if (text.includes('I shall become SyncTarget, but I am primary!')) {
       this.isBehind[node.side] = true;
     }
-    if (text.includes('Unrelated data')) {
+    // A source that parted from its target cannot know whether that one was through. A kernel's DRBD calls it unrelated, once.
+    const isParted = this.plan.twoPrimaries && this.plan.genuinePeers && text.includes('Unrelated data');
+    if (isParted) this.splitBrain[node.side] = true;
+    else if (text.includes('Unrelated data')) {
       this.unrelated = true;
       if (!this.plan.careless) this.violation(`L1 ${node.name}: unrelated data`);
     }

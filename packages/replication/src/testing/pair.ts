@@ -403,12 +403,15 @@ export class Pair {
   readonly a: MemoryNode;
   readonly b: MemoryNode;
 
-  /** @param protocolVersions - what the first node offers */
-  constructor(sectors = 16384, protocolVersions = PROTOCOL_VERSIONS) {
+  /**
+   * @param protocolVersions - what the first node offers
+   * @param others - what the second one offers
+   */
+  constructor(sectors = 16384, protocolVersions = PROTOCOL_VERSIONS, others = PROTOCOL_VERSIONS) {
     clock.now = 0;
     network.isDown = false;
     this.a = new MemoryNode('a', 0, sectors, protocolVersions);
-    this.b = new MemoryNode('b', 1, sectors);
+    this.b = new MemoryNode('b', 1, sectors, others);
     this.a.peer = this.b;
     this.b.peer = this.a;
   }
