@@ -22,9 +22,9 @@ const generations = ({ core }: MemoryNode): bigint[] => {
 };
 
 /** Both were Primary apart from each other; b changed less. Both Secondary, the link is down. */
-function splitBrain(versions = PROTOCOL_VERSIONS): Pair {
+function splitBrain(versions = PROTOCOL_VERSIONS, afterSb0pri = 'discard-least-changes'): Pair {
   const pair = new Pair(16384, versions, versions);
-  pair.configure({ 'max-buffers': 20000, 'after-sb-0pri': 'discard-least-changes' }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
+  pair.configure({ 'max-buffers': 20000, 'after-sb-0pri': afterSb0pri }, { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 });
   pair.connect();
   pair.a.control({ command: 'primary', force: true });
   pair.run(5000);
@@ -221,4 +221,22 @@ t.test('two Primaries, the other one a kernel, and a generation for a target tha
   pair.connect();
   isResynced(pair, 'all of it');
   t.ok(says(pair.a, 'Writing the whole bitmap, full sync required'));
+});
+
+t.test('the link breaks when the bitmaps have been merged, and say no more who changed less', async () => {
+  for (const policy of ['discard-least-changes', 'discard-younger-primary']) {
+    const pair = splitBrain(PROTOCOL_VERSIONS, policy);
+    pair.b.mangle = (stream, bytes) => {
+      const command = new DataView(bytes.buffer, bytes.byteOffset).getUint16(6);
+      return command === COMMAND.P_BITMAP || command === COMMAND.P_COMPRESSED_BITMAP ? [] : [{ stream, bytes }];
+    };
+    pair.heal();
+    pair.run(100);
+    t.strictSame([conn(pair.a), conn(pair.b)], ['WFBitMapS', 'WFSyncUUID']);
+    t.ok(pair.b.core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors > 24, 'b counts the changes of a as well');
+    pair.partition();
+    pair.b.mangle = undefined;
+    pair.heal();
+    isResynced(pair, policy);
+  }
 });

@@ -356,3 +356,21 @@ t.test('a resync out of a split brain that had begun goes on, while the loser is
   t.equal(verdictOf({ ...parted, isPeerGenuine: true }), 'abort');
   t.match(syncHandshake({ ...parted, isPeerGenuine: true }).logs.at(-1), { text: 'Unrelated data, aborting!' });
 });
+
+t.test('changes are not counted on a disk that is Outdated, unless the peer is a kernel', async (t) => {
+  const outdated: SyncHandshakeInput = { ...BRAIN, isPeerGenuine: false, disk: DISK.Outdated, selfBits: 9, peerBits: 3 };
+  for (const [afterSb0pri, byCount] of [
+    ['discard-least-changes', 'source'],
+    ['discard-zero-changes', 'abort'],
+  ] as const) {
+    const input = { ...outdated, policies: { ...POLICIES, afterSb0pri } };
+    t.equal(verdictOf(input), 'target');
+    t.equal(verdictOf(mirrored(input)), 'source');
+    for (const counted of [
+      { ...input, isPeerGenuine: true },
+      { ...input, peerDisk: DISK.Outdated },
+      { ...input, disk: DISK.Negotiating },
+    ])
+      t.equal(verdictOf(counted), byCount);
+  }
+});

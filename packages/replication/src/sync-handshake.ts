@@ -190,14 +190,18 @@ const needsText = (verdict: UuidVerdict): string =>
  */
 function byBegunResync(input: SyncHandshakeInput, { result, begun }: UuidVerdict, log: Log): number {
   if (begun === undefined || input.isPeerGenuine) return result;
-  // What the peer knows of a disk that is being attached: both nodes have to decide alike.
-  const attaching = input.diskAfterAttach === DISK.Inconsistent ? DISK.Inconsistent : DISK.Consistent;
-  const disk = input.disk === DISK.Negotiating ? attaching : input.disk;
+  const disk = diskAsTold(input);
   const [source, target, isRevoked] =
     begun === 'self' ? [disk, input.peerDisk, input.discardMyData] : [input.peerDisk, disk, input.peerDiscardMyData];
   if (isRevoked || source <= DISK.Outdated || target > DISK.Outdated) return -BOTH;
   log('info', `Last syncUUID did not get through, going on as sync ${begun === 'self' ? 'source' : 'target'}.`);
   return begun === 'self' ? 1 : -1;
+}
+
+/** What the peer knows of our disk, also while it is being attached: both nodes have to decide alike. */
+function diskAsTold({ disk, diskAfterAttach }: SyncHandshakeInput): DiskNumber {
+  if (disk !== DISK.Negotiating) return disk;
+  return diskAfterAttach === DISK.Inconsistent ? DISK.Inconsistent : DISK.Consistent;
 }
 
 /** An Inconsistent disk never wins against a better one, whatever the UUIDs say. */
@@ -241,7 +245,19 @@ type Policy = (input: SyncHandshakeInput, self: Generations, peer: Generations, 
 
 const tieBreak = (input: SyncHandshakeInput): Direction => (input.resolveConflicts ? -1 : 1);
 
+/**
+ * Who is Outdated has given in before, and counts since then what the other one has changed as well. Or it was outdated, and knows that
+ * the other one is ahead. A DRBD 8.4 counts all the same.
+ */
+function byOutdated(input: SyncHandshakeInput): Direction {
+  const isBehind = diskAsTold(input) === DISK.Outdated;
+  if (input.isPeerGenuine || isBehind === (input.peerDisk === DISK.Outdated)) return undefined;
+  return isBehind ? -1 : 1;
+}
+
 function zeroChanges(input: SyncHandshakeInput): Direction {
+  const known = byOutdated(input);
+  if (known !== undefined) return known;
   if (input.selfBits === 0 && input.peerBits === 0) return tieBreak(input);
   if (input.peerBits === 0) return 1;
   return input.selfBits === 0 ? -1 : undefined;
