@@ -9,11 +9,11 @@ import { runPair } from '../vm/pair.js';
 const SCRIPT = join(repository, 'conformance/engine/kernel-checks.sh');
 
 t.test('one machine', async (t) => {
-  assertChecks(t, await runVm({ script: SCRIPT, timeout: 300 }));
+  assertChecks(t, await runVm({ script: SCRIPT, timeout: 600 }));
 });
 
 t.test('two machines', async (t) => {
-  const [ours, kernel] = await runPair({ scripts: [SCRIPT, join(repository, 'conformance/engine/kernel-side.sh')], timeout: 300 });
+  const [ours, kernel] = await runPair({ scripts: [SCRIPT, join(repository, 'conformance/engine/kernel-side.sh')], timeout: 600 });
   assertChecks(t, ours);
   t.same(kernel.end, { kind: 'exited', status: 0 });
   t.same(kernel.complaints, [], "the other machine's kernel has nothing to complain about");

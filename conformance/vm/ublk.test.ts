@@ -7,4 +7,4 @@ import { runVm } from './machine.js';
 
 // A server that is killed below a file system leaves the kernel's write errors in the log; those are wanted.
 const script = join(repository, 'conformance/vm/guest/ublk-checks.sh');
-assertChecks(t, await runVm({ script, memory: 1536, timeout: 400 }));
+assertChecks(t, await runVm({ script, memory: 1536, timeout: 800 }));

@@ -124,11 +124,9 @@ t.test('the promotion of older guides forces', async (t) => {
 });
 
 t.test('a short command has a time limit', async (t) => {
-  const started = Date.now();
   const hanging = await runDrbdadm(CONFIG, ['cstate', 'r0'], { tool: () => new Promise(() => {}) as unknown as number });
   t.equal(hanging.code, 20);
   t.equal(hanging.stderr, "Command 'drbdsetup cstate r0 1' did not terminate within 1 seconds\n");
-  t.ok(Date.now() - started < 5000);
 
   const starting = await runDrbdadm(CONFIG, ['cstate', 'r0'], {
     tool: (_line, io) => {

@@ -418,9 +418,7 @@ t.test('cancel', async (t) => {
     const other = Ring.create({ entries: 4 });
     other.prepRead(other.getSqe(), eventfd.fd, pool.address, 8, 0);
     t.equal(other.submit(), 1);
-    const before = Date.now();
     other.close();
-    t.ok(Date.now() - before < 900);
     eventfd.signal(3);
     t.equal(eventfd.drain(), 3, 'nobody took the value');
   });
