@@ -1,5 +1,6 @@
-/** Writes of meta-data: the super block, pages of the bitmap. Cold: a few objects per write. */
+/** Writes of meta-data: the super block, pages of the bitmap. Cold but for single pages, which transactions of the activity log write. */
 import { MDF, MDF_PEER } from '@udrbd/metadata';
+import type { Bitmap } from './bitmap.js';
 import { diskFailed } from './disk-errors.js';
 import { encodeInService, peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
@@ -135,28 +136,57 @@ export function writeWholeLog(res: Resource, volume: Volume, done: (errno: numbe
   }
 }
 
-/** A cleared bit says that the data are good: they have to be durable before it is. */
-function writePages(res: Resource, volume: Volume, first: number, end: number, done: (errno: number) => void): void {
-  const disk = volume.disk!;
-  const image = disk.bitmap.bytes;
-  const bytes = image.subarray(first * PAGE_BYTES, Math.min(end * PAGE_BYTES, image.length));
-  const { bitmap } = disk;
-  const isCached = disk.options['disk-flushes'] && disk.given.hasWriteCache;
-  let clears = bitmap.flushedClears;
-  const preflush = (): boolean => {
-    if (isCached) ({ clears } = bitmap);
-    return clears !== bitmap.flushedClears;
+/**
+ * A write of bitmap pages under way. Used again and again, its functions are made once: it may belong to a transaction of the activity
+ * log, which may not allocate anything.
+ */
+export class BitmapWrite {
+  #volume: Volume | undefined;
+  #bitmap: Bitmap | undefined;
+  #isCached = false;
+  /** Clearings of bits that the pages may have in them. */
+  #clears = 0;
+  #done: (errno: number) => void = () => undefined;
+
+  /** A cleared bit says that the data are good: they have to be durable before it is. */
+  readonly #preflush = (): boolean => {
+    const bitmap = this.#bitmap!;
+    if (this.#isCached) this.#clears = bitmap.clears;
+    return this.#clears !== bitmap.flushedClears;
   };
-  volume.bitmapWrites++;
-  res.metaWrite(volume, disk.place.bitmapOffsetBytes + first * PAGE_BYTES, bytes, preflush, disk.options['md-flushes'], (errno) => {
+
+  readonly #written = (errno: number): void => {
+    const volume = this.#volume!;
+    const bitmap = this.#bitmap!;
+    const done = this.#done;
     if (errno !== 0) volume.bitmapWriteError = errno;
-    else bitmap.flushedClears = Math.max(bitmap.flushedClears, clears);
+    else bitmap.flushedClears = Math.max(bitmap.flushedClears, this.#clears);
+    volume.freeBitmapWrites.push(this);
     done(errno);
     if (--volume.bitmapWrites > 0) return;
     const result = volume.bitmapWriteError;
     volume.bitmapWriteError = 0;
-    for (const run of volume.whenBitmapWritten.splice(0)) run(result);
-  });
+    if (volume.whenBitmapWritten.length > 0) for (const run of volume.whenBitmapWritten.splice(0)) run(result);
+  };
+
+  start(res: Resource, volume: Volume, first: number, end: number, done: (errno: number) => void): void {
+    const { bitmap, options, given, place } = volume.disk!;
+    this.#volume = volume;
+    this.#bitmap = bitmap;
+    this.#isCached = options['disk-flushes'] && given.hasWriteCache;
+    this.#clears = bitmap.flushedClears;
+    this.#done = done;
+    volume.bitmapWrites++;
+    const from = first * PAGE_BYTES;
+    const { bytes } = bitmap;
+    const length = Math.min(end * PAGE_BYTES, bytes.length) - from;
+    res.metaWrite(volume, place.bitmapOffsetBytes + from, bytes, this.#preflush, options['md-flushes'], this.#written, from, length);
+  }
+}
+
+function writePages(res: Resource, volume: Volume, first: number, end: number, done: (errno: number) => void): void {
+  const write = volume.freeBitmapWrites.pop() ?? new BitmapWrite();
+  write.start(res, volume, first, end, done);
 }
 
 /** Writes a page that has changed. @param done - called when it is durable */

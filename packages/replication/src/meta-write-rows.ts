@@ -32,6 +32,7 @@ export class MetaWriteRow implements MetaWrite, QueuedMetaWrite {
   of: Volume | undefined;
   done: (errno: number) => void = nobody;
   #source: Uint8Array = NOTHING;
+  #from = 0;
   #preflush: Preflush = false;
   readonly #page = new Uint8Array(PAGE_BYTES);
   readonly #issue: (row: MetaWriteRow) => void;
@@ -41,12 +42,23 @@ export class MetaWriteRow implements MetaWrite, QueuedMetaWrite {
     this.#issue = issue;
   }
 
-  set(of: Volume, offsetBytes: number, source: Uint8Array, preflush: Preflush, fua: boolean, done: (errno: number) => void): void {
+  /** `lengthBytes` of the source, from `from` on, go to `offsetBytes` of the meta-data device. */
+  set(
+    of: Volume,
+    offsetBytes: number,
+    source: Uint8Array,
+    preflush: Preflush,
+    fua: boolean,
+    done: (errno: number) => void,
+    from: number,
+    lengthBytes: number,
+  ): void {
     this.of = of;
     this.volume = of.number;
     this.offsetBytes = offsetBytes;
-    this.lengthBytes = source.length;
+    this.lengthBytes = lengthBytes;
     this.#source = source;
+    this.#from = from;
     this.#preflush = preflush;
     this.fua = fua;
     this.done = done;
@@ -55,10 +67,12 @@ export class MetaWriteRow implements MetaWrite, QueuedMetaWrite {
   /** What is written is what stands there now, whatever it becomes later. */
   issue(): void {
     const source = this.#source;
-    if (source.length === PAGE_BYTES) {
-      this.#page.set(source);
+    const from = this.#from;
+    if (this.lengthBytes === PAGE_BYTES) {
+      // A view of the page would be garbage.
+      for (let i = 0; i < PAGE_BYTES; i++) this.#page[i] = source[from + i]!;
       this.bytes = this.#page;
-    } else this.bytes = source.slice();
+    } else this.bytes = source.slice(from, from + this.lengthBytes);
     this.preflush = typeof this.#preflush === 'boolean' ? this.#preflush : this.#preflush();
     this.#issue(this);
   }

@@ -474,10 +474,22 @@ export class Resource implements ReplicationCore {
     this.effects.push(EFFECT.ResumeReceive, c.index, 0);
   }
 
-  /** @param preflush - asked when the write is issued, which is when its bytes are taken: writes to the same place wait for each other */
-  metaWrite(volume: Volume, offsetBytes: number, bytes: Uint8Array, preflush: Preflush, fua: boolean, done: (errno: number) => void): void {
+  /**
+   * Writes `lengthBytes` of `bytes`, from `from` on, to a place of the meta-data device.
+   * @param preflush - asked when the write is issued, which is when its bytes are taken: writes to the same place wait for each other
+   */
+  metaWrite(
+    volume: Volume,
+    offsetBytes: number,
+    bytes: Uint8Array,
+    preflush: Preflush,
+    fua: boolean,
+    done: (errno: number) => void,
+    from = 0,
+    lengthBytes = bytes.length,
+  ): void {
     const row = this.#metaWrites.acquire();
-    row.set(volume, offsetBytes, bytes, preflush, fua, done);
+    row.set(volume, offsetBytes, bytes, preflush, fua, done, from, lengthBytes);
     volume.metaWrites.add(row);
   }
 

@@ -6,6 +6,7 @@ import type { AlSteps } from './al-transactions.js';
 import type { Bitmap } from './bitmap.js';
 import { type Generations, uuidEqual } from './generations.js';
 import type { BackingDisk } from './host.js';
+import type { BitmapWrite } from './meta-data-io.js';
 import { MetaWriteQueue } from './meta-write-queue.js';
 import { Overlap } from './overlap.js';
 import type { PeerDevice } from './peer-device.js';
@@ -13,6 +14,7 @@ import { peerMetaData } from './peer-meta-data.js';
 import type { Requests } from './requests.js';
 import type { ResizeJob } from './resize.js';
 import type { ResyncPlace } from './resync-order.js';
+import { ShortList } from './short-list.js';
 import { SlotQueue } from './slot-queue.js';
 import { DISK, type DiskNumber } from './state-view.js';
 
@@ -111,6 +113,7 @@ export class Volume {
   bitmapWrites = 0;
   bitmapWriteError = 0;
   readonly whenBitmapWritten: ((errno: number) => void)[] = [];
+  readonly freeBitmapWrites = new ShortList<BitmapWrite>();
 
   /** When the disk is asked about its oldest request next (disk-timeout). */
   diskCheckAt = Number.POSITIVE_INFINITY;

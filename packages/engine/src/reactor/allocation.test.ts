@@ -44,3 +44,15 @@ t.test('writes that need a transaction of the activity log', async (t) => {
   t.ok(Math.min(...bytes) < 300, `bytes a write: ${bytes.map((each) => each.toFixed(2)).join(' ')}`);
   await pair.close();
 });
+
+t.test('transactions that write pages of the bitmap first', async (t) => {
+  const pair = await ReplicatedPair.create(folder(t), 512 << 20, {}, { 'al-extents': 67 });
+  pair.disconnect();
+  pair.write(30_000, 1);
+  const before = pair.bitmapPages;
+  const bytes = measure(pair, 20, 50, 1);
+  const writes = WINDOWS * 20 * 50;
+  t.ok(pair.bitmapPages - before > writes / 8, `${pair.bitmapPages - before} pages for ${writes} writes`);
+  t.ok(Math.min(...bytes) < 100, `bytes a write: ${bytes.map((each) => each.toFixed(2)).join(' ')}`);
+  await pair.close();
+});

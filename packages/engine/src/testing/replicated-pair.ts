@@ -191,6 +191,16 @@ export class ReplicatedPair {
     return this.#hosts.reduce((sum, host) => sum + host.snapshot().core.volumes[0]!.alWrites, 0);
   }
 
+  /** Pages of both bitmaps that were written so far. */
+  get bitmapPages(): number {
+    return this.#hosts.reduce((sum, host) => sum + host.snapshot().core.volumes[0]!.bmWrites, 0);
+  }
+
+  /** The Primary goes on alone. */
+  disconnect(): void {
+    for (const node of [0, 1]) this.#control(node, { command: 'disconnect', connection: 0, force: true });
+  }
+
   #peerDevice(node: number) {
     return this.#hosts[node]!.snapshot().core.connections[0]?.peerDevices[0];
   }
@@ -214,7 +224,7 @@ export class ReplicatedPair {
   }
 
   async close(): Promise<void> {
-    for (const node of [0, 1]) this.#control(node, { command: 'disconnect', connection: 0, force: true });
+    this.disconnect();
     this.#writer.openForWriting = false;
     this.#control(0, { command: 'secondary', openVolumes: [], force: false });
     for (const node of [0, 1]) this.#control(node, { command: 'detach', volume: 0, force: false });
