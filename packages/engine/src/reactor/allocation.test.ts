@@ -53,6 +53,7 @@ t.test('transactions that write pages of the bitmap first', async (t) => {
   const bytes = measure(pair, 20, 50, 1);
   const writes = WINDOWS * 20 * 50;
   t.ok(pair.bitmapPages - before > writes / 8, `${pair.bitmapPages - before} pages for ${writes} writes`);
-  t.ok(Math.min(...bytes) < 100, `bytes a write: ${bytes.map((each) => each.toFixed(2)).join(' ')}`);
+  // As above; with closures and views of pages 350 bytes and more.
+  t.ok(Math.min(...bytes) < 300, `bytes a write: ${bytes.map((each) => each.toFixed(2)).join(' ')}`);
   await pair.close();
 });
