@@ -79,17 +79,17 @@ export class SlotBuffers {
   free(slot: number): void {
     const page = this.take(slot);
     if (page >= 0) this.#memory.release(page);
+  }
+
+  /** Leaves the pages to the caller; the slot waits for none any more, who has it next brings its own. @returns the first one, or -1 */
+  take(slot: number): number {
+    const page = this.#page[slot]!;
+    this.#page[slot] = -1;
     if (this.#wait[slot] !== WAIT.None) {
       this.#wait[slot] = WAIT.None;
       const at = this.#waiting.indexOf(slot);
       if (at >= 0) this.#waiting.splice(at, 1);
     }
-  }
-
-  /** Leaves the pages to the caller. @returns the first one, or -1 */
-  take(slot: number): number {
-    const page = this.#page[slot]!;
-    this.#page[slot] = -1;
     return page;
   }
 
