@@ -158,13 +158,12 @@ for type in ext4 xfs; do
   if [ $type = ext4 ]; then make='mkfs.ext4 -q -F -E nodiscard'; else make='mkfs.xfs -q -f -K'; fi
   check "$type: a file system" eval "$make /dev/drbd0 && mount /dev/drbd0 /mnt/fs"
   check "$type: work begins" start_work
+  check "$type: the link breaks" link_breaks
+  check "$type: the peer is killed" peer_dies
   check "$type: the engine below it is killed" engine_dies
+  check "$type: the peer's disk fails" disk_fails b
   check "$type: the Primary's disk fails" disk_fails a
-  # What the file system does not notice is not tried with another one.
   if [ $type = ext4 ]; then
-    check "the link breaks" link_breaks
-    check "the peer is killed" peer_dies
-    check "the peer's disk fails" disk_fails b
     check 'a disk that hangs is given up' disk_hangs
     check 'the run directory is full' run_directory_is_full
     check 'the engine is prepared for a lack of memory' prepared_for_that
