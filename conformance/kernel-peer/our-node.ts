@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type ControlClient, createClient, type ResourceSnapshot } from '@udrbd/control';
 import { run as drbdmeta } from '@udrbd/drbdmeta';
 import { transport } from '../engine/engine-process.js';
+import { PATIENCE_MS } from '../engine/eventually.js';
 import type { Namespace } from '../uml/namespace.js';
 
 export class OurNode {
@@ -55,7 +56,7 @@ export class OurNode {
     const child = spawn(command, argv, { env: { ...this.environment, ...settings }, stdio: ['ignore', 'ignore', log] });
     closeSync(log);
     this.#child = child;
-    const deadline = Date.now() + 60_000;
+    const deadline = Date.now() + PATIENCE_MS;
     while (child.exitCode === null && child.signalCode === null && Date.now() < deadline) {
       try {
         const client = createClient(await transport(`${this.runDir}/control.sock`));
@@ -120,7 +121,7 @@ export class OurNode {
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((settle) => child.once('exit', settle));
     child.kill(signal);
-    const late = await Promise.race([ended, sleep(60_000, 'late', { ref: false })]);
+    const late = await Promise.race([ended, sleep(PATIENCE_MS, 'late', { ref: false })]);
     // The whole node is gone: the next engine finds nothing to take over.
     rmSync(`${this.runDir}/journal.json`, { force: true });
     if (late !== 'late') return;
