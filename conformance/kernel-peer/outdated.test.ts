@@ -111,12 +111,11 @@ t.test('Outdated disks and Primaries without one', async (t) => {
     const mark = ours.log.length;
     await pair.kernel.connect();
     await says(t, () => ours.log.slice(mark), OTHER, 'we');
-    await pair.untilWe(({ cs }) => cs !== 'Connected');
-    await pair.disconnectOurs().catch(() => {});
-    await pair.kernel.disconnect().catch(() => '');
+    await pair.untilWe(({ cs }) => cs === 'StandAlone');
+    await pair.kernel.until(({ cs }) => cs === 'WFConnection');
+    t.match(await pair.kernel.state(), { disk: 'Outdated' }, 'and it stays old');
     await pair.attachOurs();
-    // It has called its disk good, and has begun a generation of its own when we left.
-    await Promise.all([pair.connectOurs(), pair.kernel.connect(['--discard-my-data'])]);
+    await pair.connectOurs();
     await pair.untilInSync('the resync of what the kernel missed');
     await same(t, pair);
   });

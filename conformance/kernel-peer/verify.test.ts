@@ -213,5 +213,6 @@ t.test('verify and checksums', async (t) => {
       await same(t, pair);
     });
   }
-  t.same(await setting.complaints(), []);
+  // Planted, and compared one by one above.
+  t.same(await setting.complaints([/Out of sync: start=/, /Online verify found/]), []);
 });

@@ -1,4 +1,6 @@
 /** A Primary that loses its disk: whose generation the data above it belong to from then on. */
+
+import { COMMAND, P_CONNECTION_FEATURES } from '@udrbd/wire';
 import t from 'tap';
 import { STREAM } from './host.js';
 import { OP } from './requests.js';
@@ -19,6 +21,14 @@ function synced(): Pair {
 const current = (node: MemoryNode): bigint => node.core.snapshot(clock.now).volumes[0]!.currentUuid & ~1n;
 const detach = (node: MemoryNode, force = false): number => node.control({ command: 'detach', volume: 0, force });
 const said = (node: MemoryNode, text: string): boolean => node.logs.some((line) => line.includes(text));
+/** It offers protocols as old as a kernel does, from its next handshake on. */
+function passesForKernel(node: MemoryNode): void {
+  node.mangle = (stream, bytes) => {
+    const packet = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    if (packet.getUint16(4) === COMMAND.P_CONNECTION_FEATURES) packet.setUint32(8 + P_CONNECTION_FEATURES.at.protocol_min.offset, 86);
+    return [{ stream, bytes }];
+  };
+}
 
 t.test('a Secondary whose own I/O is suspended begins the generation of a Primary without a disk', async (t) => {
   const pair = synced();
@@ -225,6 +235,51 @@ t.test('an Outdated disk that a Primary without a disk does not know stays Outda
     pair.run(3000);
     t.equal(pair.b.code(op), 'SS_NO_UP_TO_DATE_DISK', 'its data are old');
   }
+});
+
+t.test('opposite a kernel, which would take the role alone for a verdict, the Primary looks at its generations first', async (t) => {
+  for (const isKnown of [true, false]) {
+    const pair = synced();
+    passesForKernel(pair.b);
+    if (isKnown) detach(pair.a, true);
+    pair.rest();
+    pair.partition();
+    pair.b.control({ command: 'outdate', volume: 0 });
+    pair.rest();
+    // A generation of its own, as it has lost its peer.
+    if (!isKnown) detach(pair.a, true);
+    pair.rest();
+    const sent: number[] = [];
+    pair.a.mangle = (stream, bytes) => {
+      if (stream === STREAM.Data) sent.push(new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getUint16(6));
+      return [{ stream, bytes }];
+    };
+    pair.heal();
+    pair.run(3000);
+    t.equal(pair.a.core.connections[0]!.isPeerGenuine, true);
+    t.ok(sent.includes(COMMAND.P_SIZES), 'it has introduced itself');
+    t.equal(sent.includes(COMMAND.P_STATE), isKnown, 'it says that it is Primary to whom has its data');
+    t.equal(said(pair.a, 'Can only connect to data with current UUID='), !isKnown);
+    t.match(pair.state(pair.b), isKnown ? /Secondary\/Primary UpToDate\/Diskless$/ : /Secondary\/Unknown Outdated/);
+  }
+});
+
+t.test('two Primaries without a disk do not wait for each other', async (t) => {
+  const pair = new Pair();
+  pair.configure({ 'allow-two-primaries': true }, {});
+  pair.connect();
+  pair.a.control({ command: 'primary', force: true });
+  pair.run(5000);
+  pair.b.control({ command: 'primary', force: false });
+  pair.run(1000);
+  for (const node of pair.nodes) passesForKernel(node);
+  pair.partition();
+  pair.rest();
+  for (const node of pair.nodes) detach(node, true);
+  pair.rest();
+  pair.heal();
+  pair.run(3000);
+  for (const node of pair.nodes) t.match(pair.state(node), /^StandAlone\(Off\)/, 'neither has data for the other');
 });
 
 t.test('nor does a Secondary without a disk make it good: what was newer may have been on the disk that is gone', async (t) => {

@@ -26,7 +26,7 @@ import { peerReturns } from './fencing.js';
 import { durably, keepGenerations, takePartingBack } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
 import { hasKept, markKept, sendKeptAgain } from './kept-writes.js';
-import { disconnectForGood } from './link.js';
+import { disconnectForGood, tellState } from './link.js';
 import { syncMetaData } from './meta-data-io.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
 import type { PeerDevice } from './peer-device.js';
@@ -150,6 +150,8 @@ export function receiveSizes(res: Resource, pd: PeerDevice, view: DataView, base
   const { volume } = pd;
   pd.peerDiskSectors = d_size;
   pd.peerConfiguredSectors = u_size;
+  // It has no generations that could be told.
+  if (pd.owesState && d_size === 0) tellState(res, pd);
   const told = { d_size, u_size, c_size, dds_flags };
   const { disk } = volume;
   if (disk === undefined || volume.diskState < DISK.Negotiating) return withoutDisk(res, pd, told);
@@ -278,6 +280,7 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
     disconnectForGood(res, pd.connection);
     return undefined;
   }
+  if (pd.owesState) tellState(res, pd);
   const md = volume.disk?.metaData;
   if (volume.diskState < DISK.Negotiating || md === undefined) {
     // A connected peer whose own data are bad has none for what is above us, whatever it tells.
@@ -309,6 +312,7 @@ export function receiveState(res: Resource, pd: PeerDevice, view: DataView, base
   if (!isStateValid(decoded.value.state, c.apv)) return `bad state 0x${decoded.value.state.toString(16)}`;
   const peer = unpackState(stateFromWire(decoded.value.state, c.apv));
   const { volume } = pd;
+  if (pd.owesState) tellState(res, pd);
   let old = res.view(volume, pd);
   if (old.conn <= CONN.TearDown) return undefined;
   if (old.conn === CONN.WFReportParams && awaitsVerdict(old, peer)) return undefined;

@@ -184,6 +184,23 @@ export function introduce(res: Resource, volumeNumber: number, c: Connection): v
   sendSyncParam(res, pd);
   sendSizes(res, pd, pd.volume.sizeSectors);
   if (pd.volume.diskState >= DISK.Negotiating) sendUuids(res, pd);
+  pd.owesState = looksFirst(res, pd);
+  if (!pd.owesState) tellState(res, pd);
+}
+
+/**
+ * Whether the peer's generations are looked at before it hears that we are Primary without a disk. A kernel takes that as our word for its
+ * data at once: it calls an Outdated disk good, and begins a generation of its own when we turn it down and leave.
+ */
+const looksFirst = (res: Resource, pd: PeerDevice): boolean =>
+  pd.connection.isPeerGenuine &&
+  pd.connection.state < CONN.WFReportParams &&
+  res.role === ROLE.Primary &&
+  pd.volume.diskState < DISK.Negotiating;
+
+/** Our P_STATE of this connection, once it is due. */
+export function tellState(res: Resource, pd: PeerDevice): void {
+  pd.owesState = false;
   sendState(res, pd);
   pd.stateSent = true;
 }

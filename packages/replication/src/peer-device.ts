@@ -43,6 +43,8 @@ export class PeerDevice {
   considerResync = false;
   /** Our P_STATE of this connection has been sent: role changes have to wait for the end of the handshake. */
   stateSent = false;
+  /** It is not sent before the peer's generations have been seen. */
+  owesState = false;
   /** Numbers P_DATA and block acks; starts anew with each connection. */
   packetSeq = 0;
   /** The highest such number of the peer up to which everything has come. */
@@ -120,6 +122,7 @@ export class PeerDevice {
     this.peerUuids = undefined;
     this.comparedGenerations = undefined;
     this.stateSent = false;
+    this.owesState = false;
     this.skippedSync = false;
     this.considerResync = false;
     this.sectorsInFlight = 0;
