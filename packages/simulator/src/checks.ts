@@ -20,6 +20,8 @@ export class Checks {
   /** Completed writes that a node lost in a power cut, as it may. */
   readonly excused: readonly [Set<number>, Set<number>] = [new Set(), new Set()];
   #lastRestart: { readonly found: [FoundMetaData, FoundMetaData]; readonly outcome: ReturnType<typeof syncHandshake> } | undefined;
+  /** Of each node, also once that is gone. */
+  readonly #lastConnection: [string | undefined, string | undefined] = [undefined, undefined];
   #wasPair = true;
   #target: NodeId | undefined;
 
@@ -167,6 +169,7 @@ export class Checks {
     const world = this.#world;
     const disk = after.volumes[0]?.diskState;
     const peer = after.connections[0]?.peerDevices[0];
+    this.#lastConnection[node.side] = after.connections[0]?.state;
     if (before?.role !== 'Primary' && after.role === 'Primary') {
       if (disk !== 'UpToDate' && peer?.peerDiskState !== 'UpToDate' && !world.isForced) {
         world.violation(`D7 ${node.name}: promoted with ${disk}/${peer?.peerDiskState}`);
@@ -204,8 +207,8 @@ export class Checks {
   #targetIsDone(target: NodeId): void {
     const { plan, history, nodes } = this.#world;
     const source: NodeId = target === 0 ? 1 : 0;
-    const isConnected = nodes[source].snapshot()?.connections[0]?.state === 'Connected';
-    if (isConnected && plan.protocol === 'C') history.addObligations(source, target);
+    const state = nodes[source].snapshot()?.connections[0]?.state ?? this.#lastConnection[source];
+    if (state === 'Connected' && plan.protocol === 'C') history.addObligations(source, target);
   }
 
   /** Both nodes say that they are equal. */
