@@ -1,6 +1,6 @@
 /** An engine as a process of its own, and its control socket, for tests that look from outside. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -34,16 +34,23 @@ export async function bundleEngine(outdir: string): Promise<string> {
   return `${outdir}/udrbd-engine.js`;
 }
 
+/** So far; two of them may want the same folder. */
+let engines = 0;
+
+/** For what takes no time on an idle machine. */
+const PATIENCE_MS = 60_000;
+
 export class EngineProcess {
   readonly runDir: string;
   readonly #program: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #files: number | undefined;
+  /** What it says on standard error. */
+  readonly #logPath: string;
   #child: ChildProcess | undefined;
   /** Of an engine that succeeded the one that was started here. */
   #successor: number | undefined;
   #client: ControlClient | undefined;
-  #output = '';
 
   /**
    * @param program - from {@link bundleEngine}
@@ -54,19 +61,18 @@ export class EngineProcess {
     this.#program = program;
     this.runDir = runDir;
     this.#env = env;
+    this.#logPath = `${runDir}.${++engines}.log`;
     mkdirSync(runDir, { recursive: true, mode: 0o700 });
   }
 
   /** Runs the engine and waits until it answers. */
   async start(): Promise<void> {
-    this.#output = '';
-    const child = this.#spawn('--foreground');
+    const said = openSync(this.#logPath, 'w');
+    const child = this.#spawn('--foreground', said);
+    closeSync(said);
     this.#child = child;
     this.#successor = undefined;
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      this.#output += text;
-    });
-    for (let waited = 0; waited < 60_000; waited += 20) {
+    for (let waited = 0; waited < PATIENCE_MS; waited += 20) {
       if (existsSync(`${this.runDir}/control.sock`)) {
         try {
           this.#client = createClient(await transport(`${this.runDir}/control.sock`));
@@ -79,10 +85,10 @@ export class EngineProcess {
       if (child.exitCode !== null || child.signalCode !== null) break;
       await sleep(20);
     }
-    throw new Error(`the engine does not answer:\n${this.#output}`);
+    throw new Error(`the engine does not answer:\n${this.log}`);
   }
 
-  #spawn(option: string): ChildProcess {
+  #spawn(option: string, stderr: number | 'pipe'): ChildProcess {
     const limit = this.#files === undefined ? [] : ['prlimit', `--nofile=${this.#files}`];
     const [command, ...argv] = [...limit, process.execPath, '--enable-source-maps', this.#program, option];
     return spawn(command!, argv, {
@@ -95,14 +101,14 @@ export class EngineProcess {
         UDRBD_POOL_MIB: '16',
         ...this.#env,
       },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'ignore', stderr],
     });
   }
 
   /** Hands over to a new process of the same program. @returns what it said when it refused, else '' */
   async upgrade(): Promise<string> {
     const old = this.pid;
-    const child = this.#spawn('--upgrade');
+    const child = this.#spawn('--upgrade', 'pipe');
     let said = '';
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       said += text;
@@ -120,10 +126,9 @@ export class EngineProcess {
     return this.#successor ?? this.#child!.pid!;
   }
 
-  /** What the engine has logged, and what its successors have. */
+  /** What the engine has logged, and what its successors have; files, so that what was said before an answer is there with the answer. */
   get log(): string {
-    const file = `${this.runDir}/engine.log`;
-    return this.#output + (existsSync(file) ? readFileSync(file, 'utf8') : '');
+    return [this.#logPath, `${this.runDir}/engine.log`].map((file) => (existsSync(file) ? readFileSync(file, 'utf8') : '')).join('');
   }
 
   get client(): ControlClient {
@@ -145,7 +150,7 @@ export class EngineProcess {
   }
 
   /** Waits until the resource is as wanted. */
-  async until(name: string, what: string, wanted: (resource: ResourceSnapshot) => boolean, ms = 20_000): Promise<ResourceSnapshot> {
+  async until(name: string, what: string, wanted: (resource: ResourceSnapshot) => boolean, ms = PATIENCE_MS): Promise<ResourceSnapshot> {
     for (let waited = 0; ; waited += 50) {
       const resource = await this.resource(name);
       if (wanted(resource)) return resource;
@@ -165,10 +170,10 @@ export class EngineProcess {
     this.#client?.close();
     const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
     child.kill(signal);
-    const code = await Promise.race([ended, sleep(15_000, 'late' as const, { ref: false })]);
+    const code = await Promise.race([ended, sleep(PATIENCE_MS, 'late' as const, { ref: false })]);
     if (code !== 'late') return code;
     child.kill('SIGKILL');
-    throw new Error(`the engine did not end:\n${this.#output}`);
+    throw new Error(`the engine did not end:\n${this.log}`);
   }
 
   /** It is not our child: its status is nobody's to know. */
@@ -176,7 +181,7 @@ export class EngineProcess {
     this.#client?.close();
     if (isAlive(pid)) process.kill(pid, signal);
     for (let waited = 0; isAlive(pid); waited += 20) {
-      if (waited > 15_000) {
+      if (waited > PATIENCE_MS) {
         process.kill(pid, 'SIGKILL');
         throw new Error(`the engine did not end:\n${this.log}`);
       }

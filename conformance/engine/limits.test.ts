@@ -20,7 +20,7 @@ t.test('limits', async (t) => {
     const nbd = await NbdClient.open(path);
     const others: Promise<NbdClient | undefined>[] = [];
     for (let i = 0; i < FILES; i++) others.push(NbdClient.open(path).catch(() => undefined));
-    for (let waited = 0; !a.log.includes('accept on') && waited < 10_000; waited += 50) await sleep(50);
+    for (let waited = 0; !a.log.includes('accept on') && waited < 60_000; waited += 50) await sleep(50);
     await sleep(1500);
     const complaints = a.log.split('\n').filter((line) => line.includes('accept on'));
     t.match(complaints[0], /accept on .*0\.sock: .*Too many open files/);
