@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ControlClient, createClient, type ResourceSnapshot, type Transport } from '@udrbd/control';
 import { build } from 'esbuild';
+import { eventually, PATIENCE_MS } from './eventually.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -36,9 +37,6 @@ export async function bundleEngine(outdir: string): Promise<string> {
 
 /** So far; two of them may want the same folder. */
 let engines = 0;
-
-/** For what takes no time on an idle machine. */
-const PATIENCE_MS = 60_000;
 
 export class EngineProcess {
   readonly runDir: string;
@@ -151,12 +149,13 @@ export class EngineProcess {
 
   /** Waits until the resource is as wanted. */
   async until(name: string, what: string, wanted: (resource: ResourceSnapshot) => boolean, ms = PATIENCE_MS): Promise<ResourceSnapshot> {
-    for (let waited = 0; ; waited += 50) {
-      const resource = await this.resource(name);
-      if (wanted(resource)) return resource;
-      if (waited > ms) throw new Error(`${what} did not happen: ${JSON.stringify(resource, undefined, 1)}\n${this.log}`);
-      await sleep(50);
-    }
+    return eventually(
+      what,
+      () => this.resource(name),
+      wanted,
+      () => this.log,
+      ms,
+    );
   }
 
   proc(): string {

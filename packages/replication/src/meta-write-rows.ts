@@ -69,8 +69,9 @@ export class MetaWriteRow implements MetaWrite, QueuedMetaWrite {
     const source = this.#source;
     const from = this.#from;
     if (this.lengthBytes === PAGE_BYTES) {
+      if (source.length === PAGE_BYTES) this.#page.set(source);
       // A view of the page would be garbage.
-      for (let i = 0; i < PAGE_BYTES; i++) this.#page[i] = source[from + i]!;
+      else for (let i = 0; i < PAGE_BYTES; i++) this.#page[i] = source[from + i]!;
       this.bytes = this.#page;
     } else this.bytes = source.slice(from, from + this.lengthBytes);
     this.preflush = typeof this.#preflush === 'boolean' ? this.#preflush : this.#preflush();
