@@ -3,10 +3,10 @@ import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { unpackedPackage } from '../vm/packages.js';
+import { stockUtils } from '../vm/packages.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const STOCK = join(unpackedPackage('bookworm', 'drbd-utils'), 'sbin');
+export const STOCK = join(stockUtils(), 'sbin');
 
 /** @returns a folder with `drbdsetup` and `drbdmeta` (ours), `drbdadm` and `drbdmon` (stock's) */
 export async function installPrograms(dir: string): Promise<string> {

@@ -4,11 +4,11 @@
  */
 import { join } from 'node:path';
 import t from 'tap';
-import { unpackedPackage } from '../vm/packages.js';
+import { stockUtils } from '../vm/packages.js';
 import { compare, explain } from './differential.js';
 
 const [first, last] = (process.env.DRBDADM_SEEDS ?? '1-300').split('-').map(Number) as [number, number];
-const stock = join(unpackedPackage('bookworm', 'drbd-utils'), 'sbin/drbdadm');
+const stock = join(stockUtils(), 'sbin/drbdadm');
 
 for (const broken of [false, true]) {
   t.test(broken ? 'broken configurations' : 'random configurations', async (t) => {

@@ -1,31 +1,14 @@
-// The distribution's drbdmeta as an oracle: its package is downloaded and unpacked, never installed, and runs in a mount
-// namespace of its own, so that neither its lock files nor its records of device sizes touch this machine.
+// The distribution's drbdmeta as an oracle: it runs in a mount namespace of its own, so that neither its lock files nor its
+// records of device sizes touch this machine.
 
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stockUtils } from '../vm/packages.js';
 import type { Result } from './capture.js';
 
-const CACHE = fileURLToPath(new URL('../../.cache/stock', import.meta.url));
-
-/** Path of the stock drbdmeta; downloads it into .cache/stock the first time. */
-export function stockDrbdmeta(): string {
-  const find = (): string | undefined => ['sbin', 'usr/sbin'].map((d) => `${CACHE}/${d}/drbdmeta`).find(existsSync);
-  const there = find();
-  if (there) return there;
-  mkdirSync(CACHE, { recursive: true });
-  const sh = (script: string): void => void execFileSync('sh', ['-ec', script], { cwd: CACHE, stdio: ['ignore', 'ignore', 'inherit'] });
-  try {
-    sh('apt-get -qq download drbd-utils');
-  } catch {
-    // The package lists may be missing; without root the first attempt is all there is.
-    sh('apt-get -qq update && apt-get -qq download drbd-utils');
-  }
-  sh('for deb in drbd-utils_*.deb; do dpkg -x "$deb" .; done');
-  const unpacked = find();
-  if (!unpacked) throw new Error(`no drbdmeta in the drbd-utils package under ${CACHE}`);
-  return unpacked;
-}
+/** Path of the stock drbdmeta. */
+export const stockDrbdmeta = (): string => join(stockUtils(), 'sbin/drbdmeta');
 
 const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
 

@@ -20,7 +20,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { unpackedPackage } from '../vm/packages.js';
+import { stockUtils } from '../vm/packages.js';
 import { freePort } from './free-port.js';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -104,7 +104,7 @@ class Cluster {
       if (lstatSync(this.#deviceOf(id), { throwIfNoEntry: false }) === undefined) symlinkSync(this.#disks.get(node)!, this.#deviceOf(id));
       this.#links.push(this.#deviceOf(id));
     }
-    const folder = join(unpackedPackage('bookworm', 'drbd-utils'), 'usr/lib/ocf/resource.d/linbit');
+    const folder = join(stockUtils(), 'usr/lib/ocf/resource.d/linbit');
     const copy = join(this.#work, 'drbd');
     copyFileSync(join(folder, 'drbd.shellfuncs.sh'), join(this.#work, 'drbd.shellfuncs.sh'));
     this.#program(copy, readFileSync(join(folder, 'drbd'), 'utf8').replaceAll('test -f /proc/drbd', `test -f ${this.#config}`));
@@ -216,7 +216,7 @@ for (const whose of ['own', 'stock'] as const) {
 }
 
 t.test('our agent has the parameters of the distribution’s', async (t) => {
-  const folder = join(unpackedPackage('bookworm', 'drbd-utils'), 'usr/lib/ocf/resource.d/linbit');
+  const folder = join(stockUtils(), 'usr/lib/ocf/resource.d/linbit');
   const names = (text: string) => [...text.matchAll(/<parameter name="([a-z_]+)"/g)].map((m) => m[1]!).sort();
   t.strictSame(names(run(OWN, ['meta-data']).output), names(readFileSync(join(folder, 'drbd'), 'utf8')));
 });

@@ -5,10 +5,10 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { unpackedPackage } from '../vm/packages.js';
+import { stockUtils } from '../vm/packages.js';
 import { Hosts, NODES, type Node, obstacle, ROOT, run } from './hosts.js';
 
-const STOCK = unpackedPackage('bookworm', 'drbd-utils');
+const STOCK = stockUtils();
 
 /** As much of a cluster manager as the fencing script uses: its configuration is a file, `$CIB`, of one tag per line. `mail` and `logger` write to files. */
 const CLUSTER_TOOLS = {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { repository } from '../vm/cache.js';
 import { cpio } from '../vm/cpio.js';
 import { command, installMissing } from '../vm/host-tools.js';
-import { unpackedPackage } from '../vm/packages.js';
+import { stockUtils, unpackedPackage } from '../vm/packages.js';
 
 export interface UmlKernel {
   /** The kernel, an ordinary program. */
@@ -23,7 +23,7 @@ export function umlKernel(): UmlKernel {
   return {
     program: join(kernel, 'usr/bin/linux.uml'),
     modules: join(kernel, 'usr/lib/uml/modules'),
-    stock: unpackedPackage('bookworm', 'drbd-utils'),
+    stock: stockUtils(),
     initrd: cpio([
       { path: 'init', content: init, mode: 0o755 },
       { path: 'bin/busybox', content: readFileSync(command('busybox')), mode: 0o755 },

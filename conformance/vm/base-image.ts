@@ -18,7 +18,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { fingerprint, once } from './cache.js';
 import { command, findCommand, installMissing } from './host-tools.js';
-import { unpackedPackage } from './packages.js';
+import { stockUtils, unpackedPackage } from './packages.js';
 
 /** What every guest has beside busybox, which fills in the rest. */
 const TOOLS = `fio bash jq fuser strace
@@ -50,7 +50,7 @@ export interface BaseImage {
 export function baseImage(): BaseImage {
   installMissing();
   const kernelPackage = unpackedPackage('bookworm-backports', 'linux-image-cloud-amd64', { resolve: true });
-  const stock = unpackedPackage('bookworm', 'drbd-utils');
+  const stock = stockUtils();
   const image = readdirSync(join(kernelPackage, 'boot')).find((file) => file.startsWith('vmlinuz-'));
   if (image === undefined) throw new Error(`${kernelPackage} has no kernel`);
   const release = image.slice('vmlinuz-'.length);

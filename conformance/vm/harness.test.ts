@@ -14,7 +14,8 @@ import { runPair } from './pair.js';
 const folder = t.testdir({
   'speak.sh': `echo first; sleep 2; echo second >&2; printf '%s|' "$@" "$VM" "$VM_NODE" > /out/words; printf 'a\\0\\0b'; exit 7\n`,
   'speak.ts': `const words: readonly string[] = process.argv.slice(2);\nconsole.log(words.join('+'), process.platform);\nprocess.exit(9);\n`,
-  'panic.sh': 'echo before; echo c > /proc/sysrq-trigger; sleep 60\n',
+  // A panic leaves no time for the copier in the guest.
+  'panic.sh': 'echo before; sleep 5; echo c > /proc/sysrq-trigger; sleep 60\n',
   'power-off.sh': 'echo before; poweroff -f; sleep 60\n',
   'stuck.sh': 'echo before; sleep 1000\n',
   'straggler.sh': 'sleep 1000 & echo done; exit 0\n',

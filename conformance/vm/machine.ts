@@ -90,7 +90,7 @@ export async function runVm(options: VmOptions): Promise<VmResult> {
     port.onData(reader.push);
     const ended = await waitFor(qemu, reader, seconds);
     const took = (Date.now() - started) / 1000;
-    port.close();
+    await port.drained();
     reader.flush();
     const log = readIfThere(join(logs, 'console.log')).replaceAll('\r', '');
     const result = verdict(ended, reader.status(), log, readIfThere(join(logs, 'qemu.log')), seconds);
@@ -225,7 +225,7 @@ function markedStream(end: string, sink: (chunk: Buffer) => void): MarkedStream 
   return { push, flush, status: () => status, done };
 }
 
-async function listen(path: string): Promise<{ onData: (sink: (chunk: Buffer) => void) => void; close: () => void }> {
+async function listen(path: string): Promise<{ onData: (sink: (chunk: Buffer) => void) => void; drained: () => Promise<void> }> {
   let deliver: (chunk: Buffer) => void = () => {};
   const server = createServer((socket) => {
     socket.on('data', (chunk) => deliver(chunk));
@@ -236,7 +236,8 @@ async function listen(path: string): Promise<{ onData: (sink: (chunk: Buffer) =>
     onData: (sink) => {
       deliver = sink;
     },
-    close: () => void server.close(),
+    // QEMU's end closes its socket, but what it sent before may still be on the way to us.
+    drained: () => new Promise((settle) => void server.close(() => settle())),
   };
 }
 

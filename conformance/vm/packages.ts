@@ -72,3 +72,6 @@ export function unpackedPackage(suite: Suite, name: string, options: { readonly 
     }),
   );
 }
+
+/** Root of the distribution's unpacked drbd-utils: the oracle of what stock does. */
+export const stockUtils = (): string => unpackedPackage('bookworm', 'drbd-utils');
