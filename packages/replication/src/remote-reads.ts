@@ -19,17 +19,30 @@ export function serveRead(res: Resource, pd: PeerDevice, sector: number, lengthB
   }
   const slot = acquirePeerSlot(res, pd.connection, volume.number, PEER.RemoteRead, sector, lengthBytes, idHigh, idLow);
   if (slot < 0) return false;
-  res.requests.op[slot] = OP.Read;
-  allocateBuffer(res, slot);
-  pd.unacked++;
-  if (mayReadForPeer(res, pd, slot)) remoteReadRunnable(res, pd, slot);
+  readForPeer(res, pd, slot);
   return true;
 }
 
-/** No write that the peer sent before is under way to these blocks. */
-export function remoteReadRunnable(res: Resource, pd: PeerDevice, slot: number): void {
+/** Has the blocks of a slot read for the peer, as soon as no write that has to come first is under way to them. */
+export function readForPeer(res: Resource, pd: PeerDevice, slot: number): void {
+  res.requests.op[slot] = OP.Read;
+  allocateBuffer(res, slot);
+  pd.unacked++;
+  if (mayReadForPeer(res, pd, slot)) readRunnable(res, pd, slot);
+}
+
+/** No write is under way to these blocks; those that come now wait until the reply is queued. */
+export function readRunnable(res: Resource, pd: PeerDevice, slot: number): void {
   pd.volume.lowerPending++;
   res.effects.push(EFFECT.DiskRead, slot, 0);
+}
+
+/** Counts a read for the peer, and lets the writes go on that waited for it. */
+export function readForPeerEnded(res: Resource, { volume }: PeerDevice, slot: number): void {
+  volume.lowerPending--;
+  volume.readSectors += res.requests.lengthBytes[slot]! / 512;
+  volume.overlap.leave(slot);
+  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
 }
 
 export function remoteReadDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
@@ -37,10 +50,7 @@ export function remoteReadDone(res: Resource, pd: PeerDevice, slot: number, errn
   const { volume } = pd;
   const sector = requests.sector[slot]!;
   const length = requests.lengthBytes[slot]!;
-  volume.lowerPending--;
-  volume.readSectors += length / 512;
-  volume.overlap.leave(slot);
-  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
+  readForPeerEnded(res, pd, slot);
   if (pd.unacked > 0) pd.unacked--;
   if (!pd.connection.isUp) releasePeerSlot(res, slot);
   else if (errno === 0) sendBlockReply(res, pd, COMMAND.P_DATA_REPLY, slot);

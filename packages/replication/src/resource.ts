@@ -29,7 +29,7 @@ import { SENT } from './outbox.js';
 import type { PeerDevice } from './peer-device.js';
 import { PEER, peerKind, releasePeerSlot } from './peer-requests.js';
 import { payloadDone, receive } from './receiver.js';
-import { remoteReadDone, remoteReadRunnable } from './remote-reads.js';
+import { readRunnable, remoteReadDone } from './remote-reads.js';
 import { Requests } from './requests.js';
 import { continueResize, resyncNewStorage } from './resize.js';
 import {
@@ -39,7 +39,6 @@ import {
   resyncDeadline,
   resyncProgress,
   resyncReadDone,
-  resyncReadRunnable,
   resyncTurn,
   resyncWriteDone,
   resyncWriteRunnable,
@@ -407,8 +406,7 @@ export class Resource implements ReplicationCore {
 
   peerReadRunnable(pd: PeerDevice, slot: number): void {
     const kind = peerKind(this, slot);
-    if (kind === PEER.RemoteRead) remoteReadRunnable(this, pd, slot);
-    else if (kind === PEER.ResyncRead) resyncReadRunnable(this, pd, slot);
+    if (kind === PEER.RemoteRead || kind === PEER.ResyncRead) readRunnable(this, pd, slot);
     else verifyRunnable(this, pd, slot);
   }
 

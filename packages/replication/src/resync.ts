@@ -14,7 +14,6 @@ import { EFFECT } from './effects.js';
 import { durably, keepGenerations } from './generation-changes.js';
 import { sourceResyncEnd, sourceResyncStart, syncUuidOf, targetResyncEnd, targetResyncStart } from './generations.js';
 import { markMetaDataDirty, syncMetaData, writeBitmap } from './meta-data-io.js';
-import { mayReadForPeer } from './mirrored-writes.js';
 import {
   ID_ALL_ONES,
   sendBlockAck,
@@ -38,6 +37,7 @@ import {
   setPeerKind,
 } from './peer-requests.js';
 import { ProgressMarks } from './progress-marks.js';
+import { readForPeer, readForPeerEnded } from './remote-reads.js';
 import { OP } from './requests.js';
 import type { Resource } from './resource.js';
 import { RESYNC_TURN_MS, ResyncController, type ResyncOptions } from './resync-controller.js';
@@ -542,17 +542,8 @@ export function serveResyncRead(
     res.requests.digest[slot] = checksum;
     res.requests.expect(slot, bytes, digestAt, digestLength);
   }
-  res.requests.op[slot] = OP.Read;
-  allocateBuffer(res, slot);
-  pd.unacked++;
-  if (mayReadForPeer(res, pd, slot)) resyncReadRunnable(res, pd, slot);
+  readForPeer(res, pd, slot);
   return true;
-}
-
-/** No write of the application to these blocks is under way; those that come now wait until the reply is queued. */
-export function resyncReadRunnable(res: Resource, pd: PeerDevice, slot: number): void {
-  pd.volume.lowerPending++;
-  res.effects.push(EFFECT.DiskRead, slot, 0);
 }
 
 export function resyncReadDone(res: Resource, pd: PeerDevice, slot: number, errno: number): void {
@@ -560,12 +551,9 @@ export function resyncReadDone(res: Resource, pd: PeerDevice, slot: number, errn
   const { volume } = pd;
   const sector = requests.sector[slot]!;
   const length = requests.lengthBytes[slot]!;
-  volume.lowerPending--;
-  volume.readSectors += length / 512;
+  readForPeerEnded(res, pd, slot);
   volume.resyncSectors += length / 512;
   if (pd.unacked > 0) pd.unacked--;
-  volume.overlap.leave(slot);
-  if (volume.overlap.waitingCount > 0) res.wantOverlap(volume);
   if (!pd.connection.isUp) releasePeerSlot(res, slot);
   else if (errno === 0 && pd.conn === CONN.Ahead) {
     sendBlockAck(res, pd, COMMAND.P_RS_CANCEL, sector, ID_ALL_ONES, ID_ALL_ONES, length);
