@@ -137,7 +137,9 @@ t.test(`chaos, seed ${SEED}`, async (t) => {
       await within(load, PATIENCE_MS, 'the load has not ended');
       await pair.untilInSync('coming together');
     } catch (error) {
-      throw new Error(told((error as Error).message));
+      // What the kernel's tasks and its disk wait for, into its console.
+      const disks = await pair.inGuest('echo w > /proc/sysrq-trigger; cat /proc/diskstats').catch(String);
+      throw new Error(`${told((error as Error).message)}\n${disks}`);
     }
     if (primary === 'ours') await pair.secondary();
     else await pair.kernel.setup(`secondary ${pair.minor}`);
