@@ -105,7 +105,12 @@ t.test(`chaos, seed ${SEED}`, async (t) => {
       else if (what === 6) await attempt('we attach', () => pair.attachOurs());
       else if (what === 7) await attempt('the kernel attaches', attachKernel);
       else if (what === 8)
-        await attempt('invalidate the Secondary', () => (primary === 'ours' ? pair.ask('invalidate-remote') : pair.ask('invalidate')));
+        await attempt('invalidate the Secondary', async () => {
+          const { disk } = (primary === 'ours' ? await pair.state() : await pair.kernel.state()) ?? {};
+          // Else it may be the only good copy, and neither kind of Primary takes an older one back.
+          if (disk !== 'UpToDate') throw new Error('not while the Primary has no disk');
+          await pair.ask(primary === 'ours' ? 'invalidate-remote' : 'invalidate');
+        });
       else if (what === 9)
         await attempt('rates', async () => {
           await pair.setOurRate(rate());
