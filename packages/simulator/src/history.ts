@@ -34,6 +34,8 @@ export class History {
   bornSectors = Number.POSITIVE_INFINITY;
   readonly #bySector = new Map<number, number[]>();
   readonly #running = new Set<HistoryWrite>();
+  /** Of each node, when the last of its writes ended, Infinity while one runs. */
+  readonly #busyUntil: [number, number] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
   /** Completed, in order of completion, and not covered by a flush. */
   readonly #unflushed: readonly [HistoryWrite[], HistoryWrite[]] = [[], []];
 
@@ -48,6 +50,7 @@ export class History {
     }
     for (const [sector, ids] of this.#bySector) copy.#bySector.set(sector, ids.slice());
     for (const node of [0, 1] as const) {
+      copy.#busyUntil[node] = this.#busyUntil[node];
       for (const id of this.obliged[node]) copy.obliged[node].add(id);
       for (const write of this.#unflushed[node]) copy.#unflushed[node].push(copy.write(write.id)!);
     }
@@ -85,6 +88,7 @@ export class History {
     };
     this.writes.push(write);
     this.#running.add(write);
+    this.#busyUntil[node] = Number.POSITIVE_INFINITY;
     for (let s = sector; s < sector + sectors; s++) {
       const list = this.#bySector.get(s);
       if (list === undefined) this.#bySector.set(s, [id]);
@@ -100,7 +104,7 @@ export class History {
   end(write: HistoryWrite, ok: boolean, isLocal: boolean, mirroredTo: NodeId | undefined, now: number): void {
     write.end = now;
     write.state = ok ? 'ok' : 'failed';
-    this.#running.delete(write);
+    this.#noLongerRuns(write, now);
     if (!ok) return;
     write.durable = write.fua;
     if (!write.durable) this.#unflushed[write.node].push(write);
@@ -139,9 +143,15 @@ export class History {
       }
       write.state = 'unknown';
       write.end = now;
-      this.#running.delete(write);
+      this.#noLongerRuns(write, now);
     }
     return released;
+  }
+
+  #noLongerRuns(write: HistoryWrite, now: number): void {
+    this.#running.delete(write);
+    for (const other of this.#running) if (other.node === write.node) return;
+    this.#busyUntil[write.node] = now;
   }
 
   get running(): number {
@@ -149,7 +159,7 @@ export class History {
   }
 
   isRunning(sector: number): boolean {
-    for (const write of this.#running) if (sector >= write.sector && sector < write.sector + write.sectors) return true;
+    for (const write of this.#running) if (covers(write, sector)) return true;
     return false;
   }
 
@@ -163,16 +173,17 @@ export class History {
     if (value === ALIEN && sector >= this.bornSectors) return this.#newerThan(node, list, Number.NEGATIVE_INFINITY, before);
     if (value === ALIEN) return 'holds bytes that no write of this sector put there';
     if (value === 0) {
-      // Never written, or any zeroing.
-      let complaint = this.#newerThan(node, list, Number.NEGATIVE_INFINITY, before);
-      for (let i = 0; complaint !== undefined && i < list.length; i++) {
-        const zeroing = this.write(list[i]!)!;
-        if (zeroing.isZero) complaint = this.#newerThan(node, list, zeroing.end, before);
+      // Never written, or any zeroing: that which ended last leaves the fewest that are newer.
+      let end = Number.NEGATIVE_INFINITY;
+      for (const id of list) {
+        const zeroing = this.write(id)!;
+        if (zeroing.isZero && zeroing.end > end) end = zeroing.end;
       }
+      const complaint = this.#newerThan(node, list, end, before);
       return complaint === undefined ? undefined : `is zero, but ${complaint}`;
     }
     const write = this.write(value);
-    if (write === undefined || !list.includes(value)) return `holds write ${value}, which never was for this sector`;
+    if (write === undefined || !covers(write, sector)) return `holds write ${value}, which never was for this sector`;
     const newer = this.#newerThan(node, list, write.end, before);
     return newer === undefined ? undefined : `holds write ${value} (${write.state}), but ${newer}`;
   }
@@ -182,7 +193,9 @@ export class History {
     const obliged = this.obliged[node];
     for (let i = list.length - 1; i >= 0; i--) {
       const write = this.write(list[i]!)!;
-      if (write.start > end && write.end <= before && write.state === 'ok' && obliged.has(write.id)) {
+      // Those in front of it began no later.
+      if (write.start <= end) return undefined;
+      if (write.end <= before && write.state === 'ok' && obliged.has(write.id)) {
         if (write.node !== node && this.#isBeingReplaced(node, list, write, before)) continue;
         return `write ${write.id} of node ${write.node} was completed after that`;
       }
@@ -195,6 +208,7 @@ export class History {
    * decided, not when the disk here was through; until then nothing of it can be seen here.
    */
   #isBeingReplaced(node: NodeId, list: readonly number[], write: HistoryWrite, before: number): boolean {
+    if (this.#busyUntil[node] <= before) return false;
     return list.some((id) => {
       const other = this.write(id)!;
       return other.node === node && other.start < write.end && other.end > before;
@@ -253,3 +267,5 @@ export class History {
     for (const id of this.obliged[1]) this.obliged[0].add(id);
   }
 }
+
+const covers = (write: HistoryWrite, sector: number): boolean => sector >= write.sector && sector < write.sector + write.sectors;

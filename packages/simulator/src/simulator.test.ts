@@ -1,7 +1,7 @@
 import { Resource } from '@udrbd/replication';
 import t from 'tap';
 import { EventQueue } from './event-queue.js';
-import { History } from './history.js';
+import { History, type HistoryWrite, type NodeId } from './history.js';
 import { type LifeResult, runLife } from './life.js';
 import type { Canary } from './life-plan.js';
 import { Prng } from './prng.js';
@@ -130,6 +130,49 @@ t.test('what may be seen where two Primaries wrote', async (t) => {
   t.strictSame(history.crashed(1, 90).includes(crossing.id), true, 'a resolver that goes down meanwhile');
   t.equal(history.complaint(1, 12, resolvers.id, 100), undefined);
   t.equal(later.state, 'unknown');
+});
+
+/** The rule for what a sector may hold, said plainly: every write of it is looked at. */
+function plainlyComplains(history: History, node: NodeId, sector: number, value: number, before: number): boolean {
+  const list = history.writes.filter((write) => sector >= write.sector && sector < write.sector + write.sectors);
+  const isNewerThan = (end: number): boolean =>
+    list.some((write) => {
+      if (write.start <= end || write.end > before || write.state !== 'ok' || !history.obliged[node].has(write.id)) return false;
+      return write.node === node || !list.some((other) => other.node === node && other.start < write.end && other.end > before);
+    });
+  if (value === 0) return isNewerThan(Number.NEGATIVE_INFINITY) && list.every((write) => !write.isZero || isNewerThan(write.end));
+  const held = list.find((write) => write.id === value);
+  return held === undefined || isNewerThan(held.end);
+}
+
+t.test('what a sector may hold is the same when not every write is looked at', async (t) => {
+  const counts = { complaints: 0, none: 0 };
+  for (let seed = 0; seed < 60; seed++) {
+    const prng = new Prng(seed, 'history');
+    const history = new History();
+    const running: HistoryWrite[] = [];
+    for (let now = 10; now < 200; now += prng.below(4)) {
+      const dice = prng.below(20);
+      const node: NodeId = prng.chance(1, 4) ? 1 : 0;
+      if (dice < 8) running.push(history.begin(node, prng.chance(1, 4), prng.below(6), 1 + prng.below(3), false, now));
+      else if (dice < 16 && running.length > 0) {
+        const write = running.splice(prng.below(running.length), 1)[0]!;
+        history.end(write, prng.chance(9, 10), prng.chance(4, 5), prng.chance(4, 5) ? (write.node === 0 ? 1 : 0) : undefined, now);
+      } else if (dice === 16) {
+        history.crashed(node, now);
+        for (let i = running.length - 1; i >= 0; i--) if (running[i]!.node === node) running.splice(i, 1);
+      }
+      const [sector, before] = [prng.below(8), now - prng.below(12)];
+      for (const reader of [0, 1] as const) {
+        for (const value of [0, 1 + prng.below(history.writes.length + 1), Math.max(1, history.writes.length - prng.below(4))]) {
+          const complains = plainlyComplains(history, reader, sector, value, before);
+          if ((history.complaint(reader, sector, value, before) !== undefined) !== complains) t.fail(`seed ${seed}, at ${now}`);
+          counts[complains ? 'complaints' : 'none']++;
+        }
+      }
+    }
+  }
+  t.ok(counts.complaints > 1000 && counts.none > 1000, JSON.stringify(counts));
 });
 
 t.test('one seed, one life', async (t) => {
