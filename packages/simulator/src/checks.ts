@@ -5,11 +5,12 @@ import { CONN, DISK, type DiskNumber, type Generations, type ResourceSnapshot, R
 import type { NodeId } from './history.js';
 import { type FoundMetaData, hotExtentsOnDisk, peekMetaData } from './meta-tools.js';
 import type { SimNode } from './node.js';
+import { isSameMemory, zeroes } from './payload.js';
 import { readStamp, SECTOR } from './stamp.js';
 import type { World } from './world.js';
 
 const EXTENT_SECTORS = 8192;
-const ZEROES = new Uint8Array(4096);
+const ZEROES = zeroes(4096);
 
 export class Checks {
   readonly #world: World;
@@ -116,7 +117,7 @@ export class Checks {
     const [a, b] = this.#world.nodes;
     const left = a.disk.page(number) ?? ZEROES;
     const right = b.disk.page(number) ?? ZEROES;
-    if (Buffer.compare(left, right) === 0) {
+    if (isSameMemory(left, right) || Buffer.compare(left, right) === 0) {
       this.#unequalPages.delete(number);
       return;
     }

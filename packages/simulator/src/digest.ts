@@ -1,6 +1,7 @@
 /** Stands for every digest algorithm: no contents of a life collide under it, and it is quick. */
 import * as zlib from 'node:zlib';
 import { DIGEST_STRIDE, digestBytes, type ReplicationCore } from '@udrbd/replication';
+import { areZeroes } from './payload.js';
 
 /** @returns `length` bytes that depend on all of `payload`, whose length is a multiple of four */
 export function digestOf(payload: Uint8Array, length: number): Uint8Array {
@@ -16,7 +17,20 @@ export function bufferFilled({ requests }: ReplicationCore, slot: number, payloa
   if (length > 0) requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
 }
 
-const hashOf = (zlib as { crc32?: (data: Uint8Array) => number }).crc32 ?? hashOfWords;
+/** Of zeroes by their number: a device that is mostly empty is mostly that. */
+const ofZeroes = new Map<number, number>();
+
+function hashOf(payload: Uint8Array): number {
+  if (!areZeroes(payload)) return crc32(payload);
+  let hash = ofZeroes.get(payload.length);
+  if (hash === undefined) {
+    hash = crc32(payload);
+    ofZeroes.set(payload.length, hash);
+  }
+  return hash;
+}
+
+const crc32 = (zlib as { crc32?: (data: Uint8Array) => number }).crc32 ?? hashOfWords;
 
 /** For a Node.js without `crc32`. */
 function hashOfWords(payload: Uint8Array): number {

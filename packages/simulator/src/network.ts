@@ -24,7 +24,8 @@ export interface LinkUser {
   /** The node runs and asks for a connection. */
   readonly wantsLink: boolean;
   linkUp(link: Link, resolveConflicts: boolean): void;
-  received(link: Link, stream: Stream, bytes: Uint8Array): void;
+  /** A piece of packets: what is no payload, then the payload behind it, which nobody changes any more. */
+  received(link: Link, stream: Stream, bytes: Uint8Array, payload: Uint8Array): void;
   /** Room in the socket again. */
   writable(link: Link, stream: Stream): void;
   /** The other side closed, or the network says that it is not there any more. */
@@ -34,6 +35,7 @@ export interface LinkUser {
 /** `bytes` undefined is the end of the stream. */
 interface Piece {
   readonly bytes: Uint8Array | undefined;
+  readonly payload: Uint8Array;
   readonly arrival: number;
 }
 
@@ -66,6 +68,11 @@ export class Link {
 }
 
 const RETRY_MICROS = 100_000;
+const NOTHING = new Uint8Array(0);
+
+/** What `[from, to)` has of some bytes, which it may miss. */
+const part = (bytes: Uint8Array, from: number, to: number): Uint8Array =>
+  from <= 0 && to >= bytes.length ? bytes : bytes.subarray(Math.max(0, from), Math.max(0, to));
 
 export class Network {
   readonly #queue: EventQueue;
@@ -126,26 +133,28 @@ export class Network {
     return this.#profile.windowBytes - link.flows[side]![stream]!.inFlight;
   }
 
-  send(link: Link, side: Side, stream: Stream, bytes: Uint8Array): void {
+  /** Sends one packet; neither part of it is to change any more. */
+  send(link: Link, side: Side, stream: Stream, header: Uint8Array, payload: Uint8Array): void {
     const peer = other(side);
-    link.flows[side]![stream]!.inFlight += bytes.length;
+    const bytes = header.length + payload.length;
+    link.flows[side]![stream]!.inFlight += bytes;
     if (link.vanished[peer]) {
       // Nobody is there. A kernel that runs again answers with a reset.
       if (this.users[peer] !== undefined) this.#resetWhenHeard(link, side);
       return;
     }
-    for (let at = 0; at < bytes.length; ) {
-      const rest = bytes.length - at;
-      const length = this.#profile.splits && this.#prng.chance(1, 3) ? 1 + this.#prng.below(rest) : rest;
-      this.#enqueue(link, side, stream, bytes.subarray(at, at + length));
-      at += length;
+    for (let at = 0; at < bytes; ) {
+      const rest = bytes - at;
+      const end = this.#profile.splits && this.#prng.chance(1, 3) ? at + 1 + this.#prng.below(rest) : bytes;
+      this.#enqueue(link, side, stream, part(header, at, end), part(payload, at - header.length, end - header.length));
+      at = end;
     }
   }
 
-  #enqueue(link: Link, side: Side, stream: Stream, bytes: Uint8Array | undefined): void {
+  #enqueue(link: Link, side: Side, stream: Stream, bytes: Uint8Array | undefined, payload: Uint8Array = NOTHING): void {
     const flow = link.flows[side]![stream]!;
     flow.lastArrival = Math.max(flow.lastArrival, this.#queue.now + this.#delay());
-    flow.pieces.push({ bytes, arrival: flow.lastArrival });
+    flow.pieces.push({ bytes, payload, arrival: flow.lastArrival });
     this.#queue.at(flow.lastArrival, () => this.#pump(link, side, stream));
   }
 
@@ -154,13 +163,13 @@ export class Network {
     const flow = link.flows[side]![stream]!;
     const peer = other(side);
     while (flow.pieces.length > 0 && this.#up[side] && link.announced[peer] && flow.pieces[0]!.arrival <= this.#queue.now) {
-      const { bytes } = flow.pieces.shift()!;
+      const { bytes, payload } = flow.pieces.shift()!;
       if (bytes === undefined) {
         this.#end(link, peer, false);
         return;
       }
-      flow.inFlight -= bytes.length;
-      if (link.open[peer]) this.users[peer]?.received(link, stream, bytes);
+      flow.inFlight -= bytes.length + payload.length;
+      if (link.open[peer]) this.users[peer]?.received(link, stream, bytes, payload);
       if (link.open[side]) this.users[side]?.writable(link, stream);
     }
   }

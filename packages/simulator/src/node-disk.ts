@@ -3,6 +3,7 @@ import { type MetaWrite, OP, REQ_FUA, REQ_PREFLUSH, type ReplicationCore } from 
 import { bufferFilled } from './digest.js';
 import { peekMetaData, placesOfWrites } from './meta-tools.js';
 import type { SimNode } from './node.js';
+import { SlotBuffer, zeroes } from './payload.js';
 import type { Saboteur } from './saboteur.js';
 import type { DiskWrite, SimDisk } from './sim-disk.js';
 import type { World } from './world.js';
@@ -130,20 +131,22 @@ export class NodeDisk {
     const lengthBytes = requests.lengthBytes[slot]!;
     this.#node.detail('disk read', slot, sector, lengthBytes);
     const buffer = this.#node.buffers.get(slot);
-    if (buffer === undefined || buffer.length < lengthBytes) throw new Error(`slot ${slot}: read of ${lengthBytes} bytes without a buffer`);
+    if (buffer === undefined || buffer.bytes.length < lengthBytes)
+      throw new Error(`slot ${slot}: read of ${lengthBytes} bytes without a buffer`);
     const fail = (c: ReplicationCore): void => {
       // The disk may still touch the old one.
-      if (slot < requests.applicationSlots) this.#node.buffers.set(slot, new Uint8Array(lengthBytes));
+      if (slot < requests.applicationSlots) this.#node.buffers.set(slot, new SlotBuffer(zeroes(lengthBytes)));
       this.#done(c, slot, EIO);
     };
     this.#onDisk(this.#latency(), fail, (c, isLate) => {
       if (isLate) {
-        buffer.fill(0xa5);
+        buffer.spoil();
         return;
       }
       if (this.#fails()) return this.#done(c, slot, EIO);
-      this.#disk.readInto(sector * 512, buffer.subarray(0, lengthBytes));
-      bufferFilled(c, slot, buffer.subarray(0, lengthBytes));
+      const payload = this.#disk.view(sector * 512, lengthBytes);
+      buffer.put(payload, 0);
+      bufferFilled(c, slot, payload);
       this.#done(c, slot, 0);
     });
   }
@@ -162,7 +165,7 @@ export class NodeDisk {
     const point = (flags & REQ_PREFLUSH) !== 0 ? this.#disk.flushPoint : -1;
     let write: DiskWrite;
     if (requests.op[slot] === OP.Write) {
-      const buffer = this.#node.buffers.get(slot);
+      const buffer = this.#node.buffers.get(slot)?.bytes;
       if (buffer === undefined || buffer.length < lengthBytes) throw new Error(`slot ${slot}: write of ${lengthBytes} bytes without them`);
       const payload = this.#saboteur.payload(isMirrored, buffer.subarray(0, lengthBytes));
       // A buffer is filled once, and another request gets another one.

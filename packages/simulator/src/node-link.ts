@@ -9,46 +9,66 @@ import type { World } from './world.js';
 
 const CONNECTION = 0;
 const GENUINE_PROTOCOL_MIN = 86;
+const NOTHING = new Uint8Array(0);
 
-/** Pieces that are worth no copy. */
-const LARGE = 2048;
-
-/** Bytes received of one stream and not consumed. */
+/** Bytes received of one stream and not consumed: those that are put together to packets, and behind them what came after a payload began. */
 class Inbox {
-  bytes: Uint8Array = new Uint8Array(65536);
+  bytes = new Uint8Array(4096);
   start = 0;
   end = 0;
-  /** What holds bytes that have been copied, while `bytes` is something else. */
-  #own = this.bytes;
-  append(more: Uint8Array): void {
-    if (this.start === this.end && more.length > LARGE) {
-      // All of it is taken at once, mostly.
-      this.bytes = more;
-      this.start = 0;
-      this.end = more.length;
-      return;
+  readonly #behind: { readonly bytes: Uint8Array; readonly isPayload: boolean }[] = [];
+
+  append(bytes: Uint8Array, payload: Uint8Array): void {
+    if (bytes.length > 0) {
+      if (this.#behind.length === 0) this.#put(bytes);
+      else this.#behind.push({ bytes, isPayload: false });
     }
-    if (this.bytes !== this.#own) this.#takeOver();
+    if (payload.length > 0) this.#behind.push({ bytes: payload, isPayload: true });
+  }
+
+  /** Takes the next bytes of a payload, at most so many. They do not change any more. */
+  take(most: number): Uint8Array {
+    if (this.start < this.end) {
+      const part = transient.copyOf(this.bytes.subarray(this.start, Math.min(this.end, this.start + most)));
+      this.start += part.length;
+      return part;
+    }
+    const next = this.#behind.shift();
+    if (next === undefined) return NOTHING;
+    if (next.bytes.length <= most) {
+      this.#line();
+      return next.bytes;
+    }
+    this.#behind.unshift({ ...next, bytes: next.bytes.subarray(most) });
+    return next.bytes.subarray(0, most);
+  }
+
+  /** Whether there is something to look at for packets. */
+  hasBytes(): boolean {
+    // A payload that the core did not ask for.
+    while (this.start === this.end && this.#behind.length > 0) {
+      this.#put(this.#behind.shift()!.bytes);
+      this.#line();
+    }
+    return this.start < this.end;
+  }
+
+  /** Puts together what follows up to the next payload. */
+  #line(): void {
+    while (this.#behind[0]?.isPayload === false) this.#put(this.#behind.shift()!.bytes);
+  }
+
+  #put(more: Uint8Array): void {
+    const kept = this.end - this.start;
     if (this.end + more.length > this.bytes.length) {
-      const kept = this.bytes.subarray(this.start, this.end);
-      const next = new Uint8Array(Math.max(this.bytes.length, 2 * (kept.length + more.length)));
-      next.set(kept);
+      const next = kept + more.length > this.bytes.length / 2 ? new Uint8Array(2 * (kept + more.length)) : this.bytes;
+      next.set(this.bytes.subarray(this.start, this.end));
       this.bytes = next;
-      this.#own = next;
-      this.end -= this.start;
       this.start = 0;
+      this.end = kept;
     }
     this.bytes.set(more, this.end);
     this.end += more.length;
-  }
-
-  #takeOver(): void {
-    const kept = this.bytes.subarray(this.start, this.end);
-    if (kept.length > this.#own.length) this.#own = new Uint8Array(2 * kept.length);
-    this.#own.set(kept);
-    this.bytes = this.#own;
-    this.start = 0;
-    this.end = kept.length;
   }
 }
 
@@ -122,9 +142,9 @@ export class NodeLink implements LinkUser {
     });
   }
 
-  received(link: Link, stream: Stream, bytes: Uint8Array): void {
+  received(link: Link, stream: Stream, bytes: Uint8Array, payload: Uint8Array): void {
     if (this.#link !== link) return;
-    this.#inboxes[stream].append(bytes);
+    this.#inboxes[stream].append(bytes, payload);
     this.feed(stream);
   }
 
@@ -141,7 +161,7 @@ export class NodeLink implements LinkUser {
         continue;
       }
       if (stream === 0 && core.payloadSlot(CONNECTION) >= 0) return;
-      if (inbox.start === inbox.end) return;
+      if (!inbox.hasBytes()) return;
       this.#node.call(core, (c) => {
         const used = c.receive(this.#node.now, CONNECTION, stream, inbox.bytes, inbox.start, inbox.end);
         if (used < 0 || inbox.start + used > inbox.end) throw new Error(`receive consumed ${used} of ${inbox.end - inbox.start} bytes`);
@@ -156,16 +176,18 @@ export class NodeLink implements LinkUser {
     const slot = core.payloadSlot(CONNECTION);
     if (slot < 0) return false;
     const wanted = core.payloadBytes(CONNECTION);
-    const length = Math.min(wanted - this.#payloadDone, inbox.end - inbox.start);
     const buffer = this.#node.buffers.get(slot);
     const from = core.payloadOffset(CONNECTION);
-    if (buffer === undefined || buffer.length < from + wanted) throw new Error(`slot ${slot}: payload of ${wanted} bytes without a buffer`);
-    buffer.set(inbox.bytes.subarray(inbox.start, inbox.start + length), from + this.#payloadDone);
-    inbox.start += length;
-    this.#payloadDone += length;
-    if (this.#payloadDone < wanted) return false;
+    if (buffer === undefined || buffer.bytes.length < from + wanted)
+      throw new Error(`slot ${slot}: payload of ${wanted} bytes without a buffer`);
+    while (this.#payloadDone < wanted) {
+      const part = inbox.take(wanted - this.#payloadDone);
+      if (part.length === 0) return false;
+      buffer.put(part, from + this.#payloadDone);
+      this.#payloadDone += part.length;
+    }
     this.#payloadDone = 0;
-    bufferFilled(core, slot, buffer.subarray(from, from + wanted));
+    bufferFilled(core, slot, buffer.bytes.subarray(from, from + wanted));
     this.#node.call(core, (c) => c.payloadDone(this.#node.now, CONNECTION));
     return true;
   }
@@ -184,13 +206,15 @@ export class NodeLink implements LinkUser {
     if (this.#link === link) this.wakeSender(stream);
   }
 
-  /** A network card that changes a bit; the check sum of TCP does not see everything. */
-  #damage(payload: Uint8Array): void {
+  /** A network card that changes a bit; the check sum of TCP does not see everything. @returns what arrives */
+  #damaged(payload: Uint8Array): Uint8Array {
     const { plan, random, isQuiet } = this.#world;
-    if (plan.damagedPerMillion === 0 || isQuiet || !random.damage.chance(plan.damagedPerMillion, 1_000_000)) return;
+    if (plan.damagedPerMillion === 0 || isQuiet || !random.damage.chance(plan.damagedPerMillion, 1_000_000)) return payload;
+    const result = transient.copyOf(payload);
     const at = random.damage.below(payload.length);
-    payload[at] = payload[at]! ^ (1 << random.damage.below(8));
+    result[at] = result[at]! ^ (1 << random.damage.below(8));
     this.#world.noteDamage();
+    return result;
   }
 
   /** Hands waiting packets to the socket as long as it has room. */
@@ -204,24 +228,19 @@ export class NodeLink implements LinkUser {
     while (this.#handed[stream] < box.queued && network.room(link, this.#node.side, stream) > 0) {
       const row = this.#handed[stream]++ % box.capacity;
       const slot = box.payloadSlot[row]!;
-      const header = box.arena.subarray(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!);
-      const lengthBytes = box.payloadBytes[row]!;
-      const payload =
-        slot < 0 ? undefined : this.#node.buffers.get(slot)?.subarray(box.payloadOffset[row]!, box.payloadOffset[row]! + lengthBytes);
-      if (slot >= 0 && payload === undefined) {
+      const header = transient.copyOf(box.arena.subarray(box.headerOffset[row]!, box.headerOffset[row]! + box.headerBytes[row]!));
+      const from = box.payloadOffset[row]!;
+      let payload = slot < 0 ? NOTHING : this.#node.buffers.get(slot)?.bytes.subarray(from, from + box.payloadBytes[row]!);
+      if (payload === undefined) {
         this.#world.violation(`crash ${this.#node.name}: packet with the payload of slot ${slot}, which has none`);
         return;
       }
-      const packet = transient.allocate(header.length + lengthBytes);
-      packet.set(header);
-      if (this.#world.plan.genuinePeers && slot < 0) pretendGenuine(packet);
-      if (payload !== undefined) {
-        packet.set(payload, header.length);
+      if (slot >= 0) {
         const digest = digestBytes(box.digest[row]!);
-        if (digest > 0) packet.set(digestOf(payload, digest), header.length - digest);
-        this.#damage(packet.subarray(header.length));
-      }
-      network.send(link, this.#node.side, stream, packet);
+        if (digest > 0) header.set(digestOf(payload, digest), header.length - digest);
+        payload = this.#damaged(payload);
+      } else if (this.#world.plan.genuinePeers) pretendGenuine(header);
+      network.send(link, this.#node.side, stream, header, payload);
       entries++;
     }
     if (entries === 0) return;

@@ -15,9 +15,9 @@ import { applyActivityLog, deviceBytes, moveMetaData, openBackingDisk } from './
 import { other, type Side } from './network.js';
 import { NodeDisk } from './node-disk.js';
 import { NodeLink } from './node-link.js';
+import { SlotBuffer, zeroes } from './payload.js';
 import { Saboteur } from './saboteur.js';
 import { SimDisk } from './sim-disk.js';
-import { transient } from './slab.js';
 import type { World } from './world.js';
 
 const VOLUME = 0;
@@ -39,7 +39,7 @@ export class SimNode {
   readonly #saboteur: Saboteur;
   readonly io: NodeDisk;
   readonly #link: NodeLink;
-  readonly buffers = new Map<number, Uint8Array>();
+  readonly buffers = new Map<number, SlotBuffer>();
   #operations = new Map<number, CommandDone>();
   #operationNumber = 0;
   #tick: Scheduled | undefined;
@@ -266,7 +266,7 @@ export class SimNode {
     requests.flags[slot] = flags;
     requests.sector[slot] = sector;
     requests.lengthBytes[slot] = lengthBytes;
-    this.buffers.set(slot, payload ?? transient.allocate(op === OP.Read ? lengthBytes : 0));
+    this.buffers.set(slot, new SlotBuffer(payload ?? zeroes(op === OP.Read ? lengthBytes : 0)));
     return slot;
   }
 
@@ -276,7 +276,7 @@ export class SimNode {
   }
 
   buffer(slot: number): Uint8Array {
-    return this.buffers.get(slot)!;
+    return this.buffers.get(slot)!.bytes;
   }
 
   // --- effects ---
@@ -314,7 +314,7 @@ export class SimNode {
           completed.push([slot, value]);
           break;
         case EFFECT.AllocateBuffer:
-          this.buffers.set(slot, transient.allocate(value));
+          this.buffers.set(slot, new SlotBuffer(zeroes(value)));
           break;
         case EFFECT.FreeBuffer:
           this.buffers.delete(slot);

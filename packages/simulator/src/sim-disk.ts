@@ -3,6 +3,8 @@
  * write counts when it completes; until a flush that began later has ended, a power cut may keep or lose it, whole or by
  * sectors. Writes in flight may be torn. Atomic unit: 512 bytes.
  */
+
+import { areZeroes, zeroes } from './payload.js';
 import type { Prng } from './prng.js';
 import { Slab, transient } from './slab.js';
 import { SECTOR } from './stamp.js';
@@ -12,10 +14,14 @@ const PAGE = 4096;
 /** Pages stay as long as their disk. */
 const pageSlab = new Slab();
 
+const ZERO_PAGE = zeroes(PAGE);
+/** Most pages that are not zero show it at once. */
+const isZeroPage = (page: Uint8Array): boolean => page[0] === 0 && Buffer.compare(page, ZERO_PAGE) === 0;
+
 /** 4 KiB pages by number; a page that is absent is zero. */
 class SparseImage {
   readonly pages = new Map<number, Uint8Array>();
-  /** Pages that another image has too: copied before they are written to. */
+  /** Pages that are not only this image's: copied before they are written to. */
   readonly #shared = new Set<number>();
 
   read(offset: number, into: Uint8Array): void {
@@ -29,13 +35,43 @@ class SparseImage {
     }
   }
 
+  /** `bytes` are not to change after this: whole pages of them become pages of the image. */
   write(offset: number, bytes: Uint8Array): void {
+    if (areZeroes(bytes)) return this.zero(offset, bytes.length);
     for (let done = 0; done < bytes.length; ) {
       const at = (offset + done) % PAGE;
       const length = Math.min(PAGE - at, bytes.length - done);
-      this.#page(Math.floor((offset + done) / PAGE)).set(bytes.subarray(done, done + length), at);
+      const number = Math.floor((offset + done) / PAGE);
+      const part = bytes.subarray(done, done + length);
+      if (length < PAGE) this.#page(number).set(part, at);
+      else if (isZeroPage(part)) this.#drop(number);
+      else this.#share(number, part);
       done += length;
     }
+  }
+
+  /** What a read returns, not to be changed: where that is possible no copy. */
+  view(offset: number, length: number): Uint8Array {
+    const begin = Math.floor(offset / PAGE);
+    const end = Math.ceil((offset + length) / PAGE);
+    let found = 0;
+    let isWhole = true;
+    const first = this.pages.get(begin);
+    for (let number = begin; number < end; number++) {
+      const page = this.pages.get(number);
+      if (page === undefined) continue;
+      found++;
+      isWhole &&= first !== undefined && page.buffer === first.buffer && page.byteOffset === first.byteOffset + (number - begin) * PAGE;
+    }
+    if (found === 0) return zeroes(length);
+    if (first !== undefined && isWhole && found === end - begin) {
+      // Pages of one write are still in one piece.
+      for (let number = begin; number < end; number++) this.#shared.add(number);
+      return new Uint8Array(first.buffer, first.byteOffset + (offset % PAGE), length);
+    }
+    const bytes = transient.allocate(length);
+    this.read(offset, bytes);
+    return bytes;
   }
 
   zero(offset: number, length: number): void {
@@ -43,10 +79,8 @@ class SparseImage {
       const at = (offset + done) % PAGE;
       const part = Math.min(PAGE - at, length - done);
       const number = Math.floor((offset + done) / PAGE);
-      if (part === PAGE) {
-        this.pages.delete(number);
-        this.#shared.delete(number);
-      } else if (this.pages.has(number)) this.#page(number).fill(0, at, at + part);
+      if (part === PAGE) this.#drop(number);
+      else if (this.pages.has(number)) this.#page(number).fill(0, at, at + part);
       done += part;
     }
   }
@@ -55,8 +89,7 @@ class SparseImage {
     this.pages.clear();
     this.#shared.clear();
     for (const [number, page] of other.pages) {
-      this.pages.set(number, page);
-      this.#shared.add(number);
+      this.#share(number, page);
       other.#shared.add(number);
     }
   }
@@ -70,6 +103,17 @@ class SparseImage {
     for (const [number, page] of this.pages) if (!other.pages.has(number)) other.pages.set(number, page);
   }
 
+  #share(number: number, page: Uint8Array): void {
+    this.pages.set(number, page);
+    this.#shared.add(number);
+  }
+
+  #drop(number: number): void {
+    this.pages.delete(number);
+    this.#shared.delete(number);
+  }
+
+  /** The page, to be written to. */
   #page(number: number): Uint8Array {
     let page = this.pages.get(number);
     if (page === undefined) {
@@ -145,8 +189,9 @@ export class SimDisk {
     return bytes;
   }
 
-  readInto(offset: number, into: Uint8Array): void {
-    this.#current.read(offset, into);
+  /** The same, not to be changed: where that is possible no copy. */
+  view(offset: number, length: number): Uint8Array {
+    return this.#current.view(offset, length);
   }
 
   /** What is there for certain after a power cut. */
@@ -223,7 +268,8 @@ export class SimDisk {
   }
 
   /** Writes directly to the stable image: what was done before the test begins, or by tools that sync. */
-  format(offset: number, bytes: Uint8Array): void {
+  format(offset: number, from: Uint8Array): void {
+    const bytes = from.slice();
     this.#current.write(offset, bytes);
     this.#stable.write(offset, bytes);
     this.#touch(offset, bytes.length);

@@ -4,6 +4,7 @@ import { EventQueue } from './event-queue.js';
 import { History, type HistoryWrite, type NodeId } from './history.js';
 import { type LifeResult, runLife } from './life.js';
 import type { Canary } from './life-plan.js';
+import { areZeroes, SlotBuffer, zeroes } from './payload.js';
 import { Prng } from './prng.js';
 import { SimDisk } from './sim-disk.js';
 import { ALIEN, readStamp, SECTOR, stampSectors } from './stamp.js';
@@ -84,6 +85,64 @@ t.test('an older cached write does not come back over one that was forced', asyn
     disk.powerCut(new Prng(seed, 'cut'), 0);
     t.equal(disk.read(0, 1)[0], 2);
   }
+});
+
+t.test('payloads are shared, and a disk still holds what was written to it', async (t) => {
+  const pages = 12;
+  const size = pages * 4096;
+  for (let seed = 0; seed < 40; seed++) {
+    const prng = new Prng(seed, 'shared');
+    const disk = new SimDisk(size, true);
+    /** The same disk without any sharing. */
+    const plain = new Uint8Array(size);
+    const seen: { readonly view: Uint8Array; readonly before: Uint8Array }[] = [];
+    for (let i = 0; i < 120; i++) {
+      const sector = prng.below(size / SECTOR);
+      const offset = (prng.chance(1, 2) ? sector - (sector % 8) : sector) * SECTOR;
+      const length = Math.min(size - offset, (1 + prng.below(24)) * SECTOR);
+      const view = disk.view(offset, length);
+      if (Buffer.compare(view, plain.subarray(offset, offset + length)) !== 0) t.fail(`seed ${seed}: what is read at ${offset}`);
+      seen.push({ view, before: view.slice() });
+      const dice = prng.below(6);
+      const payload = dice === 0 ? zeroes(length) : dice === 1 ? new Uint8Array(length) : new Uint8Array(length).fill(1 + i);
+      if (dice === 5) {
+        // A copy of what is there, as a resync makes it.
+        const to = prng.below((size - length) / SECTOR + 1) * SECTOR;
+        disk.complete(disk.submitKept(to, view, prng.chance(1, 2)));
+        plain.set(view, to);
+      } else if (dice === 4) {
+        disk.complete(disk.submitZeroes(offset, length, false));
+        plain.fill(0, offset, offset + length);
+      } else {
+        disk.complete(disk.submitKept(offset, payload, prng.chance(1, 4)));
+        plain.set(payload, offset);
+      }
+      if (prng.chance(1, 5)) disk.flushed(disk.flushPoint);
+    }
+    disk.flushed(disk.flushPoint);
+    t.ok(Buffer.compare(disk.readStable(0, size), plain) === 0 && Buffer.compare(disk.read(0, size), plain) === 0, `seed ${seed}`);
+    t.ok(
+      seen.every(({ view, before }) => Buffer.compare(view, before) === 0),
+      'what was handed out has not changed',
+    );
+  }
+  t.equal(Buffer.compare(zeroes(1024 * 1024), new Uint8Array(1024 * 1024)), 0);
+});
+
+t.test('a buffer takes a payload whole or in parts', async (t) => {
+  const part = (fill: number): Uint8Array => new Uint8Array(SECTOR).fill(fill);
+  const whole = part(1);
+  const buffer = new SlotBuffer(zeroes(SECTOR));
+  buffer.put(whole, 0);
+  t.equal(buffer.bytes, whole);
+  buffer.spoil();
+  t.equal(whole[0], 1, 'who has it keeps it');
+  t.equal(buffer.bytes[SECTOR - 1], 0xa5);
+  const long = new SlotBuffer(zeroes(2 * SECTOR));
+  long.put(part(2), SECTOR);
+  long.put(part(1), 0);
+  t.strictSame([long.bytes[0], long.bytes[SECTOR]], [1, 2]);
+  t.ok(!areZeroes(long.bytes) && areZeroes(zeroes(SECTOR).subarray(8)));
 });
 
 t.test('what a reader may see', async (t) => {
