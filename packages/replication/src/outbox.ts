@@ -4,37 +4,44 @@ import type { Outbox } from './host.js';
 /** Room that bulk senders (the bitmap) leave for packets that may not fail. */
 export const OUTBOX_RESERVE_BYTES = 256 * 1024;
 const ENTRIES = 16384;
+/** What is there at first: most connections never have more under way, and a new one is to cost little. */
+const ENTRIES_AT_FIRST = 128;
+const BYTES_AT_FIRST = 16 * 1024;
 
 /** What happens when an entry has been handed over to the kernel. */
 export const SENT = { Nothing: 0, ApplicationWrite: 1, Reply: 2 } as const;
 
 export class OutboxQueue implements Outbox {
-  readonly arena: Uint8Array;
-  readonly view: DataView;
+  /** It and the rows are other arrays after a `push` that found them too short. */
+  arena: Uint8Array;
+  view: DataView;
   readonly capacity = ENTRIES;
-  readonly headerOffset = new Uint32Array(ENTRIES);
-  readonly headerBytes = new Uint32Array(ENTRIES);
-  readonly payloadSlot = new Int32Array(ENTRIES);
-  readonly payloadOffset = new Uint32Array(ENTRIES);
-  readonly payloadBytes = new Uint32Array(ENTRIES);
-  readonly digest = new Uint8Array(ENTRIES);
+  headerOffset = new Uint32Array(ENTRIES_AT_FIRST);
+  headerBytes = new Uint32Array(ENTRIES_AT_FIRST);
+  payloadSlot = new Int32Array(ENTRIES_AT_FIRST);
+  payloadOffset = new Uint32Array(ENTRIES_AT_FIRST);
+  payloadBytes = new Uint32Array(ENTRIES_AT_FIRST);
+  digest = new Uint8Array(ENTRIES_AT_FIRST);
   /** SENT action and its slot, for the core. */
-  readonly action = new Uint8Array(ENTRIES);
-  readonly actionSlot = new Int32Array(ENTRIES);
+  action = new Uint8Array(ENTRIES_AT_FIRST);
+  actionSlot = new Int32Array(ENTRIES_AT_FIRST);
   /** Bytes of the ring that an entry gives back, the skipped end of the ring included. */
-  readonly #taken = new Uint32Array(ENTRIES);
+  #taken = new Uint32Array(ENTRIES_AT_FIRST);
+  /** Of the whole ring, of which `arena` is the begin. */
+  readonly #ringBytes: number;
   queued = 0;
   done = 0;
   #write = 0;
   #used = 0;
 
   constructor(bytes: number) {
-    this.arena = new Uint8Array(bytes);
+    this.#ringBytes = bytes;
+    this.arena = new Uint8Array(Math.min(bytes, BYTES_AT_FIRST));
     this.view = new DataView(this.arena.buffer);
   }
 
   get freeBytes(): number {
-    return this.arena.length - this.#used;
+    return this.#ringBytes - this.#used;
   }
 
   get freeEntries(): number {
@@ -51,13 +58,15 @@ export class OutboxQueue implements Outbox {
    * Running out of room is a bug of the core: every sender is bounded by slots or asks `hasBulkRoom` first.
    */
   push(bytes: number, payloadSlot: number, payloadOffset: number, payloadBytes: number, action: number, actionSlot: number): number {
-    const toEnd = this.arena.length - this.#write;
+    const toEnd = this.#ringBytes - this.#write;
     const skip = bytes > toEnd ? toEnd : 0;
     if (skip + bytes > this.freeBytes || this.queued - this.done === ENTRIES) throw new Error('outbox overrun');
     const offset = skip > 0 ? 0 : this.#write;
-    this.#write = (offset + bytes) % this.arena.length;
+    this.#write = (offset + bytes) % this.#ringBytes;
     this.#used += skip + bytes;
     const row = this.queued++ % ENTRIES;
+    if (offset + bytes > this.arena.length) this.#lengthenArena(offset + bytes);
+    if (row >= this.headerOffset.length) this.#lengthenRows();
     this.headerOffset[row] = offset;
     this.headerBytes[row] = bytes;
     this.payloadSlot[row] = payloadSlot;
@@ -68,6 +77,24 @@ export class OutboxQueue implements Outbox {
     this.actionSlot[row] = actionSlot;
     this.#taken[row] = skip + bytes;
     return offset;
+  }
+
+  #lengthenArena(bytes: number): void {
+    this.arena = longer(this.arena, Math.min(this.#ringBytes, Math.max(2 * this.arena.length, bytes)));
+    this.view = new DataView(this.arena.buffer);
+  }
+
+  #lengthenRows(): void {
+    const rows = 2 * this.headerOffset.length;
+    this.headerOffset = longer(this.headerOffset, rows);
+    this.headerBytes = longer(this.headerBytes, rows);
+    this.payloadSlot = longer(this.payloadSlot, rows);
+    this.payloadOffset = longer(this.payloadOffset, rows);
+    this.payloadBytes = longer(this.payloadBytes, rows);
+    this.digest = longer(this.digest, rows);
+    this.action = longer(this.action, rows);
+    this.actionSlot = longer(this.actionSlot, rows);
+    this.#taken = longer(this.#taken, rows);
   }
 
   /** The last header bytes of the entry pushed last are to be the digest of its payload. */
@@ -88,4 +115,10 @@ export class OutboxQueue implements Outbox {
     this.#write = 0;
     this.#used = 0;
   }
+}
+
+function longer<T extends Uint8Array | Uint32Array | Int32Array>(array: T, length: number): T {
+  const result = new (array.constructor as new (length: number) => T)(length);
+  result.set(array);
+  return result;
 }

@@ -355,7 +355,8 @@ export function sendBlockAck(
 /** A packet that was encoded elsewhere, header included (the bitmap). The caller has asked for room. */
 export function sendRawData(res: Resource, c: Connection, bytes: Uint8Array): void {
   const box = c.outboxes[STREAM.Data];
-  box.arena.set(bytes, box.push(bytes.length, -1, 0, 0, SENT.Nothing, -1));
+  const at = box.push(bytes.length, -1, 0, 0, SENT.Nothing, -1);
+  box.arena.set(bytes, at);
   res.pushSend(c.index, STREAM.Data);
 }
 
