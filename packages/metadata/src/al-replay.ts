@@ -35,8 +35,14 @@ const NOTHING_HOT = new Uint32Array(0);
 /**
  * Replays a log of 8.4 and 9 style.
  * @param area - the whole activity log area
+ * @param decode - decodes the block at a position of the area, for a caller that remembers blocks
  */
-export function replayActivityLog(area: Uint8Array, alStripes: number, alStripeSize4k: number): AlReplay {
+export function replayActivityLog(
+  area: Uint8Array,
+  alStripes: number,
+  alStripeSize4k: number,
+  decode: (block: Uint8Array, at: number) => AlTransaction | undefined = decodeAlBlock,
+): AlReplay {
   const ringSize = alStripes * alStripeSize4k;
   const messages: string[] = [];
   const updates: (AlTransaction | undefined)[] = new Array(ringSize);
@@ -46,7 +52,7 @@ export function replayActivityLog(area: Uint8Array, alStripes: number, alStripeS
   let newest = -1;
   for (let ring = 0; ring < ringSize; ring++) {
     const at = alBlockOfTransaction(ring, alStripes, alStripeSize4k) * AL_BLOCK_BYTES;
-    const t = decodeAlBlock(area.subarray(at, at + AL_BLOCK_BYTES));
+    const t = decode(area.subarray(at, at + AL_BLOCK_BYTES), at);
     if (t === undefined) continue;
     validCount++;
     if (ring === 0) firstIsValid = true;
@@ -68,7 +74,7 @@ export function replayActivityLog(area: Uint8Array, alStripes: number, alStripeS
     return { verdict: 'invalid', hotExtents: NOTHING_HOT, messages };
   }
 
-  const hot = new Uint32Array(AL_EXTENTS_MAX).fill(AL_FREE);
+  const hot = new Uint32Array(slotsNamed(updates)).fill(AL_FREE);
   const last = newest < oldest ? newest + ringSize : newest;
   for (let ring = oldest; ring <= last; ring++) {
     const t = updates[ring % ringSize];
@@ -76,6 +82,17 @@ export function replayActivityLog(area: Uint8Array, alStripes: number, alStripeS
   }
   const hotExtents = sortedHotExtents(hot);
   return { verdict: 'replayed', hotExtents, messages };
+}
+
+/** How many slots to look at: behind them no transaction names one. */
+function slotsNamed(updates: readonly (AlTransaction | undefined)[]): number {
+  let count = 0;
+  for (const t of updates) {
+    if (t === undefined) continue;
+    count = Math.max(count, t.context_start_slot_nr + AL_CONTEXT_PER_TRANSACTION);
+    for (const slot of t.updateSlots) if (slot < AL_EXTENTS_MAX && slot >= count) count = slot + 1;
+  }
+  return Math.min(count, AL_EXTENTS_MAX);
 }
 
 /** Transaction numbers wrap; the signed 32-bit difference tells the order. */
