@@ -90,15 +90,14 @@ export class Checks {
     const [a, b] = this.#world.nodes;
     const [left, right] = [a, b].map((node) => node.snapshot()?.volumes[0]?.sizeSectors ?? 0);
     if (left !== right) return this.#world.violation(`D6 ${when}: ${left} sectors on a, ${right} on b`);
-    for (const sector of this.#differing(left!)) {
-      const values = `${this.#value(a, sector)} on a, ${this.#value(b, sector)} on b`;
-      this.#world.violation(`D6 ${when}: the disks differ at sector ${sector}: write ${values}`);
-      return;
-    }
+    const sector = this.#firstDifference(left!, () => false);
+    if (sector === undefined) return;
+    const values = `${this.#value(a, sector)} on a, ${this.#value(b, sector)} on b`;
+    this.#world.violation(`D6 ${when}: the disks differ at sector ${sector}: write ${values}`);
   }
 
-  /** Of the first `sectors` those that are not equal on the two disks. */
-  *#differing(sectors: number): Generator<number> {
+  /** Of the first `sectors` one that is not equal on the two disks, and whose page may not differ. */
+  #firstDifference(sectors: number, mayDiffer: (page: number) => boolean): number | undefined {
     const [a, b] = this.#world.nodes;
     for (const number of a.disk.touchedPages) {
       b.disk.touchedPages.delete(number);
@@ -108,9 +107,11 @@ export class Checks {
     a.disk.touchedPages.clear();
     b.disk.touchedPages.clear();
     for (const [number, unequal] of this.#unequalPages) {
+      if (mayDiffer(number)) continue;
       const end = Math.min(8, sectors - number * 8);
-      for (let i = 0; i < end; i++) if ((unequal & (1 << i)) !== 0) yield number * 8 + i;
+      for (let i = 0; i < end; i++) if ((unequal & (1 << i)) !== 0) return number * 8 + i;
     }
+    return undefined;
   }
 
   #comparePage(number: number): void {
@@ -144,14 +145,13 @@ export class Checks {
       return coverage(node, found[node.side], isReplayed ? this.#hotOf(node, found[node.side]) : NOTHING);
     }) as [Coverage, Coverage];
     const agreed = Math.min(...found.map(({ md, place }) => md.effective_size || place.usableSectors));
-    for (const sector of this.#differing(agreed)) {
-      const block = Math.floor(sector / 8);
-      if (outcome.conn !== CONN.Connected && (covered[0](block) || covered[1](block))) continue;
-      const values = [this.#value(world.nodes[0], sector), this.#value(world.nodes[1], sector)] as const;
-      const verdict = `rule ${outcome.verdict.rule} would ${outcome.conn === CONN.Connected ? 'not resync' : 'resync by bitmap'}`;
-      world.violation(`D5: sector ${sector} differs (write ${values[0]} on a, ${values[1]} on b), is not marked, and ${verdict}`);
-      return;
-    }
+    // A page is what a bit of the bitmap stands for.
+    const isMarked = (page: number): boolean => outcome.conn !== CONN.Connected && (covered[0](page) || covered[1](page));
+    const sector = this.#firstDifference(agreed, isMarked);
+    if (sector === undefined) return;
+    const values = [this.#value(world.nodes[0], sector), this.#value(world.nodes[1], sector)] as const;
+    const verdict = `rule ${outcome.verdict.rule} would ${outcome.conn === CONN.Connected ? 'not resync' : 'resync by bitmap'}`;
+    world.violation(`D5: sector ${sector} differs (write ${values[0]} on a, ${values[1]} on b), is not marked, and ${verdict}`);
   }
 
   /** The handshake of two super blocks, as long as they are the same. */
@@ -383,6 +383,10 @@ const NOTHING: ReadonlySet<number> = new Set();
 function coverage(node: SimNode, found: FoundMetaData, hot: ReadonlySet<number>): Coverage {
   if (isFullSync(found)) return () => true;
   const { place } = found;
-  const bitmap = node.disk.readStable(place.bmOffsetBytes, place.bmSizeBytes);
-  return (block) => hot.has(Math.floor(block / 1024)) || (bitmap[Math.floor(block / 8)]! & (1 << (block % 8))) !== 0;
+  const { disk } = node;
+  return (block) => {
+    if (hot.has(Math.floor(block / 1024))) return true;
+    const byte = Math.floor(block / 8);
+    return byte < place.bmSizeBytes && (disk.stableByte(place.bmOffsetBytes + byte) & (1 << (block % 8))) !== 0;
+  };
 }

@@ -2,6 +2,7 @@
 
 import {
   createMetaData,
+  decodeAlBlock,
   decodeSuperblock,
   encodeSuperblock,
   initializedActivityLog,
@@ -58,7 +59,8 @@ interface Known {
   readonly sizeBytes: number;
   readonly found: FoundMetaData;
 }
-const known: readonly [WeakMap<SimDisk, Known>, WeakMap<SimDisk, Known>] = [new WeakMap(), new WeakMap()];
+/** Of what a read returns, and of what a power cut would leave. */
+const known = new WeakMap<SimDisk, [Known | undefined, Known | undefined]>();
 
 /**
  * The same as `readMetaData`, to be looked at only: the very same object as long as the super block is the same, for it is decoded once.
@@ -67,12 +69,21 @@ export function peekMetaData(disk: SimDisk, format: 'v08' | 'v09', stable = fals
   const { sizeBytes } = disk;
   const number = superblockOffset(sizeBytes) / 4096;
   const bytes = stable ? disk.stablePage(number) : disk.page(number);
-  const memory = known[stable ? 1 : 0];
-  const last = memory.get(disk);
-  if (bytes !== undefined && last?.sizeBytes === sizeBytes && Buffer.compare(last.bytes, bytes) === 0) return last.found;
+  let memory = known.get(disk);
+  if (memory === undefined) {
+    memory = [undefined, undefined];
+    known.set(disk, memory);
+  }
+  const which = stable ? 1 : 0;
+  // What is durable now was read before, mostly.
+  for (const last of [memory[which], memory[1 - which]]) {
+    if (bytes === undefined || last?.sizeBytes !== sizeBytes || Buffer.compare(last.bytes, bytes) !== 0) continue;
+    memory[which] = last;
+    return last.found;
+  }
   const found = readMetaData(disk, format, stable);
   if (bytes !== undefined && found.place.superblockOffsetBytes === superblockOffset(sizeBytes))
-    memory.set(disk, { bytes: bytes.slice(), sizeBytes, found });
+    memory[which] = { bytes: bytes.slice(), sizeBytes, found };
   return found;
 }
 
@@ -117,10 +128,29 @@ export function moveMetaData(disk: SimDisk, format: 'v08' | 'v09'): void {
   disk.format(p.superblockOffsetBytes, encodeSuperblock(md));
 }
 
+/** Blocks of the activity log of a disk as they were found last, by place: from one look to the next few are others. */
+class KnownBlocks {
+  readonly #blocks = new Map<number, { readonly bytes: Uint8Array; readonly transaction: ReturnType<typeof decodeAlBlock> }>();
+
+  readonly decode = (bytes: Uint8Array, at: number): ReturnType<typeof decodeAlBlock> => {
+    const last = this.#blocks.get(at);
+    if (last !== undefined && Buffer.compare(last.bytes, bytes) === 0) return last.transaction;
+    const transaction = decodeAlBlock(bytes);
+    this.#blocks.set(at, { bytes, transaction });
+    return transaction;
+  };
+}
+const knownBlocks = new WeakMap<SimDisk, KnownBlocks>();
+
 /** Extents that the activity log on disk names. */
 export function hotExtentsOnDisk(disk: SimDisk, { md, place: p }: FoundMetaData, stable = false): Uint32Array {
   const area = stable ? disk.readStable(p.alOffsetBytes, p.alSizeBytes) : disk.read(p.alOffsetBytes, p.alSizeBytes);
-  return replayActivityLog(area, md.al_stripes, md.al_stripe_size_4k).hotExtents;
+  let blocks = knownBlocks.get(disk);
+  if (blocks === undefined) {
+    blocks = new KnownBlocks();
+    knownBlocks.set(disk, blocks);
+  }
+  return replayActivityLog(area, md.al_stripes, md.al_stripe_size_4k, blocks.decode).hotExtents;
 }
 
 /**

@@ -72,9 +72,12 @@ export class SimNode {
     return this.#world.queue.millis;
   }
 
+  /** The very same one until the core has been called again: times in it are those of the first look. */
   snapshot(): ResourceSnapshot | undefined {
-    return this.core?.snapshot(this.now);
+    this.#snapshot ??= this.core?.snapshot(this.now);
+    return this.#snapshot;
   }
+  #snapshot: ResourceSnapshot | undefined;
 
   // --- life ---
 
@@ -84,6 +87,7 @@ export class SimNode {
     const { plan } = world;
     this.incarnation++;
     world.trace(this, 'up');
+    this.#snapshot = undefined;
     this.core = world.createCore({
       name: 'r0',
       nodeId: this.side,
@@ -190,6 +194,7 @@ export class SimNode {
   #gone(silently: boolean): void {
     const world = this.#world;
     this.core = undefined;
+    this.#snapshot = undefined;
     this.diskClosed = true;
     world.network.users[this.side] = undefined;
     this.#link.vanish(silently);
@@ -205,8 +210,10 @@ export class SimNode {
   call(core: ReplicationCore | undefined, body: (core: ReplicationCore) => void): void {
     if (core === undefined || this.core !== core) return;
     try {
+      this.#snapshot = undefined;
       body(core);
       core.settle(this.now);
+      this.#snapshot = undefined;
       this.#drain(core);
     } catch (error) {
       this.#world.violation(`crash ${this.name}: ${error instanceof Error ? error.stack : String(error)}`);

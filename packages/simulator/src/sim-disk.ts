@@ -201,6 +201,10 @@ export class SimDisk {
     return bytes;
   }
 
+  stableByte(offset: number): number {
+    return this.#stable.pages.get(Math.floor(offset / PAGE))?.[offset % PAGE] ?? 0;
+  }
+
   /** The page as a read returns it; undefined for zeroes. Not to be changed. */
   page(number: number): Uint8Array | undefined {
     return this.#current.pages.get(number);
@@ -370,9 +374,16 @@ export class SimDisk {
     for (let page = Math.floor(offset / PAGE); page < end; page++) this.touchedPages.add(page);
   }
 
+  /** Whether some sector of it is durable already, as a later write left it. */
+  #isOvertaken(write: DiskWrite, order: number): boolean {
+    if (this.#ahead.size === 0) return false;
+    for (let at = 0; at < write.length; at += SECTOR) if ((this.#ahead.get((write.offset + at) / SECTOR) ?? 0) > order) return true;
+    return false;
+  }
+
   #persist(write: DiskWrite, keep: ((index: number) => boolean) | undefined): void {
     const order = write.sequence === 0 ? Number.POSITIVE_INFINITY : write.sequence;
-    if (keep === undefined && this.#ahead.size === 0) return apply(this.#stable, write);
+    if (keep === undefined && !this.#isOvertaken(write, order)) return apply(this.#stable, write);
     for (let at = 0, index = 0; at < write.length; at += SECTOR, index++) {
       if (keep !== undefined && !keep(index)) continue;
       if ((this.#ahead.get((write.offset + at) / SECTOR) ?? 0) > order) continue;
