@@ -101,6 +101,13 @@ function peerDeviceSnapshot(res: Resource, pd: PeerDevice): PeerDeviceSnapshot {
   };
 }
 
+/** Several times as quick as spreading them. */
+function plain(values: Float64Array): number[] {
+  const result: number[] = [];
+  for (let i = 0; i < values.length; i++) result.push(values[i]!);
+  return result;
+}
+
 const progressOf = (
   res: Resource,
   marks: ProgressMarks,
@@ -108,8 +115,8 @@ const progressOf = (
   startedAt: marks.startedAt,
   pausedMs: marks.pausedMs,
   now: res.now,
-  markTime: [...marks.time],
-  markLeft: [...marks.left],
+  markTime: plain(marks.time),
+  markLeft: plain(marks.left),
   lastMark: marks.last,
 });
 
