@@ -1,7 +1,7 @@
 /** Stands for every digest algorithm: no contents of a life collide under it, and it is quick. */
 import * as zlib from 'node:zlib';
 import { DIGEST_STRIDE, digestBytes, type ReplicationCore } from '@udrbd/replication';
-import { areZeroes } from './payload.js';
+import { areZeroes, isZero } from './payload.js';
 
 /** @returns `length` bytes that depend on all of `payload`, whose length is a multiple of four */
 export function digestOf(payload: Uint8Array, length: number): Uint8Array {
@@ -17,25 +17,31 @@ export function bufferFilled({ requests }: ReplicationCore, slot: number, payloa
   if (length > 0) requests.computed.set(digestOf(payload, length), slot * DIGEST_STRIDE);
 }
 
-/** Of zeroes by their number: a device that is mostly empty is mostly that. */
-const ofZeroes = new Map<number, number>();
+const CHUNK = 4096;
 
+/** A chunk of zeroes counts by its place only: most of a large device is nothing else. */
 function hashOf(payload: Uint8Array): number {
-  if (!areZeroes(payload)) return crc32(payload);
-  let hash = ofZeroes.get(payload.length);
-  if (hash === undefined) {
-    hash = crc32(payload);
-    ofZeroes.set(payload.length, hash);
+  let hash = payload.length;
+  if (areZeroes(payload)) return hash;
+  const isZeroAt = (at: number): boolean => isZero(payload.subarray(at, at + CHUNK));
+  for (let at = 0; at < payload.length; ) {
+    if (isZeroAt(at)) {
+      at += CHUNK;
+      continue;
+    }
+    const begin = at;
+    while (at < payload.length && (at === begin || !isZeroAt(at))) at += CHUNK;
+    hash = crc32(payload.subarray(begin, at), (hash + begin) >>> 0);
   }
   return hash;
 }
 
-const crc32 = (zlib as { crc32?: (data: Uint8Array) => number }).crc32 ?? hashOfWords;
+const crc32 = (zlib as { crc32?: (data: Uint8Array, value: number) => number }).crc32 ?? hashOfWords;
 
 /** For a Node.js without `crc32`. */
-function hashOfWords(payload: Uint8Array): number {
+function hashOfWords(payload: Uint8Array, value: number): number {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
-  let hash = payload.length;
+  let hash = payload.length ^ value;
   for (let at = 0; at < payload.length; at += 4) {
     hash = Math.imul(hash ^ view.getUint32(at), 0x9e37_79b1);
     hash ^= hash >>> 15;

@@ -338,7 +338,7 @@ export class SimNode {
     }
     effects.count = 0;
     for (const row of metaWrites) this.io.metaWrite(core.metaWriteOf(row));
-    for (const effect of effects.cold.splice(0)) if (this.#cold(core, effect)) isChanged = true;
+    if (effects.cold.length > 0) for (const effect of effects.cold.splice(0)) if (this.#cold(core, effect)) isChanged = true;
     this.#draining = false;
     for (const [slot, errno] of completed) this.onComplete(slot, errno);
     if (isChanged) this.#world.stateChanged(this);

@@ -21,6 +21,9 @@ export function zeroes(length: number): Uint8Array {
 /** Whether these are zeroes for certain: false says nothing. */
 export const areZeroes = (bytes: Uint8Array): boolean => bytes.buffer === ZEROES.buffer;
 
+/** Whether all bytes are zero; most that are not show it at once. */
+export const isZero = (bytes: Uint8Array): boolean => bytes[0] === 0 && Buffer.compare(bytes, zeroes(bytes.length)) === 0;
+
 /** Whether both are views of the very same memory. */
 export const isSameMemory = (a: Uint8Array, b: Uint8Array): boolean =>
   a.byteOffset === b.byteOffset && a.length === b.length && a.buffer === b.buffer;

@@ -4,7 +4,7 @@
  * sectors. Writes in flight may be torn. Atomic unit: 512 bytes.
  */
 
-import { areZeroes, zeroes } from './payload.js';
+import { areZeroes, isZero, zeroes } from './payload.js';
 import type { Prng } from './prng.js';
 import { Slab, transient } from './slab.js';
 import { SECTOR } from './stamp.js';
@@ -14,23 +14,19 @@ const PAGE = 4096;
 /** Pages stay as long as their disk. */
 const pageSlab = new Slab();
 
-const ZERO_PAGE = zeroes(PAGE);
-/** Most pages that are not zero show it at once. */
-const isZeroPage = (page: Uint8Array): boolean => page[0] === 0 && Buffer.compare(page, ZERO_PAGE) === 0;
-
 /** 4 KiB pages by number; a page that is absent is zero. */
 class SparseImage {
   readonly pages = new Map<number, Uint8Array>();
   /** Pages that are not only this image's: copied before they are written to. */
   readonly #shared = new Set<number>();
 
+  /** @param into - zeroes */
   read(offset: number, into: Uint8Array): void {
     for (let done = 0; done < into.length; ) {
       const at = (offset + done) % PAGE;
       const length = Math.min(PAGE - at, into.length - done);
       const page = this.pages.get(Math.floor((offset + done) / PAGE));
-      if (page === undefined) into.fill(0, done, done + length);
-      else into.set(page.subarray(at, at + length), done);
+      if (page !== undefined) into.set(page.subarray(at, at + length), done);
       done += length;
     }
   }
@@ -44,7 +40,7 @@ class SparseImage {
       const number = Math.floor((offset + done) / PAGE);
       const part = bytes.subarray(done, done + length);
       if (length < PAGE) this.#page(number).set(part, at);
-      else if (isZeroPage(part)) this.#drop(number);
+      else if (isZero(part)) this.#drop(number);
       else this.#share(number, part);
       done += length;
     }

@@ -1,5 +1,6 @@
 import { Resource } from '@udrbd/replication';
 import t from 'tap';
+import { digestOf } from './digest.js';
 import { EventQueue } from './event-queue.js';
 import { History, type HistoryWrite, type NodeId } from './history.js';
 import { type LifeResult, runLife } from './life.js';
@@ -127,6 +128,28 @@ t.test('payloads are shared, and a disk still holds what was written to it', asy
     );
   }
   t.equal(Buffer.compare(zeroes(1024 * 1024), new Uint8Array(1024 * 1024)), 0);
+});
+
+t.test('a digest depends on every byte, zeroes or not', async (t) => {
+  const prng = new Prng(3, 'digest');
+  const hex = (bytes: Uint8Array): string => Buffer.from(digestOf(bytes, 4)).toString('hex');
+  const seen = new Set<string>();
+  for (let i = 0; i < 300; i++) {
+    const bytes = new Uint8Array((1 + prng.below(40)) * SECTOR);
+    t.equal(hex(bytes), hex(zeroes(bytes.length)));
+    for (let sector = 0; sector < bytes.length / SECTOR; sector++)
+      if (prng.chance(1, 8)) stampSectors(bytes.subarray(sector * SECTOR, (sector + 1) * SECTOR), sector, 1 + i);
+    const at = prng.below(bytes.length);
+    const before = hex(bytes);
+    bytes[at]! ^= 1 << prng.below(8);
+    if (hex(bytes) === before) t.fail(`byte ${at} of ${bytes.length}`);
+    seen.add(hex(bytes));
+    // The same one place further on.
+    bytes.copyWithin(SECTOR, 0);
+    bytes.fill(0, 0, SECTOR);
+    seen.add(hex(bytes));
+  }
+  t.ok(seen.size > 580, `${seen.size}`);
 });
 
 t.test('a buffer takes a payload whole or in parts', async (t) => {
