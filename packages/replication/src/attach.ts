@@ -214,6 +214,8 @@ function takeState(res: Resource, volume: Volume, reply: (error?: Refusal) => vo
   if (first !== undefined)
     res.log('info', volume, undefined, `attached to current UUID: ${md.current_uuid.toString(16).toUpperCase().padStart(16, '0')}`);
   md.current_uuid = withPrimaryBit(md.current_uuid, res.role === ROLE.Primary);
+  // A peer that is just being met has been told that there is no disk, and would never compare with this one.
+  for (const pd of volume.peerDevices) if (pd.stateSent) res.closeLink(pd.connection, 'network-failure');
   const connected = volume.peerDevices.some((pd) => pd.conn >= CONN.Connected);
   const allBitsSet = volume.peerDevices.every((pd) => pd.bitmapSlot >= 0 && disk.bitmap.weight(pd.bitmapSlot) === disk.bitmap.bits);
   if (!connected && volume.peerDevices.length > 0 && allBitsSet) {

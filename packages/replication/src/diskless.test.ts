@@ -451,3 +451,30 @@ t.test('two nodes attach at once, and a state packet that was sent before crosse
   t.notOk(pair.nodes.some((node) => said(node, 'ProtocolError')));
   for (const node of pair.nodes) t.match(pair.state(node), /^Connected\(Established\) .* UpToDate\/UpToDate$/, node.name);
 });
+
+t.test('a disk attached after the peer was told that there is none, and before that one is seen, is compared with its data', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  a.control({ command: 'secondary', openVolumes: [], force: false });
+  detach(b);
+  pair.partition();
+  const late: Uint8Array[] = [];
+  a.mangle = (stream, bytes) => {
+    const isHandshake = new DataView(bytes.buffer, bytes.byteOffset).getUint16(4) === COMMAND.P_CONNECTION_FEATURES;
+    if (!isHandshake) late.push(bytes);
+    return isHandshake ? [{ stream, bytes }] : [];
+  };
+  pair.heal();
+  t.match(pair.state(a), /^Connected\(Established\) .* UpToDate\/Diskless$/);
+  t.ok(late.length > 0);
+  b.control({ command: 'attach', volume: 0, disk: b.backing(b.metaDataOnDisk()) });
+  a.control({ command: 'primary', force: false });
+  pair.rest();
+  a.submit(OP.Write, 800, block(7));
+  a.mangle = undefined;
+  b.deliver(STREAM.Data, Buffer.concat(late));
+  pair.run(5000);
+  for (const node of pair.nodes) t.match(pair.state(node), /^Connected\(Established\) .* UpToDate\/UpToDate$/, node.name);
+  t.same(b.disk.subarray(800 * 512, 800 * 512 + 4096), block(7));
+  t.equal(current(a), current(b));
+});

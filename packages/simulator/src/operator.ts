@@ -329,8 +329,13 @@ export class Operator {
       }
       case 3:
         return this.#command(node, { command: 'disconnect', connection: CONNECTION, force: prng.chance(1, 3) });
-      case 4:
+      case 4: {
+        const { protocol, diskErrorsOn, diskErrorsPerMillion, hangEvery } = world.plan;
+        // A and B promise nothing about what a Primary that gives its disk up has not seen acked, when the peer's disk fails too.
+        const mayPeerFail = diskErrorsOn !== node.side && (diskErrorsPerMillion > 0 || hangEvery < Number.POSITIVE_INFINITY);
+        if (isPrimary && protocol !== 'C' && mayPeerFail) return;
         return this.#command(node, { command: 'detach', volume: VOLUME, force: false });
+      }
       case 5:
         // Only where another copy is: an invalidated last copy is data loss by command.
         if (inSync && !isPrimary) this.#command(node, { command: 'invalidate', volume: VOLUME });
