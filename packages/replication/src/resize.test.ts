@@ -247,6 +247,31 @@ t.test('an error while the meta-data move gives the disk up', async (t) => {
   t.match(pair.a.completions.at(-1), { slot, errno: 0 });
 });
 
+t.test('whichever write of the move fails, the meta-data are the old ones, the new ones, or demand a full sync', async (t) => {
+  for (const grown of [LARGE, SMALL + 8, SMALL + 72, SMALL + 80]) {
+    let isThrough = false;
+    for (let failing = 0; !isThrough; failing++) {
+      const pair = synced();
+      pair.partition();
+      pair.a.submit(OP.Write, 800, new Uint8Array(4096).fill(1));
+      pair.rest();
+      const usable = size(pair.a);
+      const superblocks = [pair.a.disk.length - 4096, grown * 512 - 4096];
+      pair.a.grow(grown, 0xee);
+      const resize = pair.a.control(wish({ assumePeerHasSpace: true }));
+      pair.a.holdMeta = true;
+      for (let i = 0, n = 0; i < 40; i++) {
+        pair.a.step();
+        const token = pair.a.heldMeta.shift();
+        if (token !== undefined) pair.a.core.metaDone(clock.now, token, n++ === failing ? 5 : 0);
+      }
+      isThrough = pair.a.code(resize) === 'ok';
+      if (!isThrough) t.match(pair.state(pair.a), /Diskless/);
+      t.not(verdict(pair.a.disk, superblocks, usable), 'broken', `${grown}: write ${failing}`);
+    }
+  }
+});
+
 t.test('a peer does not become smaller than a Primary without a disk has been told', async (t) => {
   const pair = synced();
   pair.a.control({ command: 'detach', volume: 0, force: false });

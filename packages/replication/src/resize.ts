@@ -222,8 +222,11 @@ function apply(res: Resource, volume: Volume, disk: AttachedDisk, job: ResizeJob
   const log: Area = { start: layout.place.alOffsetBytes, end: layout.place.alOffsetBytes + layout.place.alSizeBytes };
   const bits: Area = { start: disk.place.bitmapOffsetBytes, end: disk.place.bitmapOffsetBytes + imageBytes };
   const writes = { log: writeLog, bits: writeBits, final: superblock(false), interim: superblock(true) };
+  let countsHere = !layout.isMoved;
   run(orderOf(), (errno) => {
     if (errno === 0) return finish(res, volume, job);
+    // The super block at the old place is the one that counts: what is written to the new one may lie on top of it.
+    if (!countsHere) volume.detachBitmapWritten = true;
     // Whatever is written from here on says that nothing of it is to be relied on.
     for (const peer of md.peers) if (peer.bitmap_index >= 0) peer.flags |= MDF_PEER.FULL_SYNC;
     diskFailed(res, volume, 'resize');
@@ -264,7 +267,10 @@ function apply(res: Resource, volume: Volume, disk: AttachedDisk, job: ResizeJob
         for (const peer of spoken.peers) if (peer.bitmap_index >= 0) peer.flags |= MDF_PEER.FULL_SYNC;
       }
       volume.primaryIndicatorOnDisk = (md.flags & MDF.PRIMARY_IND) !== 0;
-      res.metaWrite(volume, disk.place.superblockOffsetBytes, encodeInService(spoken), flushes, flushes, done);
+      res.metaWrite(volume, disk.place.superblockOffsetBytes, encodeInService(spoken), flushes, flushes, (errno) => {
+        countsHere ||= errno === 0;
+        done(errno);
+      });
     };
   }
 }

@@ -129,7 +129,7 @@ export class Volume {
   /** Where the volume stands in the order of resyncs, as the host was told last. */
   resyncPlace: ResyncPlace = { after: -1, hasDisk: false, isBusy: false, isWaiting: false };
 
-  /** The changed pages have been written on the way to Diskless. */
+  /** The changed pages have been written on the way to Diskless, or must not be. */
   detachBitmapWritten = false;
   /** Operations that wait for Diskless. */
   readonly whenDiskless: (() => void)[] = [];
