@@ -2,6 +2,7 @@
 
 import { COMMAND, P_CONNECTION_FEATURES } from '@udrbd/wire';
 import t from 'tap';
+import type { Bitmap } from './bitmap.js';
 import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
@@ -477,4 +478,33 @@ t.test('a disk attached after the peer was told that there is none, and before t
   for (const node of pair.nodes) t.match(pair.state(node), /^Connected\(Established\) .* UpToDate\/UpToDate$/, node.name);
   t.same(b.disk.subarray(800 * 512, 800 * 512 + 4096), block(7));
   t.equal(current(a), current(b));
+});
+
+t.test('a block that is marked while the end of the resync is being agreed on is copied, too', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  detach(a);
+  pair.rest();
+  a.submit(OP.Write, 800, block(3));
+  a.submit(OP.Write, 1600, block(4));
+  pair.rest();
+  const marks = ({ core }: MemoryNode): { bitmap: Bitmap; slot: number } => {
+    const volume = core.volumes.get(0)!;
+    return { bitmap: volume.disk!.bitmap, slot: volume.peerDevices[0]!.bitmapSlot };
+  };
+  // Its answer to the ping with which the target makes sure that it has the last word.
+  b.hold(STREAM.Meta);
+  a.control({ command: 'attach', volume: 0, disk: a.backing(a.metaDataOnDisk()) });
+  const left = (): number => pair.nodes.reduce((sum, node) => sum + marks(node).bitmap.weight(marks(node).slot), 0);
+  for (let i = 0; i < 40 && (!pair.state(a).includes('SyncTarget') || left() > 0); i++) pair.run(10);
+  t.equal(left(), 0);
+  t.match(pair.state(a), /SyncTarget/);
+  // As a write does that only the peer has, from before the attach, when its epoch ends now.
+  marks(a).bitmap.setRange(marks(a).slot, 1600, 4096);
+  a.disk.fill(0, 1600 * 512, 1608 * 512);
+  b.arrive(STREAM.Meta);
+  pair.run(3000);
+  for (const node of pair.nodes) t.match(pair.state(node), /^Connected\(Established\) .* UpToDate\/UpToDate$/, node.name);
+  t.equal(left(), 0);
+  t.same(a.disk.subarray(1600 * 512, 1608 * 512), block(4));
 });

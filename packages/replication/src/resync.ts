@@ -461,6 +461,12 @@ export function finishResync(res: Resource, pd: PeerDevice): void {
   pd.finishPing = 0;
   const { resync, volume } = pd;
   if (resync === undefined || volume.disk === undefined) return;
+  if (resync.side === 'target' && resyncLeft(pd) > 0) {
+    // Marked since: a write from the time without a disk, which only the peer has, has ended.
+    resync.ending = false;
+    resync.position = 0;
+    return;
+  }
   logDone(res, pd, resync);
   const failed = resync.failedBits > 0;
   if (resync.side === 'source') {

@@ -234,8 +234,9 @@ export class Checks {
       }
       world.victim = undefined;
       const left = world.nodes.map((node) => node.snapshot()!.connections[0]!.peerDevices[0]!.outOfSyncSectors);
-      // What is new of a device is marked before it is there.
-      const isGrowing = world.nodes.some((node) => node.isGrowing);
+      // What is new of a device is marked before it is there, and before the peer hears of it.
+      const sizes = world.nodes.map((node) => node.snapshot()!.volumes[0]!.sizeSectors);
+      const isGrowing = world.nodes.some((node) => node.isGrowing) || sizes[0] !== sizes[1];
       // What a forced demotion has cut off may be on either disk.
       const isCutOff = world.nodes.some((node) => node.snapshot()!.failIo);
       if (world.plan.diskErrorsPerMillion === 0 && !isGrowing && !isCutOff && left.some((sectors) => sectors > 0)) {
