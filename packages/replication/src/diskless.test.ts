@@ -430,6 +430,39 @@ t.test('the generation of a peer with bad data is not that of a Primary that los
   t.match(pair.state(a), /SyncSource/);
 });
 
+t.test('nor is the generation of a peer with old data, whose resync had not begun', async (t) => {
+  const pair = synced();
+  const { a, b } = pair;
+  a.control(WITH_TIMEOUT);
+  pair.partition();
+  const slot = a.submit(OP.Write, 80, block(7));
+  b.control({ command: 'outdate', volume: 0 });
+  b.control({ command: 'pause-sync', connection: 0, volume: 0 });
+  pair.run(100);
+  t.match(a.completions.at(-1), { slot, errno: 0 });
+  const kept = current(a);
+  // The peer is not told that it is sync target before the super block with the generation of the resync is on disk.
+  a.holdMeta = true;
+  pair.heal();
+  pair.run(100);
+  b.control({ command: 'resume-sync', connection: 0, volume: 0 });
+  pair.run(100);
+  t.match(pair.state(b), /WFSyncUUID\).* Outdated\//);
+  givenUp(pair);
+  t.match(pair.state(a), /^Connected\(Established\) Primary\/Secondary Diskless\/Consistent$/);
+  t.not(current(b), kept);
+  b.grow(32768);
+  b.control({ command: 'resize', volume: 0, size: 0, assumePeerHasSpace: false, assumeClean: false });
+  pair.run(100);
+  t.equal(current(a), kept);
+  a.holdMeta = false;
+  const attach = a.control({ command: 'attach', volume: 0, disk: a.backing(a.metaDataOnDisk()) });
+  pair.run(5000);
+  t.equal(a.code(attach), 'ok');
+  t.match(pair.state(a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate$/);
+  t.equal(b.disk[80 * 512], 7);
+});
+
 t.test('two nodes attach at once, and a state packet that was sent before crosses: nobody breaks the protocol', async (t) => {
   const pair = synced();
   pair.a.control({ command: 'secondary', openVolumes: [], force: false });

@@ -283,8 +283,9 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
   if (pd.owesState) tellState(res, pd);
   const md = volume.disk?.metaData;
   if (volume.diskState < DISK.Negotiating || md === undefined) {
-    // A connected peer whose own data are bad has none for what is above us, whatever it tells.
-    const isOurs = pd.conn < CONN.Connected || pd.peerDisk !== DISK.Inconsistent || res.role !== ROLE.Primary;
+    // A connected peer whose own data are bad or old has none for what is above us, whatever it tells.
+    const isBehind = pd.peerDisk >= DISK.Inconsistent && pd.peerDisk < DISK.UpToDate;
+    const isOurs = pd.conn < CONN.Connected || !isBehind || res.role !== ROLE.Primary;
     if (isOurs && !uuidEqual(volume.exposedUuid, p.current)) volume.expose(p.current);
     return undefined;
   }
