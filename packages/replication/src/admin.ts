@@ -435,7 +435,7 @@ function verify(res: Resource, pd: PeerDevice, start: number | undefined, stop: 
   const end = stop ?? Number.POSITIVE_INFINITY;
   if (pd.volume.disk === undefined) return reply(no('ERR_NO_DISK'));
   if (pd.verify?.side === 'source') {
-    pd.verify.stopSector = end;
+    pd.verify.stopAt(pd, end);
     return reply();
   }
   const code = changePeerDevice(res, pd, { conn: CONN.VerifyS }, { dryRun: true, verbose: true });

@@ -1,12 +1,12 @@
 import t, { type Test } from 'tap';
+import { PROTOCOL_VERSIONS } from './host.js';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
 
 const FAST = { 'resync-rate': 4_000_000, 'c-plan-ahead': 0 };
 const block = (fill: number): Uint8Array => new Uint8Array(4096).fill(fill);
 
-function synced(net: Record<string, string | number | boolean> = {}): Pair {
-  const pair = new Pair();
+function synced(net: Record<string, string | number | boolean> = {}, pair = new Pair()): Pair {
   pair.configure({ 'max-buffers': 20000, 'verify-alg': 'sha1', ...net }, FAST);
   pair.connect();
   pair.a.control({ command: 'primary', force: true });
@@ -181,4 +181,41 @@ t.test('a disk that goes away ends it on both sides', async (t) => {
     t.ok(pair[lost].logs.some((line) => line.includes('Online-verify aborted.')));
     slotsAreBack(t, pair);
   }
+});
+
+t.test('a stop sector that is set while it runs: not opposite a peer that would not hear of the end', async (t) => {
+  for (const [max, reached] of [
+    [101, 'Online Verify reached sector 1000'],
+    [95, undefined],
+  ] as const) {
+    const offers = { ...PROTOCOL_VERSIONS, max };
+    const pair = synced({}, new Pair(16384, offers, offers));
+    verify(pair.a);
+    pair.rest();
+    t.match(pair.state(pair.a), /VerifyS/);
+    verify(pair.a, undefined, 1000);
+    pair.run(60_000);
+    for (const node of pair.nodes) t.match(pair.state(node), /Established/, `${max}, ${node.name}`);
+    t.equal(
+      texts(pair.a).find((text) => text.includes('reached')),
+      reached,
+    );
+  }
+});
+
+t.test('two Primaries, and every block is being written to: the verify does not end before it has begun on the peer', async (t) => {
+  const pair = synced({ 'allow-two-primaries': true });
+  const { a, b } = pair;
+  b.control({ command: 'primary', force: false });
+  pair.rest();
+  a.holdWrites = true;
+  a.submit(OP.Write, 800, block(1));
+  verify(a, 800, 801);
+  pair.run(3000);
+  for (const node of pair.nodes) t.match(pair.state(node), /Verify/, node.name);
+  a.holdWrites = false;
+  for (const slot of a.heldWrites.splice(0)) a.core.diskDone(clock.now, slot, 0);
+  pair.run(3000);
+  for (const node of pair.nodes) t.match(pair.state(node), /Established/, node.name);
+  slotsAreBack(t, pair);
 });

@@ -62,6 +62,8 @@ export class Verify {
   skippedBits = 0;
   sectorsIn = 0;
   nextTurn: number;
+  /** VerifyS: a request has been sent, by which the peer knows that the verify began. */
+  hasAsked = false;
   ending = false;
   /** The run of different blocks that has not been logged yet, sectors. */
   outOfSyncStart = 0;
@@ -74,12 +76,18 @@ export class Verify {
     this.digest = digestNumber(pd.connection.options['verify-alg']);
     this.controller = new ResyncController(resyncOptions(pd));
     this.startSector = side === 'source' ? first * BLOCK_SECTORS : -1;
-    this.stopSector = side === 'source' && hasStopSector(pd.connection.apv) ? pd.verifyStop : Number.POSITIVE_INFINITY;
+    this.stopSector = Number.POSITIVE_INFINITY;
+    if (side === 'source') this.stopAt(pd, pd.verifyStop);
     this.position = first * BLOCK_SECTORS;
     this.totalBits = bits - first;
     this.leftBits = this.totalBits;
     this.nextTurn = now;
     this.marks.start(now, this.leftBits);
+  }
+
+  /** A peer that would not be told of an early end compares to the end of the device. */
+  stopAt(pd: PeerDevice, sector: number): void {
+    this.stopSector = hasStopSector(pd.connection.apv) ? sector : Number.POSITIVE_INFINITY;
   }
 }
 
@@ -246,7 +254,8 @@ function logOutOfSync(res: Resource, pd: PeerDevice, verify: Verify): void {
 function advance(res: Resource, pd: PeerDevice, verify: Verify): void {
   verify.leftBits--;
   if (verify.ending) return;
-  const isDone = verify.side === 'target' ? verify.leftBits <= 0 : pd.verifyRequests.length === 0 && isAtEnd(pd, verify);
+  const isThrough = pd.verifyRequests.length === 0 && verify.hasAsked && isAtEnd(pd, verify);
+  const isDone = verify.side === 'target' ? verify.leftBits <= 0 : isThrough;
   if (isDone) finishSoon(res, pd, verify);
 }
 
@@ -295,7 +304,13 @@ function request(res: Resource, pd: PeerDevice, verify: Verify): void {
   const blocks = verify.controller.turn(res.now, verify.sectorsIn);
   verify.sectorsIn = 0;
   // A stop sector that was set while the last answers were on their way, or has been passed.
-  if (isAtEnd(pd, verify) && pd.verifyRequests.length === 0) return finishSoon(res, pd, verify);
+  if (isAtEnd(pd, verify) && pd.verifyRequests.length === 0) {
+    if (verify.hasAsked) return finishSoon(res, pd, verify);
+    // All blocks were being written to. Without any request the peer would take our end for a state from before: once more.
+    verify.position = verify.startSector;
+    verify.leftBits = verify.totalBits;
+    verify.skippedBits = 0;
+  }
   for (let sent = 0; sent < blocks && !isAtEnd(pd, verify) && !verify.ending; sent++) {
     if (res.requests.freePeerSlots <= SLOTS_RESERVED || !connection.outboxes[0].hasBulkRoom(64)) return;
     if (shouldSlowDown(res, pd, verify.marks, verify.leftBits)) return;
@@ -319,6 +334,7 @@ function sendRequest(res: Resource, pd: PeerDevice, slot: number): void {
   if (res.role !== ROLE.Primary || areBothPrimary(res, pd)) leaveRange(res, pd.volume, slot);
   setPeerKind(res, slot, PEER.VerifyRequest);
   pd.resyncPending++;
+  if (pd.verify !== undefined) pd.verify.hasAsked = true;
   sendBlockRequest(res, pd, COMMAND.P_OV_REQUEST, slot, ID_ALL_ONES, ID_ALL_ONES);
 }
 
