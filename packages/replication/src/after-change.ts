@@ -6,7 +6,7 @@ import { UUID_FLAG } from '@udrbd/wire';
 import { startBitmapExchange } from './bitmap-exchange.js';
 import { maybeCatchUp } from './congestion.js';
 import { endPendingGeneration, peerHasReturned, peerIsGoodAgain } from './fencing.js';
-import { durably, newCurrentUuid, partFromTarget, sendUuidsToAll } from './generation-changes.js';
+import { beginGeneration, durably, newCurrentUuid, partFromTarget } from './generation-changes.js';
 import { refreshPersistentFlags, writeBitmap } from './meta-data-io.js';
 import { dropUnstarted } from './mirrored-writes.js';
 import { sendSizes, sendState, sendUuids } from './packets.js';
@@ -122,7 +122,7 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   if (lostContactToPeerData(old, next) && someoneWrites && volume.diskState >= DISK.UpToDate) {
     // A freeze here does not stop a Primary there: what it writes from now on is on this disk alone.
     if (res.isSuspended && next.peerRole !== ROLE.Primary) volume.generationPending = true;
-    else if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
+    else beginGeneration(res, volume);
   }
   // Parted by agreement, while the link still stands.
   const isLeft = next.role === ROLE.Primary && old.conn >= CONN.Connected && next.conn < CONN.Connected;
@@ -134,7 +134,7 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
     partFromTarget(res, volume, pd);
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
     if (old.peerRole === ROLE.Secondary && next.peerRole === ROLE.Primary && volume.diskState === DISK.UpToDate) {
-      if (newCurrentUuid(res, volume)) sendUuidsToAll(res, volume);
+      beginGeneration(res, volume);
     }
     if (old.peerRole === ROLE.Primary && next.peerRole === ROLE.Secondary) writeBitmap(res, volume, 'changed');
     // The activity log counts after a power cut only when the super block says that there is a Primary.

@@ -139,6 +139,7 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
     pd.sentSectors = 0;
     pd.receivedSectors = 0;
   }
+  volume.lostGenerations = [];
   markAllKept(res, volume);
   if (md.format === 'v09' && md.node_id < 0) md.node_id = res.nodeId;
   volume.crashedPrimary =

@@ -25,6 +25,7 @@ export function diskFailed(res: Resource, volume: Volume, where: string): void {
   if (volume.disk === undefined || volume.diskState <= DISK.Failed) return;
   res.log('err', volume, undefined, `Local IO failed in ${where}. Detaching...`);
   if (volume.disk.options['on-io-error'] === 'call-local-io-error') res.helper('local-io-error', volume, undefined);
+  if (volume.diskState === DISK.UpToDate && res.role === ROLE.Primary) volume.diskIsLost();
   changeVolume(res, volume, { disk: DISK.Failed }, { hard: true });
 }
 

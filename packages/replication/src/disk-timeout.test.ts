@@ -1,4 +1,5 @@
 import t from 'tap';
+import { STREAM } from './host.js';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
 
@@ -89,5 +90,66 @@ t.test('without disk-timeout nothing is given up, but by force', async (t) => {
   pair.run(600);
   t.equal(pair.a.code(detach), 'ok');
   t.equal(disk(pair.a), 'Failed');
+  t.match(pair.a.completions.at(-1), { slot, errno: 0 });
+});
+
+/** The disk of `a` has failed with a write that `b` has acked; `b` has not heard of that yet. */
+function unheardLoss(): { pair: Pair; slot: number; flush: number } {
+  const pair = synced();
+  pair.a.holdWrites = true;
+  const slot = write(pair);
+  pair.run(100);
+  pair.a.hold(STREAM.Data);
+  pair.run(3000);
+  const flush = pair.a.submit(OP.Flush, 0, 0);
+  pair.rest();
+  return { pair, slot, flush };
+}
+
+t.test('what only the peer has is completed when the peer has a generation of its own on its disk', async (t) => {
+  const { pair, slot, flush } = unheardLoss();
+  const before = pair.b.metaDataOnDisk().current_uuid & ~1n;
+  t.equal(disk(pair.a), 'Failed');
+  t.strictSame(pair.a.completions, [], 'after a crash now our disk would pass for the better one');
+  pair.b.holdMeta = true;
+  pair.a.arrive(STREAM.Data);
+  pair.rest();
+  t.match(pair.state(pair.b), /UpToDate\/Failed$/);
+  t.strictSame(pair.a.completions, [], 'the generation is not durable yet');
+  pair.b.holdMeta = false;
+  for (const token of pair.b.heldMeta.splice(0)) pair.b.core.metaDone(clock.now, token, 0);
+  pair.rest();
+  t.not(pair.b.metaDataOnDisk().current_uuid & ~1n, before);
+  t.same(
+    new Map(pair.a.completions.map((c) => [c.slot, c.errno])),
+    new Map([
+      [slot, 0],
+      [flush, 0],
+    ]),
+  );
+});
+
+t.test('a peer that is lost before it has heard of that: the application is told of no success', async (t) => {
+  const { pair, slot, flush } = unheardLoss();
+  pair.partition();
+  t.same(
+    new Map(pair.a.completions.map((c) => [c.slot, c.errno])),
+    new Map([
+      [slot, 5],
+      [flush, 5],
+    ]),
+  );
+});
+
+t.test('an I/O error is told to the peer before the write that only the peer has is completed', async (t) => {
+  const pair = synced();
+  pair.a.failNextWrite = 5;
+  pair.b.holdMeta = true;
+  const slot = write(pair);
+  pair.rest();
+  t.equal(pair.a.completions.length, 0);
+  pair.b.holdMeta = false;
+  for (const token of pair.b.heldMeta.splice(0)) pair.b.core.metaDone(clock.now, token, 0);
+  pair.rest();
   t.match(pair.a.completions.at(-1), { slot, errno: 0 });
 });

@@ -44,6 +44,21 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false,
 }
 
 /**
+ * A new generation because of a peer's disk that is gone. The peer is told when it is on our disk, not before: from then on no crash makes
+ * its disk the better one, and it answers its application on the strength of that.
+ */
+export function beginGeneration(res: Resource, volume: Volume): void {
+  const links = volume.peerDevices.map(({ connection }) => connection.linkNumber);
+  newCurrentUuid(res, volume, false, () => {
+    for (const [i, pd] of volume.peerDevices.entries()) {
+      // A peer that came, or attached a disk, meanwhile has been told then.
+      const isSame = isConnected(pd.connection) && pd.connection.linkNumber === links[i];
+      if (isSame && pd.conn === CONN.Connected && volume.diskState === DISK.UpToDate) sendUuids(res, pd);
+    }
+  });
+}
+
+/**
  * A source loses a target that is Primary like itself, and may have been through without our knowing it: from here on each goes its own
  * way. The bitmap UUID stays, for a target that was not through is resynced by what the bitmap marks.
  */
@@ -109,13 +124,6 @@ export function durably(res: Resource, volume: Volume, then?: (errno: number) =>
     releaseMirroredWrites(res, volume);
     releaseHeld(res, volume);
   });
-}
-
-/** Tells connected peers about our generations. */
-export function sendUuidsToAll(res: Resource, volume: Volume, flags = 0n): void {
-  for (const pd of volume.peerDevices) {
-    if (isConnected(pd.connection) && pd.replication >= CONN.Connected && volume.diskState >= DISK.Negotiating) sendUuids(res, pd, flags);
-  }
 }
 
 const hex = (uuid: bigint): string => uuid.toString(16).toUpperCase().padStart(16, '0');

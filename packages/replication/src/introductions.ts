@@ -272,6 +272,7 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
     dirtyBits: Number(p.dirty_bits),
     flags: p.flags,
   };
+  if (volume.peerHasGeneration(p.current)) res.wantSettle();
   if (res.role !== ROLE.Primary) pd.lacksOurs = false;
   const isOld = pd.lacksOurs && uuidEqual(volume.exposedUuid, p.current);
   const isOther = isOld || !volume.mayConnectTo(pd.peerUuids.generations);

@@ -69,6 +69,11 @@ export class Volume {
    * those of `exposedUuid`, and a disk that is given up meanwhile may come back with any of them.
    */
   readonly #unwritten: bigint[] = [];
+  /**
+   * Generations that our disk may be found with after a crash, since it was given up while it was good: until the peer has one of its own,
+   * this disk would pass for the one that has everything. Empty when the peer has.
+   */
+  lostGenerations: readonly bigint[] = [];
   /** Disk state that attach found while connected; taken when the handshake has ended. */
   stateAfterAttach: DiskNumber = DISK.Diskless;
   /** degr-wfc-timeout holds: this node was an unconnected Primary when it went down. */
@@ -207,6 +212,18 @@ export class Volume {
 
   #isFollowedBy(g: Generations): boolean {
     return this.isSuperseded && uuidEqual(this.exposedUuid, g.bitmap);
+  }
+
+  /** A good disk is given up without a word to its super block. */
+  diskIsLost(): void {
+    this.lostGenerations = [this.disk!.metaData.current_uuid, this.exposedUuid];
+  }
+
+  /** The peer's data are of this generation, on its disk. @returns whether it is now known there that our disk is lost */
+  peerHasGeneration(uuid: bigint): boolean {
+    if (this.lostGenerations.length === 0 || this.lostGenerations.some((lost) => uuidEqual(lost, uuid))) return false;
+    this.lostGenerations = [];
+    return true;
   }
 
   get hasUsableDisk(): boolean {

@@ -472,11 +472,7 @@ function markUnreadable(volume: Volume, slot: number, res: Resource): void {
 export function complete(res: Resource, volume: Volume, slot: number): void {
   const { requests } = res;
   if (!res.failIo && (volume.generationWrites > 0 || volume.generationPending || res.isSuspended)) {
-    // Only the application has to wait for this one, not a write of another Primary.
-    if (volume.peerDevices.some((pd) => pd.connection.options['allow-two-primaries'])) leaveOverlap(res, volume, slot);
-    requests.state[slot]! |= LOCAL.Held;
-    volume.heldCompletions.push(slot);
-    return;
+    return holdCompletion(res, volume, slot);
   }
   const op = requests.op[slot]!;
   if (!res.failIo && op !== OP.Read && isToStartOver(res, volume, slot)) return startOver(res, volume, slot);
@@ -493,6 +489,8 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
     return;
   }
   if (!ok && !res.failIo && op !== OP.Flush && freezes(res, volume, slot)) return;
+  // After a crash our disk would pass for as good as the peer's, and overwrite there what it has not got itself.
+  if (ok && volume.lostGenerations.length > 0 && !(isWrite && localOk)) return holdCompletion(res, volume, slot);
   requests.state[slot]! |= LOCAL.Completed;
   volume.upperPending--;
   res.effects.push(EFFECT.Complete, slot, ok ? 0 : EIO);
@@ -501,6 +499,14 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
     if (requests.epoch[slot] === res.currentEpoch) closeEpoch(res);
   }
   if (requests.holds[slot] === 0) destroy(res, volume, slot);
+}
+
+/** The application is told later (`releaseHeld`). */
+function holdCompletion(res: Resource, volume: Volume, slot: number): void {
+  // Only the application has to wait for this one, not a write of another Primary.
+  if (volume.peerDevices.some((pd) => pd.connection.options['allow-two-primaries'])) leaveOverlap(res, volume, slot);
+  res.requests.state[slot]! |= LOCAL.Held;
+  volume.heldCompletions.push(slot);
 }
 
 /** Others may write where this one does. */
