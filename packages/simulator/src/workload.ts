@@ -15,6 +15,8 @@ interface Running {
   readonly thread: number;
   /** How often the peer had come up by then. */
   readonly peerIncarnation: number;
+  /** State of the own disk by then. */
+  readonly disk: string | undefined;
 }
 
 const RETRY_MICROS = 20_000;
@@ -101,7 +103,8 @@ export class Workload {
     const isFua = (flags & REQ_FUA) !== 0;
     const write = isWriting ? history.begin(this.#node.side, op !== OP.Write, sector, sectors, isFua, queue.now) : undefined;
     if (payload !== undefined) stampSectors(payload, sector, write!.id);
-    this.#running.set(slot, { op, sector, sectors, began: queue.now, write, thread, peerIncarnation: this.#peer.incarnation });
+    const peerIncarnation = this.#peer.incarnation;
+    this.#running.set(slot, { op, sector, sectors, began: queue.now, write, thread, peerIncarnation, disk: this.#disk });
     if (this.#world.isTracing)
       this.#world.trace(this.#node, `${OP_WORDS[op]} ${sector}+${sectors}${write === undefined ? '' : ` as ${write.id}`}, slot ${slot}`);
     this.#node.start(slot);
@@ -121,7 +124,7 @@ export class Workload {
     const { history, queue } = world;
     if (running.write !== undefined) {
       history.end(running.write, errno === 0, this.#writesLocally(), this.#mirroredTo(running), queue.now);
-      if (errno !== 0) world.countFailure(this.#node);
+      if (errno !== 0) world.countFailure(this.#node, running.disk === 'UpToDate');
       else if ((!this.#hasOwnDisk() || world.plan.twoPrimaries) && !this.#isPeerTheSame(running)) {
         // Acked by a peer that lost power before we knew: the only good disk may have lost it again; or, of two Primaries that went
         // down together, the one that the other one follows.
@@ -137,13 +140,17 @@ export class Workload {
     return this.#world.nodes[this.#node.side === 0 ? 1 : 0];
   }
 
+  get #disk(): string | undefined {
+    return this.#node.snapshot()?.volumes[0]?.diskState;
+  }
+
   #hasOwnDisk(): boolean {
-    return this.#node.snapshot()?.volumes[0]?.diskState === 'UpToDate';
+    return this.#disk === 'UpToDate';
   }
 
   /** Good or not, its own disk gets what is written, and answers reads of what is good on it. */
   #writesLocally(): boolean {
-    return WORKING.has(this.#node.snapshot()?.volumes[0]?.diskState);
+    return WORKING.has(this.#disk);
   }
 
   #isPeerTheSame({ peerIncarnation }: Pick<Running, 'peerIncarnation'>): boolean {
@@ -165,14 +172,16 @@ export class Workload {
   }
 
   /** D1, D3: what was read is the last completed write, or one that ran meanwhile. */
-  #verify(slot: number, { sector, sectors, began }: Running): void {
+  #verify(slot: number, { sector, sectors, began, disk }: Running): void {
     const buffer = this.#node.buffer(slot);
     const { history } = this.#world;
     const from = this.#writesLocally() ? this.#node.side : this.#peer.side;
+    // Its own disk may have answered before it was lost.
+    const earlier = WORKING.has(disk) ? this.#node.side : from;
     for (let i = 0; i < sectors; i++) {
       const value = readStamp(buffer, i * SECTOR, sector + i);
       const complaint = history.complaint(from, sector + i, value, began);
-      if (complaint === undefined) continue;
+      if (complaint === undefined || (earlier !== from && history.complaint(earlier, sector + i, value, began) === undefined)) continue;
       this.#world.violation(`D1 ${this.#node.name}: a read of sector ${sector + i} that began at ${began} ${complaint}`);
       return;
     }

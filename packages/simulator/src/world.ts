@@ -193,12 +193,13 @@ export class World {
     this.trace(undefined, `VIOLATION ${this.failure}`);
   }
 
-  countFailure(node: SimNode): void {
+  /** @param hadDisk - whether the node's disk was good when the write began: one that only the peer has may fail with the peer's disk */
+  countFailure(node: SimNode, hadDisk: boolean): void {
     this.failures++;
     const snapshot = node.snapshot();
     const peer = snapshot?.connections[0]?.peerDevices[0];
     const isHealthy = snapshot?.volumes[0]?.diskState === 'UpToDate' && !snapshot.failIo;
-    if (isHealthy && snapshot?.role === 'Primary' && this.plan.diskErrorsPerMillion === 0) {
+    if (hadDisk && isHealthy && snapshot?.role === 'Primary' && this.plan.diskErrorsPerMillion === 0) {
       this.violation(`L2 ${node.name}: a write failed on a Primary with an UpToDate disk (peer ${peer?.peerDiskState})`);
     }
   }
