@@ -130,6 +130,8 @@ export class Workload {
         // down together, the one that the other one follows.
         world.checks.excused[this.#peer.side].add(running.write.id);
       }
+      // It went to the own disk, too, which was lost meanwhile: not flushed there, as after a power cut with that disk.
+      if (errno === 0 && WORKING.has(running.disk) && !this.#writesLocally()) world.checks.excused[this.#node.side].add(running.write.id);
     } else if (running.op === OP.Flush) {
       if (errno === 0 && this.#hasOwnDisk()) history.flushed(this.#node.side, running.began);
     } else if (errno === 0) this.#verify(slot, running);
