@@ -135,6 +135,12 @@ export class Operator {
     }
     if (queue.now - this.#waitingSince < 40_000_000) return;
     this.#waitingSince = queue.now;
+    // The very first promotion by force never reached a disk: nobody has data, and it is done once more.
+    const unborn = world.nodes.find((n) => n.isUp && !this.#busy[n.side] && n.snapshot()!.role === 'Primary');
+    if (unborn !== undefined && world.isForced && world.nodes.every((n) => isDisk(n, 'Inconsistent') && !isEverUpToDate(world, n))) {
+      this.#demote(unborn, () => {});
+      return;
+    }
     // A disk whose generation does not go with the peer's is negotiated about for ever.
     const negotiating = world.nodes.find((n) => n.snapshot()?.volumes[0]?.diskState === 'Negotiating');
     const node = negotiating ?? world.nodes[0];
