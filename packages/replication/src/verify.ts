@@ -62,8 +62,6 @@ export class Verify {
   skippedBits = 0;
   sectorsIn = 0;
   nextTurn: number;
-  /** VerifyS: a request has been sent, by which the peer knows that the verify began. */
-  hasAsked = false;
   ending = false;
   /** The run of different blocks that has not been logged yet, sectors. */
   outOfSyncStart = 0;
@@ -254,8 +252,7 @@ function logOutOfSync(res: Resource, pd: PeerDevice, verify: Verify): void {
 function advance(res: Resource, pd: PeerDevice, verify: Verify): void {
   verify.leftBits--;
   if (verify.ending) return;
-  const isThrough = pd.verifyRequests.length === 0 && verify.hasAsked && isAtEnd(pd, verify);
-  const isDone = verify.side === 'target' ? verify.leftBits <= 0 : isThrough;
+  const isDone = verify.side === 'target' ? verify.leftBits <= 0 : pd.verifyRequests.length === 0 && isAtEnd(pd, verify);
   if (isDone) finishSoon(res, pd, verify);
 }
 
@@ -304,13 +301,7 @@ function request(res: Resource, pd: PeerDevice, verify: Verify): void {
   const blocks = verify.controller.turn(res.now, verify.sectorsIn);
   verify.sectorsIn = 0;
   // A stop sector that was set while the last answers were on their way, or has been passed.
-  if (isAtEnd(pd, verify) && pd.verifyRequests.length === 0) {
-    if (verify.hasAsked) return finishSoon(res, pd, verify);
-    // All blocks were being written to. Without any request the peer would take our end for a state from before: once more.
-    verify.position = verify.startSector;
-    verify.leftBits = verify.totalBits;
-    verify.skippedBits = 0;
-  }
+  if (isAtEnd(pd, verify) && pd.verifyRequests.length === 0) return finishSoon(res, pd, verify);
   for (let sent = 0; sent < blocks && !isAtEnd(pd, verify) && !verify.ending; sent++) {
     if (res.requests.freePeerSlots <= SLOTS_RESERVED || !connection.outboxes[0].hasBulkRoom(64)) return;
     if (shouldSlowDown(res, pd, verify.marks, verify.leftBits)) return;
@@ -322,8 +313,9 @@ function request(res: Resource, pd: PeerDevice, verify: Verify): void {
     verify.controller.requested(length / 512);
     pd.verifyRequests.push(slot);
     if (areBothPrimary(res, pd)) {
-      if (isBusy(res, pd, slot)) passOver(res, pd, slot, verify);
-      else sendRequest(res, pd, slot);
+      // The peer is asked all the same: by the requests it knows that the verify began, and how much is left.
+      if (isBusy(res, pd, slot)) res.requests.state[slot]! |= PEER_SKIP;
+      sendRequest(res, pd, slot);
     } else if (res.role !== ROLE.Primary) sendRequest(res, pd, slot);
     else if (volume.overlap.enter(slot)) verifyRunnable(res, pd, slot);
   }
@@ -334,7 +326,6 @@ function sendRequest(res: Resource, pd: PeerDevice, slot: number): void {
   if (res.role !== ROLE.Primary || areBothPrimary(res, pd)) leaveRange(res, pd.volume, slot);
   setPeerKind(res, slot, PEER.VerifyRequest);
   pd.resyncPending++;
-  if (pd.verify !== undefined) pd.verify.hasAsked = true;
   sendBlockRequest(res, pd, COMMAND.P_OV_REQUEST, slot, ID_ALL_ONES, ID_ALL_ONES);
 }
 
@@ -380,13 +371,13 @@ export function receiveVerifyReply(
   const slot = find(res, pd.verifyRequests, PEER.VerifyRequest, sector, lengthBytes);
   if (slot < 0) return 'OVReply for a block that was not requested';
   if (pd.resyncPending > 0) pd.resyncPending--;
+  if (verify !== undefined) verify.sectorsIn += lengthBytes / 512;
   const isOpen = res.role === ROLE.Primary && !volume.overlap.holds(slot);
   if (verify === undefined || !volume.hasUsableDisk || (requests.state[slot]! & PEER_SKIP) !== 0 || (isOpen && isBusy(res, pd, slot))) {
     skip(res, pd, slot);
     return undefined;
   }
   if (digestLength !== digestBytes(verify.digest)) return `OVReply with a digest of ${digestLength} bytes`;
-  verify.sectorsIn += lengthBytes / 512;
   requests.digest[slot] = verify.digest;
   requests.expect(slot, bytes, digestAt, digestLength);
   setPeerKind(res, slot, PEER.VerifyCompare);
@@ -431,17 +422,13 @@ export function verifyRefused(res: Resource, pd: PeerDevice, sector: number, len
   const slot = find(res, pd.verifyRequests, PEER.VerifyRequest, sector, lengthBytes);
   if (slot < 0) return false;
   if (pd.resyncPending > 0) pd.resyncPending--;
-  passOver(res, pd, slot, pd.verify);
-  return true;
-}
-
-function passOver(res: Resource, pd: PeerDevice, slot: number, verify: Verify | undefined): void {
-  const sectors = res.requests.lengthBytes[slot]! / 512;
   end(res, pd, pd.verifyRequests, slot);
-  if (verify === undefined) return;
-  verify.sectorsIn += sectors;
+  const { verify } = pd;
+  if (verify === undefined) return true;
+  verify.sectorsIn += lengthBytes / 512;
   verify.skippedBits++;
   advance(res, pd, verify);
+  return true;
 }
 
 // --- VerifyT -------------------------------------------------------------------------------------------------------------
