@@ -352,6 +352,30 @@ t.test('parted by agreement: what the peer sent before it left does not land on 
   t.ok(pair.a.core.requests.freePeerSlots === 64);
 });
 
+t.test(
+  'a node is demoted by force while its write is turned down: the write is carried through, one that has not begun fails',
+  async (t) => {
+    const pair = primaries();
+    pair.b.hold(STREAM.Data);
+    const [own, other] = [pair.b.submit(OP.Write, 8, block(0xaa)), pair.a.submit(OP.Write, 0, block(0xbb, 12288))];
+    pair.rest();
+    const behind = pair.a.submit(OP.Write, 8, block(0xcc, 12288));
+    pair.rest();
+    const op = pair.a.control({ command: 'secondary', openVolumes: [0], force: true });
+    pair.rest();
+    t.equal(pair.a.code(op), 'pending', 'it waits for the write of the other node');
+    pair.b.arrive(STREAM.Data);
+    pair.rest();
+    t.equal(pair.a.code(op), 'ok');
+    t.strictSame([done(pair.b, own), done(pair.a, other), done(pair.a, behind)], [0, 5, 5]);
+    for (const node of pair.nodes) t.strictSame(blocks(node, 0, 4), [0xbb, 0xbb, 0xbb, 0]);
+    t.ok(areEqual(pair));
+    for (const { core } of pair.nodes) t.equal(core.snapshot(clock.now).connections[0]!.peerDevices[0]!.outOfSyncSectors, 0);
+    pair.run(2000);
+    t.ok(allSlotsAreBack(pair));
+  },
+);
+
 t.test('two resolvers turn each other down: a write that nobody replaces is sent again', async (t) => {
   // A kernel turns a write down for one that we have answered already, as long as its own disk works on that.
   const pair = primaries();

@@ -24,7 +24,7 @@ import type { Resource } from './resource.js';
 import { ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
 import { writeBeneath } from './write-beneath.js';
-import { closeEpoch, LOCAL, missed, takeOutOfEpoch, unwait } from './write-path.js';
+import { beginAgain, closeEpoch, LOCAL, missed, takeOutOfEpoch, unwait } from './write-path.js';
 
 /** A write of ours that the peer turned down, and that waits for the one which the peer preferred. */
 export interface Contested {
@@ -232,15 +232,11 @@ export function conflictEnded(res: Resource, pd: PeerDevice, mirrored: number): 
   }
 }
 
-/** As another request: it holds its range again when it is its turn, and its extents are in the activity log still. */
+/** It holds its range again when it is its turn. */
 function startOver(res: Resource, pd: PeerDevice, entry: Contested): void {
-  const { requests } = res;
   const { slot } = entry;
   pd.contested.splice(pd.contested.indexOf(entry), 1);
-  for (const other of pd.volume.peerDevices) other.connection.net[slot] = 0;
-  requests.state[slot]! &= LOCAL.InActivityLog;
-  requests.errno[slot] = 0;
-  requests.generation[slot] = (requests.generation[slot]! + 1) >>> 0;
+  beginAgain(res, pd.volume, slot);
   pd.volume.overlap.resume(slot);
   res.wantOverlap(pd.volume);
 }

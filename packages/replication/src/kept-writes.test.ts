@@ -214,3 +214,53 @@ t.test('a frozen Primary that is demoted by force fails what was in flight, and 
   t.equal(pair.state(pair.b), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
   t.ok(areEqual(pair));
 });
+
+t.test(
+  'demoted by force when the other one is back, and a kept write is about to start over: it does, and only its application sees it fail',
+  async (t) => {
+    const pair = primaries();
+    pair.a.holdWrites = true;
+    const slot = pair.a.submit(OP.Write, 0, block(0xaa));
+    breakUnsent(pair);
+    pair.heal();
+    pair.run(100);
+    t.equal(pair.state(pair.a), TOGETHER);
+    const op = pair.a.control({ command: 'secondary', openVolumes: [0], force: true });
+    pair.rest();
+    t.equal(pair.a.code(op), 'pending', 'the own disk has not answered');
+    pair.a.holdWrites = false;
+    for (const held of pair.a.heldWrites.splice(0)) pair.a.core.diskDone(clock.now, held, 0);
+    pair.run(100);
+    t.equal(pair.a.code(op), 'ok');
+    t.equal(done(pair.a, slot), 5);
+    t.equal(pair.state(pair.b), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+    t.strictSame(pair.nodes.map(outOfSync), [0, 0]);
+    t.ok(areEqual(pair));
+    t.ok(allSlotsAreBack(pair));
+  },
+);
+
+t.test('demoted by force, and the other one is back before the own disk has answered: what has failed reaches it afterwards', async (t) => {
+  const pair = primaries();
+  pair.a.holdWrites = true;
+  const slots = [pair.a.submit(OP.Write, 0, block(0xaa)), pair.a.submit(OP.Write, 64, block(0xaa))];
+  breakUnsent(pair);
+  // That one waits for nothing but the other node, and fails at once.
+  pair.a.core.diskDone(clock.now, pair.a.heldWrites.shift()!, 0);
+  const op = pair.a.control({ command: 'secondary', openVolumes: [0], force: true });
+  pair.heal();
+  pair.run(3000);
+  t.equal(pair.a.code(op), 'pending');
+  t.strictSame(
+    slots.map((slot) => done(pair.a, slot)),
+    [5, undefined],
+  );
+  pair.a.holdWrites = false;
+  for (const held of pair.a.heldWrites.splice(0)) pair.a.core.diskDone(clock.now, held, 0);
+  pair.run(8000);
+  t.equal(pair.a.code(op), 'ok');
+  t.equal(pair.state(pair.b), 'Connected(Established) Primary/Secondary UpToDate/UpToDate');
+  t.strictSame(pair.nodes.map(outOfSync), [0, 0]);
+  t.ok(areEqual(pair));
+  t.ok(allSlotsAreBack(pair));
+});

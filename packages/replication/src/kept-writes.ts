@@ -16,7 +16,7 @@ import type { PeerDevice } from './peer-device.js';
 import type { Resource } from './resource.js';
 import { CONN, DISK, ROLE } from './state-view.js';
 import type { Volume } from './volume.js';
-import { LOCAL, leaveOverlap, missed, unhold, unwait } from './write-path.js';
+import { beginAgain, LOCAL, leaveOverlap, missed, unhold, unwait } from './write-path.js';
 
 const PROTOCOL_C = 3;
 
@@ -109,14 +109,10 @@ export function isToStartOver(res: Resource, volume: Volume, slot: number): bool
   return false;
 }
 
-/** As another request, in front of those that have not begun. Its extents are in the activity log still. */
+/** In front of those that have not begun. */
 export function startOver(res: Resource, volume: Volume, slot: number): void {
-  const { requests } = res;
-  for (const pd of volume.peerDevices) pd.connection.net[slot] = 0;
   leaveOverlap(res, volume, slot);
-  requests.state[slot]! &= LOCAL.InActivityLog;
-  requests.errno[slot] = 0;
-  requests.generation[slot] = (requests.generation[slot]! + 1) >>> 0;
+  beginAgain(res, volume, slot);
   volume.parked.unshift(slot);
   res.wantSettle();
 }

@@ -161,8 +161,9 @@ export function receiveAuthentication(res: Resource, c: Connection, command: num
 
 /** Everything up to our first state packets goes out at once; the peer does the same. */
 function startProtocol(res: Resource, c: Connection): void {
-  // What we would say of ourselves is about to change.
-  if (c.peerDevices.some((pd) => isSizeUnsettled(pd.volume))) {
+  // What we would say of ourselves is about to change: a forced demotion may have failed writes that are not marked yet.
+  const isSteppingDown = res.failIo && res.role === ROLE.Primary;
+  if (isSteppingDown || c.peerDevices.some((pd) => isSizeUnsettled(pd.volume))) {
     c.retryAfterMs = 1000;
     return res.closeLink(c, 'network-failure');
   }

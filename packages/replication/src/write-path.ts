@@ -26,8 +26,11 @@ import { CONN, DISK, ROLE } from './state-view.js';
 import { verifyTouched } from './verify.js';
 import type { Volume } from './volume.js';
 
-/** Bits of an application request's local part. Contested: a peer turned it down for a write of its own, which we wait for. */
-export const LOCAL = { Pending: 1, Ok: 2, InActivityLog: 4, Completed: 8, Held: 16, Contested: 32 } as const;
+/**
+ * Bits of an application request's local part. Contested: a peer turned it down for a write of its own, which we wait for. StartsOver:
+ * some disk has it already, and maybe not all of them.
+ */
+export const LOCAL = { Pending: 1, Ok: 2, InActivityLog: 4, Completed: 8, Held: 16, Contested: 32, StartsOver: 64 } as const;
 /** In the outbox: header, p_data and digest. */
 const PACKET_BYTES_MAX = 16 + 24 + 64;
 export const EIO = 5;
@@ -69,7 +72,7 @@ export function submit(res: Resource, slot: number): void {
 export function start(res: Resource, volume: Volume, slot: number): void {
   const { requests } = res;
   const op = requests.op[slot]!;
-  if (res.failIo) return reject(res, volume, slot, EIO);
+  if (isCutOff(res, slot)) return reject(res, volume, slot, EIO);
   if (res.role !== ROLE.Primary) {
     if (op !== OP.Read) res.logRateLimited('err', volume, 'Rejected WRITE request, not in Primary role.');
     return reject(res, volume, slot, EIO);
@@ -84,6 +87,9 @@ export function start(res: Resource, volume: Volume, slot: number): void {
     return reject(res, volume, slot, EOPNOTSUPP);
   startWrite(res, volume, slot);
 }
+
+/** Fails because all I/O does. Not what has begun: the disks have to agree on it, whatever its application is told. */
+const isCutOff = (res: Resource, slot: number): boolean => res.failIo && (res.requests.state[slot]! & LOCAL.StartsOver) === 0;
 
 const isDiscard = (op: number): boolean => op === OP.Discard || op === OP.WriteZeroes;
 
@@ -103,6 +109,11 @@ export function afterExtents(res: Resource, volume: Volume, slot: number): void 
 
 /** The write's range is free: it goes to the disk and to the peers. */
 export function afterOverlap(res: Resource, volume: Volume, slot: number): void {
+  if (isCutOff(res, slot)) {
+    leaveOverlap(res, volume, slot);
+    dropExtents(res, volume, slot);
+    return reject(res, volume, slot, EIO);
+  }
   const isCovered = (res.requests.state[slot]! & LOCAL.InActivityLog) !== 0;
   if (isCovered || !needsExtents(volume)) return sendAndSubmit(res, volume, slot);
   // It needed none when it came: a disk was attached meanwhile, or a peer has come.
@@ -214,13 +225,13 @@ export function sendAndSubmit(res: Resource, volume: Volume, slot: number): void
     if (pd.connection.options['on-congestion'] !== 'block') checkCongestion(res, pd);
   }
   requests.epoch[slot] = res.currentEpoch;
-  if (!res.failIo && !dataAccessible(volume)) {
+  if (!dataAccessible(volume)) {
     res.logRateLimited(
       'err',
       volume,
       `IO ERROR: neither local nor remote data, sector ${requests.sector[slot]!}+${requests.lengthBytes[slot]! / 512}`,
     );
-  } else if (!res.failIo) {
+  } else {
     for (let i = 0; i < volume.peerDevices.length; i++) {
       const pd = volume.peerDevices[i]!;
       if (pd.verifyRequests.length > 0) verifyTouched(res, pd, slot);
@@ -249,6 +260,15 @@ function submitLocally(res: Resource, volume: Volume, slot: number): void {
 export function writeAgain(res: Resource, volume: Volume, slot: number): void {
   res.requests.state[slot]! &= ~LOCAL.Ok;
   submitLocally(res, volume, slot);
+}
+
+/** It begins once more, as another request. Its extents are in the activity log still. */
+export function beginAgain(res: Resource, volume: Volume, slot: number): void {
+  const { requests } = res;
+  for (const pd of volume.peerDevices) pd.connection.net[slot] = 0;
+  requests.state[slot] = (requests.state[slot]! & LOCAL.InActivityLog) | LOCAL.StartsOver;
+  requests.errno[slot] = 0;
+  requests.generation[slot] = (requests.generation[slot]! + 1) >>> 0;
 }
 
 export const writeEffect = (op: number): (typeof EFFECT)[keyof typeof EFFECT] =>
@@ -475,7 +495,7 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
     return holdCompletion(res, volume, slot);
   }
   const op = requests.op[slot]!;
-  if (!res.failIo && op !== OP.Read && isToStartOver(res, volume, slot)) return startOver(res, volume, slot);
+  if (op !== OP.Read && isToStartOver(res, volume, slot)) return startOver(res, volume, slot);
   const localOk = (requests.state[slot]! & LOCAL.Ok) !== 0;
   const isWrite = op !== OP.Read && op !== OP.Flush;
   const ok = res.failIo
