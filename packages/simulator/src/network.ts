@@ -81,6 +81,7 @@ export class Network {
   readonly users: [LinkUser | undefined, LinkUser | undefined] = [undefined, undefined];
   /** Direction from this side to the other one carries bytes. */
   readonly #up: [boolean, boolean] = [true, true];
+  #healedAt = Number.NEGATIVE_INFINITY;
   #links: Link[] = [];
   #numbers = 0;
   #establishing = false;
@@ -95,8 +96,14 @@ export class Network {
     return this.#up[0] && this.#up[1];
   }
 
+  /** Whether it has been so for that long, in microseconds. */
+  wasHealthyFor(micros: number): boolean {
+    return this.isHealthy && this.#queue.now - this.#healedAt >= micros;
+  }
+
   /** Takes one direction down or up. What was held back goes on. */
   setDirection(from: Side, up: boolean): void {
+    if (up && !this.#up[from]) this.#healedAt = this.#queue.now;
     this.#up[from] = up;
     if (!up) return;
     for (const link of this.#links) {

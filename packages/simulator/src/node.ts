@@ -24,6 +24,8 @@ const VOLUME = 0;
 const CONNECTION = 0;
 const APPLICATION_SLOTS = 64;
 const PEER_SLOTS = 256;
+/** In tenths of a second. */
+export const PING_TIMEOUT = 5;
 const OUTBOX_BYTES = 512 * 1024;
 
 /** Exit codes of a fence-peer handler. */
@@ -114,7 +116,7 @@ export class SimNode {
       'on-congestion': plan.protocol === 'A' ? plan.onCongestion : 'block',
       'congestion-fill': plan.congestionFill,
       _name: 'peer',
-      'ping-timeout': 5,
+      'ping-timeout': PING_TIMEOUT,
       'connect-int': plan.connectInt,
       fencing: plan.fencing,
     };

@@ -6,7 +6,7 @@ import { History } from './history.js';
 import type { LifePlan } from './life-plan.js';
 import { createOnDisk, readMetaData } from './meta-tools.js';
 import { Network } from './network.js';
-import { SimNode } from './node.js';
+import { PING_TIMEOUT, SimNode } from './node.js';
 import { Prng } from './prng.js';
 import type { SimDisk } from './sim-disk.js';
 import { Workload } from './workload.js';
@@ -160,8 +160,10 @@ export class World {
       if (!this.plan.careless && !this.plan.twoPrimaries && !this.mayPart)
         this.violation(`L1 ${node.name}: split brain, though only one node was ever promoted at a time with current data`);
     }
-    // With two Primaries each waits for acks of the other one, and calls that an error of the protocol when a cut network keeps them.
-    if (text.includes('Timed out waiting for missing ack packets') && !this.network.isHealthy) this.#mayBreak = true;
+    // With two Primaries each waits for acks of the other one, and calls that an error of the protocol when a network that was cut
+    // while it waited has kept them.
+    const isImpatient = text.includes('Timed out waiting for missing ack packets');
+    if (isImpatient && !this.network.wasHealthyFor(PING_TIMEOUT * 100_000)) this.#mayBreak = true;
     if (text.includes('-> ProtocolError') && !this.#mayBreak)
       this.violation(`L2 ${node.name}: a protocol error between two nodes of one kind`);
     if (text.includes(': Out of sync: start=') && this.plan.diskErrorsPerMillion === 0) {
