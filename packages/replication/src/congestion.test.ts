@@ -63,6 +63,23 @@ t.test('pull-ahead: writes complete, are only told of, and are copied when the p
   t.ok(pair.b.helpers.includes('after-resync-target'));
 });
 
+t.test('a generation that begins while ahead is known to the peer when it has caught up', async (t) => {
+  const pair = synced({ 'on-congestion': 'pull-ahead', 'congestion-fill': 16 });
+  const current = (node: MemoryNode): bigint => node.core.snapshot(clock.now).volumes[0]!.currentUuid & ~1n;
+  const before = current(pair.a);
+  congest(pair, 6);
+  t.equal(pair.state(pair.a), AHEAD);
+  // Its state tells that it is Outdated.
+  for (const command of ['pause-sync', 'resume-sync'] as const) pair.b.control({ command, connection: 0, volume: 0 });
+  pair.rest();
+  t.match(pair.state(pair.a), /Outdated$/);
+  t.not(current(pair.a), before);
+  release(pair);
+  pair.run(5000);
+  for (const node of pair.nodes) t.match(pair.state(node), /^Connected\(Established\) .* UpToDate\/UpToDate$/, node.name);
+  t.equal(current(pair.b), current(pair.a));
+});
+
 t.test('hot extents count as congestion too', async (t) => {
   const pair = synced({ 'on-congestion': 'pull-ahead', 'congestion-extents': 67 });
   congest(pair, 6);

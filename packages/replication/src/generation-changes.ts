@@ -53,7 +53,7 @@ export function beginGeneration(res: Resource, volume: Volume): void {
     for (const [i, pd] of volume.peerDevices.entries()) {
       // A peer that came, or attached a disk, meanwhile has been told then.
       const isSame = isConnected(pd.connection) && pd.connection.linkNumber === links[i];
-      if (isSame && pd.conn === CONN.Connected && volume.diskState === DISK.UpToDate) sendUuids(res, pd);
+      if (isSame && (pd.conn === CONN.Connected || pd.conn === CONN.Ahead) && volume.diskState === DISK.UpToDate) sendUuids(res, pd);
     }
   });
 }
