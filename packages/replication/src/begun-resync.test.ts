@@ -209,6 +209,32 @@ t.test('two Primaries: a source that parts from its target begins a generation o
   }
 });
 
+t.test('two Primaries, and the target never hears of its sync UUID: they do not become strangers by that', async () => {
+  for (const versions of [PROTOCOL_VERSIONS, AS_A_KERNEL]) {
+    const pair = new Pair(16384, versions, versions);
+    pair.configure({ 'max-buffers': 20000, 'allow-two-primaries': true }, { 'resync-rate': 400, 'c-plan-ahead': 0 });
+    pair.connect();
+    pair.a.control({ command: 'primary', force: true });
+    pair.run(60_000);
+    pair.partition();
+    pair.a.submit(OP.Write, 800, new Uint8Array(512 * 1024).fill(1));
+    pair.rest();
+    pair.heal();
+    pair.b.control({ command: 'primary', force: false });
+    pair.run(200);
+    t.strictSame([conn(pair.a), conn(pair.b)], ['SyncSource', 'SyncTarget']);
+    pair.partition();
+    for (let i = 0; i < 5; i++) {
+      attempt(pair, 'lost');
+      t.equal(generations(pair.a)[1], generations(pair.b)[0]! + SYNC_UUID_OFFSET);
+    }
+    for (const node of pair.nodes)
+      node.control({ command: 'peer-device-options', connection: 0, volume: 0, options: { 'resync-rate': 40_000 }, setDefaults: false });
+    pair.heal();
+    isResynced(pair, 'after all that');
+  }
+});
+
 t.test('two Primaries, the other one a kernel, and a generation for a target that was not through: unrelated only once', async () => {
   const pair = primariesApart(AS_A_KERNEL);
   attempt(pair, 'lost');

@@ -62,6 +62,16 @@ const undoResyncStart = (g: Generations): Generations => ({
   bitmap: g.history[0],
   history: [g.history[1], g.history[1]],
 });
+/**
+ * So it did, and went its own way when it lost its target, which was Primary too. The verdict is the kernel's; but another sync UUID for each
+ * such loss would push the base, and with it all that both know, out of the history: unrelated data.
+ */
+const isPartedStart = (source: Masked, target: bigint): boolean => source.h2 === target && isSyncUuidOf(source.b, target);
+const undoPartedStart = (g: Generations): Generations => ({
+  current: g.current,
+  bitmap: g.history[1],
+  history: [g.history[0], g.history[0]],
+});
 
 /**
  * Whether `source` has begun a resync out of a split brain, and its sync UUID never got to `target`, or not onto its disk.
@@ -101,13 +111,13 @@ export function compareUuids(self: Generations, peer: Generations, ctx: UuidCont
     if (ctx.apv < 91) return tooOld(51);
     return { result: -1, rule: 51, peerCorrected: undoResyncStart(peer), log: 'Lost last syncUUID packet, corrected:' };
   }
-  if (inHistory(s.c, p)) return { result: -2, rule: 60 };
+  if (inHistory(s.c, p)) return { result: -2, rule: 60, ...(isPartedStart(p, s.c) && { peerCorrected: undoPartedStart(peer) }) };
   if (s.b === p.c) return { result: 1, rule: 70 };
   if (s.h1 === p.c && (ctx.apv < 96 ? s.h2 === p.h1 : isSyncUuidOf(s.b, s.h1))) {
     if (ctx.apv < 91) return tooOld(71);
     return { result: 1, rule: 71, selfCorrected: undoResyncStart(self), log: 'Last syncUUID did not get through, corrected:' };
   }
-  if (inHistory(p.c, s)) return { result: 2, rule: 80 };
+  if (inHistory(p.c, s)) return { result: 2, rule: 80, ...(isPartedStart(s, p.c) && { selfCorrected: undoPartedStart(self) }) };
   if (s.b === p.b && s.b !== 0n) return { result: 100, rule: 90 };
   // Unused slots are zero on both sides and count as common: two young devices are a split brain, not unrelated.
   const result = inHistory(s.h1, p) || inHistory(s.h2, p) ? -100 : -1000;
