@@ -1,3 +1,4 @@
+import { COMMAND, P_CONNECTION_FEATURES } from '@udrbd/wire';
 import t, { type Test } from 'tap';
 import { OP } from './requests.js';
 import { clock, type MemoryNode, Pair } from './testing/pair.js';
@@ -169,6 +170,27 @@ t.test(
     t.ok(allSlotsAreBack(pair));
   },
 );
+
+t.test('a discard that would start over, and the other one comes back without taking discards: refused, and marked', async (t) => {
+  const pair = primaries();
+  const { a } = pair;
+  const slot = a.submit(OP.Discard, 0, block(0));
+  breakUnsent(pair);
+  for (const node of pair.nodes) {
+    node.mangle = (stream, bytes) => {
+      const packet = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      if (packet.getUint16(4) === COMMAND.P_CONNECTION_FEATURES) packet.setUint32(8 + P_CONNECTION_FEATURES.at.feature_flags.offset, 0);
+      return [{ stream, bytes }];
+    };
+  }
+  pair.heal();
+  pair.run(8000);
+  t.equal(done(a, slot), 95);
+  t.equal(outOfSync(a), 8);
+  t.ok(allSlotsAreBack(pair));
+  // An extent that is still in use would wait for ever.
+  t.equal(a.core.volumes.get(0)!.disk!.activityLog.usedCount, 0);
+});
 
 t.test('I/O goes on without the other one: marked, in a generation of its own', async (t) => {
   for (const how of ['resume-io', 'fenced'] as const) {

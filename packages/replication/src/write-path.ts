@@ -152,6 +152,11 @@ export function unblockResync(res: Resource, volume: Volume): void {
 
 /** Fails a request that never started. */
 function reject(res: Resource, volume: Volume, slot: number, errno: number): void {
+  if ((res.requests.state[slot]! & LOCAL.StartsOver) !== 0) {
+    // It may be on some disk already.
+    for (const pd of volume.peerDevices) missed(res, pd, slot);
+    dropExtents(res, volume, slot);
+  }
   volume.upperPending--;
   res.effects.push(EFFECT.Complete, slot, errno);
   res.requests.release(slot);
