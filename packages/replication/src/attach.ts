@@ -140,6 +140,7 @@ function bringUp(res: Resource, volume: Volume, reply: (error?: Refusal) => void
     pd.receivedSectors = 0;
   }
   volume.lostGenerations = [];
+  volume.unbegun = undefined;
   markAllKept(res, volume);
   if (md.format === 'v09' && md.node_id < 0) md.node_id = res.nodeId;
   volume.crashedPrimary =

@@ -1,5 +1,7 @@
 /** What happens when the backing disk fails: on-io-error policies, Failed, Diskless (replication semantics: I/O error policies). */
+import { takeUnbegunBack } from './generation-changes.js';
 import { syncMetaData, writeBitmap } from './meta-data-io.js';
+import type { PeerDevice } from './peer-device.js';
 import { peerMetaData } from './peer-meta-data.js';
 import type { Resource } from './resource.js';
 import { changeVolume } from './state-change.js';
@@ -37,6 +39,7 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
   if (volume.lowerPending > 0 || volume.metaDataWrites > 0 || volume.alTransactionRunning || volume.isMoving) return;
   if (!volume.detachBitmapWritten) {
     volume.detachBitmapWritten = true;
+    if (!volume.peerDevices.some(lacksOurs)) takeUnbegunBack(res, volume);
     volume.metaDataWrites++;
     writeBitmap(res, volume, 'changed', () => {
       volume.metaDataWrites--;
@@ -53,11 +56,7 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
     const { current, bitmap } = pd.peerUuids.generations;
     volume.expose(current, res.role === ROLE.Primary && bitmap === 0n);
   }
-  for (const pd of volume.peerDevices) {
-    const { bitmap_uuid: base } = peerMetaData(disk.metaData, pd.connection.peerNodeId);
-    const isGood = pd.conn >= CONN.Connected && pd.peerDisk === DISK.UpToDate;
-    pd.lacksOurs = !isGood && base !== 0n && pd.bitmapSlot >= 0 && disk.bitmap.weight(pd.bitmapSlot) > 0;
-  }
+  for (const pd of volume.peerDevices) pd.lacksOurs = lacksOurs(pd);
   volume.disk = undefined;
   volume.diskCheckAt = Number.POSITIVE_INFINITY;
   forgetExtents(res, volume);
@@ -66,4 +65,14 @@ export function maybeDiskless(res: Resource, volume: Volume): void {
   res.cold({ type: 'closeDisk', volume: volume.number });
   for (const done of volume.whenDiskless.splice(0)) done();
   for (const pd of volume.peerDevices) if (pd.conn > CONN.Connected) pd.resync = undefined;
+}
+
+/** The disk that is given up, or was, has blocks that this peer has not got. */
+export function lacksOurs(pd: PeerDevice): boolean {
+  const { disk, diskState } = pd.volume;
+  if (disk === undefined) return pd.lacksOurs;
+  const isLeaving = diskState === DISK.Failed || diskState === DISK.Detaching || diskState === DISK.Diskless;
+  const isGood = pd.conn >= CONN.Connected && pd.peerDisk === DISK.UpToDate;
+  if (!isLeaving || isGood || pd.bitmapSlot < 0) return false;
+  return peerMetaData(disk.metaData, pd.connection.peerNodeId).bitmap_uuid !== 0n && disk.bitmap.weight(pd.bitmapSlot) > 0;
 }

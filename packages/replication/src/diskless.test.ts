@@ -541,3 +541,53 @@ t.test('a block that is marked while the end of the resync is being agreed on is
   t.equal(left(), 0);
   t.same(a.disk.subarray(1600 * 512, 1608 * 512), block(4));
 });
+
+t.test('a new generation that fails with the disk is not what that disk comes back with, when its peer went on', async (t) => {
+  const pair = synced();
+  const before = current(pair.a);
+  pair.a.failNextMeta = 5;
+  pair.partition();
+  t.match(pair.state(pair.a), /Primary\/Unknown Diskless\/DUnknown$/);
+  t.equal(pair.a.metaDataOnDisk().current_uuid & ~1n, before, 'nobody has seen data of another one');
+  pair.heal();
+  pair.run(100);
+  t.match(pair.state(pair.a), /^Connected.*Diskless\/UpToDate$/);
+  t.not(current(pair.b), before);
+  const slot = pair.a.submit(OP.Write, 80, block(7));
+  pair.rest();
+  t.match(pair.a.completions.at(-1), { slot, errno: 0 });
+  const attach = pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing(pair.a.metaDataOnDisk()) });
+  pair.run(5000);
+  t.equal(pair.a.code(attach), 'ok');
+  t.notOk(said(pair.b, 'Split-Brain'));
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate/);
+  t.equal(pair.a.disk[80 * 512], 7);
+});
+
+t.test('a disk on its way out has blocks that the peer has not: the peer is not taken for as good, and hears of nothing', async (t) => {
+  const pair = synced();
+  const before = current(pair.b);
+  pair.a.holdWrites = true;
+  pair.a.hold(STREAM.Data);
+  pair.a.submit(OP.Write, 80, block(7));
+  pair.a.core.settle(clock.now);
+  pair.rest();
+  pair.a.failNextMeta = 5;
+  pair.partition();
+  t.match(pair.state(pair.a), /Primary\/Unknown Failed\/DUnknown$/);
+  pair.heal();
+  pair.run(1000);
+  t.ok(said(pair.a, 'Can only connect to data with current UUID='));
+  t.equal(current(pair.b), before, 'it begins no generation for a Primary that turns it down');
+  pair.a.holdWrites = false;
+  for (const slot of pair.a.heldWrites.splice(0)) pair.a.core.diskDone(clock.now, slot, 0);
+  pair.rest();
+  t.match(pair.state(pair.a), /Diskless/);
+  const attach = pair.a.control({ command: 'attach', volume: 0, disk: pair.a.backing(pair.a.metaDataOnDisk()) });
+  pair.rest();
+  t.equal(pair.a.code(attach), 'ok');
+  pair.a.control({ command: 'connect', connection: 0, tentative: false, discardMyData: false });
+  pair.run(5000);
+  t.match(pair.state(pair.a), /^Connected\(Established\) Primary\/Secondary UpToDate\/UpToDate/);
+  t.equal(pair.b.disk[80 * 512], 7);
+});

@@ -48,12 +48,12 @@ export function newCurrentUuid(res: Resource, volume: Volume, evenIfSet = false,
  * its disk the better one, and it answers its application on the strength of that.
  */
 export function beginGeneration(res: Resource, volume: Volume): void {
-  const links = volume.peerDevices.map(({ connection }) => connection.linkNumber);
+  // One that comes meanwhile is told then.
+  const told = volume.peerDevices.filter((pd) => pd.conn >= CONN.Connected).map((pd) => ({ pd, link: pd.connection.linkNumber }));
   newCurrentUuid(res, volume, false, () => {
-    for (const [i, pd] of volume.peerDevices.entries()) {
-      // A peer that came, or attached a disk, meanwhile has been told then.
-      const isSame = isConnected(pd.connection) && pd.connection.linkNumber === links[i];
-      if (isSame && (pd.conn === CONN.Connected || pd.conn === CONN.Ahead) && volume.diskState === DISK.UpToDate) sendUuids(res, pd);
+    for (const { pd, link } of told) {
+      const isSame = isConnected(pd.connection) && pd.connection.linkNumber === link;
+      if (isSame && pd.conn >= CONN.Connected && volume.diskState === DISK.UpToDate) sendUuids(res, pd);
     }
   });
 }
@@ -67,6 +67,7 @@ export function partFromTarget(res: Resource, volume: Volume, pd: PeerDevice): v
   metaData.history_uuids.unshift(metaData.current_uuid);
   metaData.history_uuids.length = 32;
   metaData.current_uuid = withPrimaryBit(res.random64(), res.role === ROLE.Primary);
+  volume.unbegun = undefined;
   volume.generationDrawn(metaData.current_uuid);
   res.log('info', volume, undefined, `new current UUID ${formatGenerations(volume.generationsFor(pd))}`);
   generationDurably(res, volume);
@@ -82,6 +83,22 @@ export function takePartingBack(res: Resource, volume: Volume, base: bigint): vo
   // Another peer may have it.
   if (at <= 0 || volume.peerDevices.length > 1) return;
   history.push(...history.splice(0, at).fill(0n));
+  markMetaDataDirty(res, volume);
+}
+
+/**
+ * The disk is given up before a new generation of ours could begin: it is left with the one before, from which a peer goes on. With ours
+ * it would come back as if it had gone its own way.
+ */
+export function takeUnbegunBack(res: Resource, volume: Volume): void {
+  const { unbegun, disk } = volume;
+  volume.unbegun = undefined;
+  if (unbegun === undefined || disk === undefined || !uuidEqual(disk.metaData.current_uuid, unbegun.uuid)) return;
+  const peers = unbegun.behind.map(({ connection }) => peerMetaData(disk.metaData, connection.peerNodeId));
+  // A resync has begun under it.
+  if (!peers.every((peer) => uuidEqual(peer.bitmap_uuid, unbegun.before))) return;
+  for (const peer of peers) peer.bitmap_uuid = 0n;
+  disk.metaData.current_uuid = withPrimaryBit(unbegun.before, res.role === ROLE.Primary);
   markMetaDataDirty(res, volume);
 }
 
@@ -102,6 +119,8 @@ export function drawGeneration(res: Resource, volume: Volume, evenIfSet: boolean
   const behind = volume.peerDevices.filter((pd) => evenIfSet || peerMetaData(md, pd.connection.peerNodeId).bitmap_uuid === 0n);
   if (behind.length === 0 && volume.peerDevices.length > 0) return false;
   const random = res.random64();
+  const isFirst = volume.unbegun === undefined && !evenIfSet;
+  volume.unbegun = isFirst ? { uuid: random, before: md.current_uuid, behind } : undefined;
   for (const pd of behind) {
     const g = volume.generationsFor(pd);
     if (g.bitmap !== 0n) res.log('warning', volume, pd, `bm UUID was already set: ${hex(g.bitmap)}`);

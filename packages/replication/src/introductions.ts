@@ -22,6 +22,7 @@ import {
 import { continueBitmapSend } from './bitmap-exchange.js';
 import type { Connection } from './connection.js';
 import { DIGEST_NONE, DIGEST_UNKNOWN, digestNumber } from './digests.js';
+import { lacksOurs } from './disk-errors.js';
 import { peerReturns } from './fencing.js';
 import { durably, keepGenerations, takePartingBack } from './generation-changes.js';
 import { UUID_JUST_CREATED, uuidEqual } from './generations.js';
@@ -274,7 +275,7 @@ export function receiveUuids(res: Resource, pd: PeerDevice, view: DataView, base
   };
   if (volume.peerHasGeneration(p.current)) res.wantSettle();
   if (res.role !== ROLE.Primary) pd.lacksOurs = false;
-  const isOld = pd.lacksOurs && uuidEqual(volume.exposedUuid, p.current);
+  const isOld = lacksOurs(pd) && uuidEqual(volume.exposedUuid, p.current);
   const isOther = isOld || !volume.mayConnectTo(pd.peerUuids.generations);
   if (wasDiskless && volume.diskState < DISK.Inconsistent && res.role === ROLE.Primary && isOther) {
     res.log('err', volume, pd, `Can only connect to data with current UUID=${hex(volume.exposedUuid)}`);

@@ -190,14 +190,11 @@ export function introduce(res: Resource, volumeNumber: number, c: Connection): v
 }
 
 /**
- * Whether the peer's generations are looked at before it hears that we are Primary without a disk. A kernel takes that as our word for its
- * data at once: it calls an Outdated disk good, and begins a generation of its own when we turn it down and leave.
+ * Whether the peer's generations are looked at before it hears that we are Primary without a disk. It takes that as our word for its data at
+ * once, and begins a generation of its own though we turn it down and leave; a kernel calls an Outdated disk good, too.
  */
 const looksFirst = (res: Resource, pd: PeerDevice): boolean =>
-  pd.connection.isPeerGenuine &&
-  pd.connection.state < CONN.WFReportParams &&
-  res.role === ROLE.Primary &&
-  pd.volume.diskState < DISK.Negotiating;
+  pd.connection.state < CONN.WFReportParams && res.role === ROLE.Primary && pd.volume.diskState < DISK.Negotiating;
 
 /** Our P_STATE of this connection, once it is due. */
 export function tellState(res: Resource, pd: PeerDevice): void {

@@ -69,6 +69,8 @@ export class Volume {
    * those of `exposedUuid`, and a disk that is given up meanwhile may come back with any of them.
    */
   readonly #unwritten: bigint[] = [];
+  /** The last of them, whom it was begun without, and what was current before: nobody has seen data of it. */
+  unbegun: { readonly uuid: bigint; readonly before: bigint; readonly behind: readonly PeerDevice[] } | undefined;
   /**
    * Generations that our disk may be found with after a crash, since it was given up while it was good: until the peer has one of its own,
    * this disk would pass for the one that has everything. Empty when the peer has.
@@ -163,6 +165,7 @@ export class Volume {
   /** @param isSuperseded - a peer is about to begin a generation that follows this one */
   expose(uuid: bigint, isSuperseded = false): void {
     this.exposedUuid = uuid;
+    if (this.unbegun !== undefined && uuidEqual(uuid, this.unbegun.uuid)) this.unbegun = undefined;
     this.isSuperseded = isSuperseded;
     this.#unwritten.length = 0;
   }

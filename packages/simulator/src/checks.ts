@@ -25,6 +25,8 @@ export class Checks {
   readonly #lastConnection: [string | undefined, string | undefined] = [undefined, undefined];
   #wasPair = true;
   #target: NodeId | undefined;
+  /** How often each node had come up when the resync to it ran. */
+  #incarnations: readonly number[] = [];
 
   constructor(world: World) {
     this.#world = world;
@@ -140,6 +142,8 @@ export class Checks {
     const found = world.nodes.map((node) => peekMetaData(node.disk, world.plan.format, true)) as [FoundMetaData, FoundMetaData];
     const outcome = this.#restart(found);
     if (outcome.kind === 'abort' || outcome.setAllBits) return;
+    // Two fresh disks that nobody has called good: each holds what was on it before, where it has grown too.
+    if (outcome.verdict.rule === 10 && found.every(({ md }) => (md.flags & MDF.CONSISTENT) === 0)) return;
     const covered = world.nodes.map((node) => {
       const isReplayed = (found[node.side].md.flags & MDF.PRIMARY_IND) !== 0;
       return coverage(node, found[node.side], isReplayed ? this.#hotOf(node, found[node.side]) : NOTHING);
@@ -184,6 +188,7 @@ export class Checks {
     const replication = peer?.replicationState;
     if (replication === 'SyncTarget' || replication === 'PausedSyncT') {
       this.#target = node.side;
+      this.#incarnations = world.nodes.map(({ incarnation }) => incarnation);
       // What the source lost, as it may, is overwritten here from now on.
       const source: NodeId = node.side === 0 ? 1 : 0;
       for (const id of this.excused[source]) {
@@ -237,7 +242,9 @@ export class Checks {
       const added = addedSectors(world.nodes);
       // What is new of a device is marked before it is there.
       const isGrowing = world.nodes.some((node) => node.isGrowing);
-      if (world.plan.diskErrorsPerMillion === 0 && !isGrowing && left.some((sectors, side) => sectors > added[side]!)) {
+      // A node that went down when it was through has the marks that its disk had then: nothing is copied, nothing clears them.
+      const isLeft = left.some((sectors, side) => sectors > added[side]! && world.nodes[side]!.incarnation === this.#incarnations[side]);
+      if (world.plan.diskErrorsPerMillion === 0 && !isGrowing && isLeft) {
         world.violation(`D6: ${left[0]} sectors on a and ${left[1]} on b are still marked after a resync`);
         return;
       }

@@ -171,7 +171,7 @@ export class World {
       if (sameOnBoth) this.violation(`V1 ${node.name}: a verify found a difference: ${text.slice(text.indexOf('start='))}`);
     }
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
-    if (text.includes('Can only connect to data with current UUID=') || text.includes('demote me first!')) this.mayPart = true;
+    if (text.includes('demote me first!')) this.mayPart = true;
     if (text.includes('I shall become SyncTarget, but I am primary!')) {
       this.isBehind[node.side] = true;
     }
