@@ -94,8 +94,7 @@ t.test('without disk-timeout nothing is given up, but by force', async (t) => {
 });
 
 /** The disk of `a` has failed with a write that `b` has acked; `b` has not heard of that yet. */
-function unheardLoss(): { pair: Pair; slot: number; flush: number } {
-  const pair = synced();
+function unheardLoss(pair = synced()): { pair: Pair; slot: number; flush: number } {
   pair.a.holdWrites = true;
   const slot = write(pair);
   pair.run(100);
@@ -138,6 +137,30 @@ t.test('a peer that is lost before it has heard of that: the application is told
       [slot, 5],
       [flush, 5],
     ]),
+  );
+});
+
+t.test('two Primaries: others that wait for the place of such a write are woken once', async (t) => {
+  const pair = synced();
+  for (const node of pair.nodes)
+    node.control({ command: 'net-options', connection: 0, options: { 'allow-two-primaries': true }, setDefaults: false });
+  pair.b.control({ command: 'primary', force: false });
+  pair.rest();
+  t.match(pair.state(pair.a), /Primary\/Primary/);
+  pair.a.holdWrites = true;
+  const slots = [write(pair)];
+  pair.run(100);
+  pair.a.hold(STREAM.Data);
+  // The second one takes the place of the first one, and the third one waits on.
+  slots.push(write(pair), write(pair));
+  pair.run(3000);
+  t.equal(disk(pair.a), 'Failed');
+  t.strictSame(pair.a.completions, []);
+  pair.a.arrive(STREAM.Data);
+  pair.rest();
+  t.same(
+    pair.a.completions,
+    slots.map((slot) => ({ slot, errno: 0 })),
   );
 });
 

@@ -529,7 +529,8 @@ export function complete(res: Resource, volume: Volume, slot: number): void {
 /** The application is told later (`releaseHeld`). */
 function holdCompletion(res: Resource, volume: Volume, slot: number): void {
   // Only the application has to wait for this one, not a write of another Primary.
-  if (volume.peerDevices.some((pd) => pd.connection.options['allow-two-primaries'])) leaveOverlap(res, volume, slot);
+  const holdsRange = volume.overlap.holds(slot);
+  if (holdsRange && volume.peerDevices.some((pd) => pd.connection.options['allow-two-primaries'])) leaveOverlap(res, volume, slot);
   res.requests.state[slot]! |= LOCAL.Held;
   volume.heldCompletions.push(slot);
 }
