@@ -87,7 +87,7 @@ export class Operator {
       return;
     }
     // What is above it came from a disk that nobody has any more.
-    const isOrphan = world.plan.twoPrimaries && world.mayPart && isDisk(node, 'Diskless');
+    const isOrphan = world.plan.twoPrimaries && (world.mayPart || world.hasTurnedDown) && isDisk(node, 'Diskless');
     // The very first promotion, that by force, never reached its disk: nobody has data, and it is done once more.
     const isUnborn = world.isForced && isDisk(node, 'Inconsistent') && !world.nodes.some((n) => isEverUpToDate(world, n));
     if (world.isQuiet && (world.isBehind[node.side] || isOrphan || isUnborn) && node.snapshot()?.role === 'Primary') {

@@ -43,10 +43,12 @@ export class World {
   /** A node was promoted without everything that had been completed: that much is lost, or a split brain. */
   isDiverged = false;
   /**
-   * Generations may part though nobody was careless, in DRBD 8.4 too: a diskless Primary turned its peer down, or a disk that had been
+   * Generations may part though nobody was careless, in DRBD 8.4 too: one began for a diskless Primary that was turned down, or a disk that had been
    * given up wrote its super block late.
    */
   mayPart = false;
+  /** A Primary without a disk would not have its peer's data. */
+  hasTurnedDown = false;
   /** The node whose changes the operator gave up. */
   victim: 0 | 1 | undefined;
   failure: string | undefined;
@@ -108,6 +110,7 @@ export class World {
     this.isForced = before.isForced;
     this.isDiverged = before.isDiverged;
     this.mayPart = before.mayPart;
+    this.hasTurnedDown = before.hasTurnedDown;
     this.victim = before.victim;
     for (const side of [0, 1] as const) {
       for (const id of before.checks.excused[side]) this.checks.excused[side].add(id);
@@ -172,6 +175,7 @@ export class World {
     }
     // A Secondary begins a generation for a diskless Primary before that one finds that these are not its data.
     if (text.includes('demote me first!')) this.mayPart = true;
+    if (text.includes('Can only connect to data with current UUID=')) this.hasTurnedDown = true;
     if (text.includes('I shall become SyncTarget, but I am primary!')) {
       this.isBehind[node.side] = true;
     }
