@@ -93,6 +93,7 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   if (res.suspFencing && next.conn >= CONN.Connected && old.conn < CONN.Connected) res.suspFencing = false;
 
   if (!isSource(old.conn) && isSource(next.conn)) resyncStarted(res, pd, 'source');
+  if (old.conn === CONN.Ahead && pd.resync?.side === 'source') pd.resync.followsAhead = true;
 
   // The peer has attached a disk: it compares generations when it has ours.
   if (
@@ -130,8 +131,8 @@ function peerSide(res: Resource, volume: Volume, pd: PeerDevice, old: StateView,
   const hasRival = next.role === ROLE.Primary && old.peerRole === ROLE.Primary;
   // A target that was never told the sync UUID cannot be through.
   const isTold = pd.resync?.ready !== false;
-  if (hasRival && isTold && isSource(old.conn) && next.conn < CONN.Connected && next.disk === DISK.UpToDate)
-    partFromTarget(res, volume, pd);
+  const mayPass = (hasRival && isTold) || pd.resync?.followsAhead === true;
+  if (mayPass && isSource(old.conn) && next.conn < CONN.Connected && next.disk === DISK.UpToDate) partFromTarget(res, volume, pd);
   if (next.peerDisk < DISK.Inconsistent && volume.disk !== undefined) {
     if (old.peerRole === ROLE.Secondary && next.peerRole === ROLE.Primary && volume.diskState === DISK.UpToDate) {
       beginGeneration(res, volume);

@@ -80,6 +80,27 @@ t.test('a generation that begins while ahead is known to the peer when it has ca
   t.equal(current(pair.b), current(pair.a));
 });
 
+t.test('a link lost in the resync that follows, of which the peer may not have heard, begins a generation', async (t) => {
+  const pair = synced({ 'on-congestion': 'pull-ahead', 'congestion-fill': 16 });
+  const current = (node: MemoryNode): bigint => node.core.snapshot(clock.now).volumes[0]!.currentUuid & ~1n;
+  const before = current(pair.a);
+  congest(pair, 6);
+  release(pair);
+  pair.rest();
+  // What the resync brings takes its time.
+  pair.b.holdWrites = true;
+  for (let i = 0; i < 300 && !pair.state(pair.a).includes('SyncSource'); i++) pair.run(10);
+  t.match(pair.state(pair.a), /SyncSource/);
+  t.equal(current(pair.a), before);
+  pair.partition();
+  t.not(current(pair.a), before);
+  release(pair);
+  pair.heal();
+  pair.run(8000);
+  for (const node of pair.nodes) t.match(pair.state(node), /^Connected\(Established\) .* UpToDate\/UpToDate$/, node.name);
+  t.ok(isEqual(pair));
+});
+
 t.test('hot extents count as congestion too', async (t) => {
   const pair = synced({ 'on-congestion': 'pull-ahead', 'congestion-extents': 67 });
   congest(pair, 6);

@@ -59,6 +59,8 @@ export class Resync {
   readonly side: ResyncSide;
   readonly totalBits: number;
   failedBits = 0;
+  /** The source was ahead before: a target that has not heard of that has the same generation, and not what was written meanwhile. */
+  followsAhead = false;
   /** Found equal by checksum: never transferred. */
   sameBits = 0;
   /** Target: number of the digest that requests carry, 0 for none. */

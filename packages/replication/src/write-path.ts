@@ -150,7 +150,7 @@ export function unblockResync(res: Resource, volume: Volume): void {
   for (const slot of volume.resyncBlocked.splice(0)) afterExtents(res, volume, slot);
 }
 
-/** Fails a request that never started. */
+/** Fails a request that never started, or does not start over. */
 function reject(res: Resource, volume: Volume, slot: number, errno: number): void {
   if ((res.requests.state[slot]! & LOCAL.StartsOver) !== 0) {
     // It may be on some disk already.

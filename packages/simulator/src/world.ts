@@ -43,8 +43,8 @@ export class World {
   /** A node was promoted without everything that had been completed: that much is lost, or a split brain. */
   isDiverged = false;
   /**
-   * Generations may part though nobody was careless, in DRBD 8.4 too: one began for a diskless Primary that was turned down, or a disk that had been
-   * given up wrote its super block late.
+   * Generations may part though nobody was careless, in DRBD 8.4 too: one began for a diskless Primary that was turned down, or a disk
+   * that had been given up wrote its super block late.
    */
   mayPart = false;
   /** A Primary without a disk would not have its peer's data. */
